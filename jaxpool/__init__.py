@@ -1,0 +1,31 @@
+"""Every kind of pooling for JAX.
+
+A pooling is a domain (which elements feed an output cell) times a reduction (how they become one
+value): ``pool(x, domain, reduction)``. Named functions such as `max_pool` spell the common pairs
+out. Layers are in `jaxpool.linen` and `jaxpool.nnx`, which need Flax.
+"""
+
+from jaxpool._global import Global as Global
+from jaxpool._max import Max as Max
+from jaxpool._max import Min as Min
+from jaxpool._max import global_max_pool as global_max_pool
+from jaxpool._max import global_min_pool as global_min_pool
+from jaxpool._max import max_pool as max_pool
+from jaxpool._max import min_pool as min_pool
+from jaxpool._mean import Mean as Mean
+from jaxpool._mean import Sum as Sum
+from jaxpool._mean import avg_pool as avg_pool
+from jaxpool._mean import global_avg_pool as global_avg_pool
+from jaxpool._mean import global_sum_pool as global_sum_pool
+from jaxpool._mean import sum_pool as sum_pool
+from jaxpool._monoid import Monoid as Monoid
+from jaxpool._pool import Domain as Domain
+from jaxpool._pool import Reduction as Reduction
+from jaxpool._pool import pool as pool
+from jaxpool._pool import pool_mask as pool_mask
+from jaxpool._power import Lp as Lp
+from jaxpool._power import global_lp_pool as global_lp_pool
+from jaxpool._power import lp_pool as lp_pool
+from jaxpool._window import Window as Window
+
+__version__ = "0.1.0"

@@ -1,0 +1,253 @@
+"""What users pass: turned into canonical values, or refused with a message that says what to write.
+
+These checks are always on. Nothing below the public functions checks its arguments again.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+Ints = int | Sequence[int]
+Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+def fail(
+    op: str,
+    argument: str,
+    allowed: str,
+    value: Any,
+    *,
+    hint: str = "",
+    shape: Any = None,
+    error: type[Exception] = ValueError,
+) -> NoReturn:
+    """Raises the one form of message that every function of the library uses."""
+    where = "" if shape is None else f" for x.shape={tuple(shape)}"
+    advice = f" {hint}" if hint else ""
+    raise error(f"{op}: `{argument}` must {allowed}; got {argument}={value!r}{where}.{advice}")
+
+
+def integer(op: str, name: str, value: Any, allowed: str) -> int:
+    """`value` as an int; bools and floats are mistakes, not numbers."""
+    if not isinstance(value, bool | np.bool_):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    fail(op, name, allowed, value, error=TypeError)
+
+
+def ints(op: str, name: str, value: Any, n: int, minimum: int) -> tuple[int, ...]:
+    """`value`, an int or `n` of them, as `n` ints that are at least `minimum`."""
+    allowed = f"be an int >= {minimum}, or {n} of them (one per window axis)"
+    items = value if isinstance(value, list | tuple) else (value,) * n
+    items = tuple(integer(op, name, item, allowed) for item in items)
+    if len(items) != n or any(item < minimum for item in items):
+        fail(op, name, allowed, value)
+    return items
+
+
+def window_axes(op: str, window_shape: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The window's shape and the axes it slides along, as tuples of one length."""
+    given = None if axes is None else axis_numbers(op, axes)
+    if isinstance(window_shape, list | tuple):
+        if not window_shape:
+            fail(op, "window_shape", "have at least one entry", window_shape)
+        if given is not None and len(given) != len(window_shape):
+            fail(
+                op,
+                "axes",
+                f"name one axis for each of the {len(window_shape)} entries of `window_shape`",
+                axes,
+            )
+        n = len(window_shape)
+    elif given is None:
+        integer(op, "window_shape", window_shape, "be an int or a sequence of ints")
+        fail(
+            op,
+            "window_shape",
+            "be a sequence when `axes` is not given, since its length says how many axes are "
+            "pooled",
+            window_shape,
+            hint=f"Write window_shape=({window_shape}, {window_shape}) for 2D pooling.",
+        )
+    else:
+        n = len(given)
+    return ints(op, "window_shape", window_shape, n, 1), given or tuple(range(-n - 1, -1))
+
+
+def axis_numbers(op: str, axes: Any) -> tuple[int, ...]:
+    """`axes`, an int or several, as a tuple."""
+    allowed = "be an int or a sequence of ints, all different"
+    items = axes if isinstance(axes, list | tuple) else (axes,)
+    if not items:
+        fail(op, "axes", "name at least one axis", axes)
+    items = tuple(integer(op, "axes", item, allowed) for item in items)
+    if len(set(items)) != len(items):
+        fail(op, "axes", allowed, axes)
+    return items
+
+
+def resolved_axes(op: str, axes: tuple[int, ...], shape: Sequence[Any]) -> tuple[int, ...]:
+    """`axes` counted from the front of an array of `shape`; all there, all different."""
+    ndim = len(shape)
+    if any(not -ndim <= axis < ndim for axis in axes):
+        fail(
+            op,
+            "axes",
+            f"lie in [{-ndim}, {ndim}) since x has {ndim} axes",
+            axes,
+            shape=shape,
+            hint="Without `axes`, the axes just before the last (channels) are pooled: "
+            "name them if x has no channel axis.",
+        )
+    found = tuple(axis % ndim for axis in axes)
+    if len(set(found)) != len(found):
+        fail(op, "axes", "name each axis once", axes, shape=shape)
+    return found
+
+
+def padding(op: str, value: Any, n: int) -> str | tuple[tuple[int, int], ...]:
+    """Padding as "VALID", "SAME", "SAME_LOWER" or `n` (low, high) pairs."""
+    allowed = (
+        f'be "VALID", "SAME", "SAME_LOWER", an int >= 0, {n} of them, or {n} (low, high) pairs '
+        "(one per window axis)"
+    )
+    if isinstance(value, str):
+        if value.upper() not in ("VALID", "SAME", "SAME_LOWER"):
+            fail(op, "padding", allowed, value)
+        return value.upper()
+    items = value if isinstance(value, list | tuple) else (value,) * n
+    hint = ""
+    if n == 1 and len(items) == 2 and not any(isinstance(i, list | tuple) for i in items):
+        hint = f"Write padding=({tuple(items)},) for low and high padding of the one axis."
+    if len(items) != n:
+        fail(op, "padding", allowed, value, hint=hint)
+    pairs = []
+    for item in items:
+        pair = item if isinstance(item, list | tuple) else (item, item)
+        pair = tuple(integer(op, "padding", p, allowed) for p in pair)
+        if len(pair) != 2 or min(pair) < 0:
+            fail(op, "padding", allowed, value)
+        pairs.append(pair)
+    return tuple(pairs)
+
+
+def flag(op: str, name: str, value: Any) -> bool:
+    """`value` as a bool; 0 and 1 are refused so that a misplaced number is noticed."""
+    if not isinstance(value, bool | np.bool_):
+        fail(op, name, "be True or False", value, error=TypeError)
+    return bool(value)
+
+
+def positive_power(op: str, p: Any) -> None:
+    """Checks `p` of a norm: a number > 0 (inf allowed), or a scalar array, traced or not."""
+    allowed = "be a number > 0 (float('inf') for the maximum of |x|) or a scalar array"
+    if isinstance(p, jax.Array | np.ndarray):
+        if p.shape != () or not jnp.issubdtype(p.dtype, jnp.number):
+            fail(op, "p", allowed, p, error=TypeError)
+    elif isinstance(p, bool | np.bool_) or not isinstance(p, _NUMBERS):
+        fail(op, "p", allowed, p, error=TypeError)
+    if not isinstance(p, Tracer) and not p > 0:  # "not >" refuses NaN too
+        fail(op, "p", allowed, p)
+
+
+def divisor(op: str, value: Any) -> None:
+    """Checks `divisor_override`: None or a number that can be divided by."""
+    if value is None:
+        return
+    allowed = "be None or a finite number other than 0"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
+        fail(op, "divisor_override", allowed, value, error=TypeError)
+    if value == 0 or not math.isfinite(value):
+        fail(op, "divisor_override", allowed, value)
+
+
+def array(op: str, x: Any) -> jax.Array:
+    """`x` as a JAX array."""
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"{op}: `x` must be a JAX or NumPy array; got an object of type "
+            f"{type(x).__name__}. Write jnp.asarray(x)."
+        )
+    if np.issubdtype(x.dtype, np.complexfloating):
+        raise TypeError(
+            f"{op}: `x` must be real, since complex numbers have no order and no one mean of "
+            f"their magnitudes; got x.dtype={x.dtype}. Pool x.real and x.imag."
+        )
+    if not (x.dtype == bool or jnp.issubdtype(x.dtype, jnp.number)):
+        raise TypeError(f"{op}: `x` must hold numbers or bools; got x.dtype={x.dtype}.")
+    return jnp.asarray(x)
+
+
+def mask(
+    op: str, where: Any, shape: Sequence[Any], pooled: Sequence[int], weights: bool
+) -> jax.Array | None:
+    """`where` with the rank of x and its full size on the pooled axes; 1 or full elsewhere.
+
+    `weights` says whether floats are meant as weights; otherwise only bools are taken.
+    """
+    if where is None:
+        return None
+    if not isinstance(where, jax.Array | np.ndarray | np.generic | bool):
+        raise TypeError(
+            f"{op}: `where` must be a bool array; got an object of type {type(where).__name__}. "
+            "Write jnp.asarray(where)."
+        )
+    where = jnp.asarray(where)
+    if where.dtype != bool and not (weights and jnp.issubdtype(where.dtype, jnp.floating)):
+        kinds = "bools, or floats as weights" if weights else "bools"
+        raise TypeError(
+            f"{op}: `where` must hold {kinds}; got where.dtype={where.dtype}. Write where != 0."
+        )
+    lead = len(shape) - where.ndim
+    fits = lead >= 0 and all(
+        n == 1 or n == full for n, full in zip(where.shape, shape[max(lead, 0) :], strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"{op}: `where` must broadcast to x; got where.shape={where.shape} for "
+            f"x.shape={tuple(shape)}. A mask without the channel axis wants where[..., None]."
+        )
+    where = where.reshape((1,) * lead + where.shape)
+    target = [shape[i] if i in pooled else n for i, n in enumerate(where.shape)]
+    return jnp.broadcast_to(where, target)
+
+
+def fill(op: str, empty_value: Any, dtype: Any) -> jax.Array:
+    """`empty_value` as a scalar of the result's dtype."""
+    allowed = f"be a scalar that the result's dtype {dtype} can hold"
+    if isinstance(empty_value, bool | np.bool_) and dtype.kind != "b":
+        fail(op, "empty_value", allowed, empty_value, error=TypeError)
+    if isinstance(empty_value, _NUMBERS):
+        if dtype.kind == "b":
+            holds = empty_value in (0, 1)
+        elif jnp.issubdtype(dtype, jnp.integer):
+            info = jnp.iinfo(dtype)
+            holds = math.isfinite(empty_value) and empty_value == int(empty_value)
+            holds = holds and int(info.min) <= empty_value <= int(info.max)
+        else:
+            holds = True
+        if not holds:
+            fail(op, "empty_value", allowed, empty_value)
+    elif not isinstance(empty_value, bool | np.bool_):
+        if not isinstance(empty_value, jax.Array | np.ndarray) or empty_value.shape != ():
+            fail(op, "empty_value", allowed, empty_value, error=TypeError)
+    return jnp.asarray(empty_value).astype(dtype)
+
+
+def no_empty_axis(op: str, shape: Sequence[Any], axes: Sequence[int]) -> None:
+    """Refuses to pool an axis that has nothing in it."""
+    if any(isinstance(shape[axis], int) and shape[axis] == 0 for axis in axes):
+        raise ValueError(
+            f"{op}: `x` must have at least one element along each pooled axis; got "
+            f"x.shape={tuple(shape)} with pooled axes {tuple(axes)}. Only batch axes may be empty."
+        )

@@ -1,0 +1,107 @@
+"""Where windows lie: output sizes, paddings and element counts, one axis at a time.
+
+Plain integer arithmetic, so a length may also be a symbolic dimension of ``jax.export``. The only
+names taken from JAX are ``max_dim`` and ``min_dim``, which are ``max`` and ``min`` for ints.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jax.core import max_dim, min_dim
+
+# An int, or a symbolic dimension, which behaves like one but has no public type.
+Size = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisWindow:
+    """The windows along one axis: window ``i`` has taps ``i * stride - low + j * dilation``."""
+
+    length: Size
+    window: int
+    stride: int
+    dilation: int
+    low: Size
+    high: Size  # declared padding, what `count_include_pad` counts; the ceil overhang is not in it
+    output: Size
+    ceil_mode: bool = False
+
+    @property
+    def span(self) -> int:
+        """Length that one window covers, holes included."""
+        return (self.window - 1) * self.dilation + 1
+
+    @property
+    def right(self) -> Size:
+        """Padding that the last window needs on the right; less than `high` if a rest is left."""
+        needed = (self.output - 1) * self.stride + self.span - self.length - self.low
+        if isinstance(needed, int):
+            return max(needed, 0)
+        # Of a symbolic length only the bound is known; a cell too many does no harm.
+        return self.high + (self.stride - 1 if self.ceil_mode else 0)
+
+    @property
+    def padded(self) -> bool:
+        """Whether any window reads outside the input."""
+        low, right = self.low, self.right
+        return not (isinstance(low, int) and low == 0 and isinstance(right, int) and right == 0)
+
+    @property
+    def always_meets_input(self) -> bool:
+        """Whether every window has a tap inside the input, whatever the length (at least 1)."""
+        small = all(isinstance(p, int) and p < self.window for p in (self.low, self.high))
+        return small and self.dilation == 1
+
+    def starts(self, xp: Any = np) -> Any:
+        """First tap of each window, in input coordinates; `xp` is numpy or, if symbolic, jnp."""
+        return xp.arange(self.output) * self.stride - self.low
+
+    def counts(self, xp: Any = np) -> Any:
+        """Number of taps of each window that lie inside the input."""
+        starts = self.starts(xp)
+        first = -(xp.minimum(starts, 0) // self.dilation)  # ceil(max(-start, 0) / dilation)
+        last = xp.minimum((self.length - 1 - starts) // self.dilation, self.window - 1)
+        return xp.maximum(last - first + 1, 0)
+
+    def padded_counts(self, xp: Any = np) -> Any:
+        """Number of taps inside the input or its declared padding (PyTorch's default divisor)."""
+        room = self.length + self.high - self.starts(xp)
+        return xp.minimum(-(-room // self.dilation), self.window)
+
+    def inside(self, tap: int, xp: Any = np) -> Any:
+        """For each window, whether tap number `tap` lies inside the input."""
+        position = self.starts(xp) + tap * self.dilation
+        return (position >= 0) & (position < self.length)
+
+
+def axis_window(
+    length: Size,
+    window: int,
+    stride: int,
+    dilation: int,
+    padding: str | tuple[int, int],
+    ceil_mode: bool,
+) -> AxisWindow:
+    """Lays windows along an axis: PyTorch's rule for numbers, XLA's for SAME and SAME_LOWER."""
+    span = (window - 1) * dilation + 1
+    if padding == "VALID":
+        padding = (0, 0)
+    if isinstance(padding, str):
+        output = (length + stride - 1) // stride
+        total = max_dim((output - 1) * stride + span - length, 0)
+        low = total // 2 if padding == "SAME" else total - total // 2
+        return AxisWindow(length, window, stride, dilation, low, total - low, output)
+    low, high = padding
+    room = length + low + high - dilation * (window - 1) - 1
+    output = room // stride + 1
+    if ceil_mode:
+        output = (room + stride - 1) // stride + 1
+        # PyTorch's last-window rule: a window must start inside the input or the left padding.
+        if stride > span - high:
+            if isinstance(output, int):
+                output -= (output - 1) * stride >= length + low
+            else:
+                bound = (length + low - 1) // stride + 1
+                output = min_dim(output, max_dim(output - 1, bound))
+    return AxisWindow(length, window, stride, dilation, low, high, output, ceil_mode)

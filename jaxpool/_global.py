@@ -1,0 +1,235 @@
+"""The domain of whole axes."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool import _arguments
+from jaxpool._pool import Domain, Reduction, run
+from jaxpool._window import lowest_value
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Global(Domain):
+    """All elements along some axes, as one cell.
+
+    Args:
+      axes: the pooled axes, an int or several. There is no default: say which axes are not batch.
+      keepdims: whether pooled axes stay, with size 1.
+
+    Raises:
+      ValueError: an axis is named twice.
+      TypeError: an argument is of the wrong kind.
+
+    Example:
+      >>> jaxpool.Global((-3, -2)).output_shape((8, 7, 7, 512))
+      (8, 512)
+      >>> jaxpool.Global((-3, -2), keepdims=True).output_shape((8, 7, 7, 512))
+      (8, 1, 1, 512)
+    """
+
+    axes: _arguments.Ints
+    _: dataclasses.KW_ONLY
+    keepdims: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in global_arguments("Global", self.axes, self.keepdims).items():
+            object.__setattr__(self, name, value)
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        return tuple(sorted(axis % ndim for axis in self._canonical.axes))
+
+    @property
+    def _canonical(self) -> Any:
+        """Itself, for type checkers: the constructor has made all fields tuples."""
+        return self
+
+    def check(self, op: str, shape: Sequence[Any]) -> None:
+        axes = _arguments.resolved_axes(op, self._canonical.axes, shape)
+        _arguments.no_empty_axis(op, shape, axes)
+
+    def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic.
+
+        Args:
+          shape: shape of the array to pool.
+
+        Returns:
+          `shape` without the pooled axes, or with 1 in their place if `keepdims`.
+
+        Raises:
+          ValueError: an axis is missing or empty.
+        """
+        self.check("Global", shape)
+        return self._without(shape, self.pooled_axes(len(shape)))
+
+    def counts(self, shape: Sequence[Any]) -> np.ndarray:
+        """Number of elements of each cell.
+
+        Args:
+          shape: shape of the array to pool, all sizes known.
+
+        Returns:
+          Integer array that broadcasts to the result: 1 on batch axes.
+
+        Raises:
+          ValueError: an axis is missing or empty.
+        """
+        self.check("Global", shape)
+        axes = self.pooled_axes(len(shape))
+        size = np.prod([shape[axis] for axis in axes], dtype=np.int64)
+        return np.reshape(size, self._without([1] * len(shape), axes))
+
+    def _without(self, shape: Sequence[Any], axes: Sequence[int]) -> tuple[Any, ...]:
+        """`shape` after the pooled axes are reduced."""
+        if self.keepdims:
+            return tuple(1 if i in axes else n for i, n in enumerate(shape))
+        return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+    def count(
+        self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
+    ) -> jax.Array:
+        del include_pad  # there is no padding
+        if where is not None:
+            return self.sum(where.astype(np.int32))
+        axes = self.pooled_axes(len(shape))
+        size = functools.reduce(lambda a, b: a * b, [shape[axis] for axis in axes])
+        size = jnp.asarray(size, np.int32).reshape(self._without([1] * len(shape), axes))
+        return lax.optimization_barrier(size)  # as in Window: x / n is then an exact division
+
+    def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return jnp.sum(x, self.pooled_axes(x.ndim), dtype=x.dtype, keepdims=self.keepdims)
+
+    def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, lowest_value(x.dtype))
+        y = _max(x, where, self.pooled_axes(x.ndim))
+        return y if self.keepdims else lax.squeeze(y, self.pooled_axes(x.ndim))
+
+    def sum_with(
+        self,
+        function: Callable[[jax.Array, jax.Array], jax.Array],
+        x: jax.Array,
+        cells: jax.Array,
+        where: jax.Array | None = None,
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        if not self.keepdims:
+            cells = lax.expand_dims(cells, self.pooled_axes(x.ndim))
+        return self.sum(function(x, jnp.broadcast_to(cells, x.shape)), where)
+
+    def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
+        axes = self.pooled_axes(jax.tree.leaves(carrier)[0].ndim)
+        for axis in reversed(axes):
+            carrier = _fold_axis(carrier, axis, combine, identity)
+        if self.keepdims:
+            return carrier
+        return jax.tree.map(lambda c: lax.squeeze(c, axes), carrier)
+
+
+def global_arguments(op: str, axes: Any, keepdims: Any) -> dict[str, Any]:
+    """The fields of a `Global`, checked in the name of `op`."""
+    return {
+        "axes": _arguments.axis_numbers(op, axes),
+        "keepdims": _arguments.flag(op, "keepdims", keepdims),
+    }
+
+
+def global_pool(
+    op: str,
+    x: Any,
+    reduction: Reduction,
+    axes: Any,
+    keepdims: Any,
+    where: Any,
+    empty_value: Any,
+) -> jax.Array:
+    """`pool` over the `Global` of `axes` and `keepdims`, in the name of `op`."""
+    domain = Global(**global_arguments(op, axes, keepdims))
+    return run(op, x, domain, reduction, where, empty_value)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
+    """Maximum over `axes`, which stay with size 1."""
+    if not all(isinstance(x.shape[axis], int) for axis in axes):
+        y = jnp.max(x, axes, keepdims=True)
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return y
+        return jnp.where(jnp.any(jnp.isnan(x), axes, keepdims=True), np.array(np.nan, x.dtype), y)
+    # Not jnp.max: XLA:CPU's reduction loses NaN in large float32 arrays. Halving is as fast.
+    for axis in axes:
+        while (n := x.shape[axis]) > 1:
+            half = (n + 1) // 2  # of odd n the middle is in both halves
+            front = lax.slice_in_dim(x, 0, half, 1, axis)
+            x = lax.max(front, lax.slice_in_dim(x, n - half, n, 1, axis))
+    return x
+
+
+@_max.defjvp
+def _max_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """The tangent of the one element that is picked: the first maximum, or the last NaN."""
+    x, where = primals
+    y = _max(x, where, axes)
+    hits = x == y
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        hits |= jnp.isnan(x)
+    if where is not None:
+        hits &= where
+    position = _positions(x.shape, axes)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        position = jnp.where(jnp.isnan(y), -1 - position, position)  # the last NaN comes first
+    beyond = np.int32(np.iinfo(np.int32).max)
+    first = jnp.min(jnp.where(hits, position, beyond), axes, keepdims=True)
+    picked = hits & (position == first)
+    tangent = jnp.where(picked, tangents[0], np.zeros((), x.dtype))
+    return y, jnp.sum(tangent, axes, dtype=x.dtype, keepdims=True)
+
+
+def _positions(shape: Sequence[Any], axes: tuple[int, ...]) -> jax.Array:
+    """Row-major position of each element among those that share its cell."""
+    position, size = jnp.zeros([1] * len(shape), np.int32), 1
+    for axis in reversed(axes):
+        here = [n if i == axis else 1 for i, n in enumerate(shape)]
+        position = position + lax.broadcasted_iota(np.int32, here, axis) * size
+        size = size * shape[axis]
+    return jnp.broadcast_to(position, shape)
+
+
+def _fold_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -> Any:
+    """Combines neighbours along `axis` until one is left, which stays as size 1."""
+    length = jax.tree.leaves(carrier)[0].shape[axis]
+    if not isinstance(length, int):
+        first, rest = (
+            jax.tree.map(lambda c, a=start, b=stop: lax.slice_in_dim(c, a, b, 1, axis), carrier)
+            for start, stop in ((0, 1), (1, length))
+        )
+        rest = jax.tree.map(lambda c: jnp.expand_dims(jnp.moveaxis(c, axis, 0), axis + 1), rest)
+        return lax.scan(lambda total, c: (combine(total, c), None), first, rest)[0]
+    while length > 1:
+        if length % 2:
+            carrier = jax.tree.map(functools.partial(_append, axis), carrier, identity)
+            length += 1
+        even, odd = (
+            jax.tree.map(lambda c, a=start: lax.slice_in_dim(c, a, None, 2, axis), carrier)
+            for start in (0, 1)
+        )
+        carrier = combine(even, odd)
+        length //= 2
+    return carrier
+
+
+def _append(axis: int, x: jax.Array, value: Any) -> jax.Array:
+    """`x` with `value` as one more entry along `axis`."""
+    config = [(0, 1, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    return lax.pad(x, jnp.asarray(value, x.dtype), config)

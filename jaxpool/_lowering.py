@@ -1,0 +1,223 @@
+"""How windows become XLA programs. The only caller of ``lax.reduce_window``.
+
+Everything here gets canonical geometry (`AxisWindow` per pooled axis, axes counted from the front)
+and checks nothing. Interior (base) dilation and negative padding are never emitted: XLA:CPU
+computes wrong values for the one and aborts on the other.
+"""
+
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._geometry import AxisWindow
+
+Windows = Mapping[int, AxisWindow]
+
+# Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
+_UNROLLED_TAPS = 64
+
+
+def numeric_module(*sizes: Any) -> Any:
+    """NumPy where all sizes are known, so that geometry is computed once, at trace time."""
+    return np if all(isinstance(size, int) for size in sizes) else jnp
+
+
+def along(vector: Any, axis: int, ndim: int) -> Any:
+    """A vector laid along `axis` of an array with `ndim` axes."""
+    shape = [1] * ndim
+    shape[axis] = vector.shape[0]
+    return vector.reshape(shape)
+
+
+def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
+    """Sum of each window of `x`; padding adds nothing."""
+    dimensions, strides, dilations = [1] * x.ndim, [1] * x.ndim, [1] * x.ndim
+    padding = [(0, 0)] * x.ndim
+    for axis, w in windows.items():
+        dimensions[axis], strides[axis], dilations[axis] = w.window, w.stride, w.dilation
+        padding[axis] = (w.low, w.right)
+    # A concrete NumPy zero: of a traced one, lax.reduce_window has no reverse mode.
+    zero = np.zeros((), x.dtype)[()]
+    y = lax.reduce_window(x, zero, lax.add, dimensions, strides, padding, window_dilation=dilations)
+    for axis, w in windows.items():
+        y = lax.slice_in_dim(y, 0, w.output, 1, axis)  # of a symbolic length, one cell may be over
+    return y
+
+
+def fold(
+    carrier: Any,
+    windows: Windows,
+    combine: Callable[[Any, Any], Any],
+    identity: Any,
+) -> Any:
+    """Combines each window's elements in row-major order, one axis after the other.
+
+    `carrier` is a tree of arrays, `identity` a tree of scalars. An associative `combine` is all
+    that is needed, since the last axis goes first.
+    """
+    for axis, window in sorted(windows.items(), reverse=True):
+        if window.padded:
+            widths = (window.low, window.right)
+            carrier = jax.tree.map(functools.partial(_pad, axis, widths), carrier, identity)
+        carrier = _fold_axis(carrier, axis, window, combine)
+    return carrier
+
+
+def _fold_axis(
+    carrier: Any, axis: int, window: AxisWindow, combine: Callable, *, idempotent: bool = False
+) -> Any:
+    """Folds windows along one axis, whose padding is already in `carrier`.
+
+    `idempotent` says that ``combine(combine(a, b), b)`` is ``combine(a, b)``, which allows parts
+    that overlap.
+    """
+    k, s, d = window.window, window.stride, window.dilation
+
+    def part(tree: Any, tap: int) -> Any:
+        """For every window, the entry of `tree` that starts at its tap number `tap`."""
+        stop = tap * d + (window.output - 1) * s + 1
+        return jax.tree.map(lambda c: lax.slice_in_dim(c, tap * d, stop, s, axis), tree)
+
+    # Taps one by one read k/s elements per input element; doubling makes log2(k) passes instead.
+    if k <= 4 or (k <= _UNROLLED_TAPS and k <= 2 * s * math.log2(k)):
+        return functools.reduce(combine, [part(carrier, tap) for tap in range(k)])
+
+    # `runs` holds folds of `size` consecutive taps, from every position.
+    runs, size = carrier, 1
+    result, done = None, 0
+    while True:
+        if k & size and not idempotent:
+            piece = part(runs, done)
+            result = piece if result is None else combine(result, piece)
+            done += size
+        if 2 * size > k:
+            break
+        reach = size * d
+        near = jax.tree.map(lambda c, r=reach: lax.slice_in_dim(c, 0, -r, 1, axis), runs)
+        far = jax.tree.map(lambda c, r=reach: lax.slice_in_dim(c, r, None, 1, axis), runs)
+        runs = combine(near, far)
+        size *= 2
+    if idempotent:
+        return part(runs, 0) if size == k else combine(part(runs, 0), part(runs, k - size))
+    return result
+
+
+def window_max(x: jax.Array, windows: Windows, valid: jax.Array | None, lowest: Any) -> jax.Array:
+    """Maximum of each window; of equal elements the first, of NaNs the last, is picked.
+
+    What is not `valid` must hold `lowest`, and is picked only if its window has nothing else.
+    """
+    for axis, window in sorted(windows.items(), reverse=True):
+        here = valid
+        if window.padded:
+            widths = (window.low, window.right)
+            if valid is None and window.always_meets_input:
+                # Repeating the edge changes no maximum, as a window that reads copies reads the
+                # edge too, and it keeps the pick inside the input when all elements are -inf.
+                x = _pad_edge(axis, widths, x)
+            else:
+                here = jnp.ones([1] * x.ndim, bool) if valid is None else valid
+                full = [
+                    n if i == axis else m
+                    for i, (n, m) in enumerate(zip(x.shape, here.shape, strict=True))
+                ]
+                here = _pad(axis, widths, jnp.broadcast_to(here, full), False)
+                x = _pad(axis, widths, x, lowest)
+        x, here = _fold_axis((x, here), axis, window, _pick, idempotent=True)
+        # Without a mask every window has an element to pick, so no cell of this pass is invalid.
+        valid = None if valid is None else here
+    return x
+
+
+def _pick(a: Any, b: Any) -> Any:
+    """The larger of two (value, valid) pairs; a comparison, so its gradient goes to one side."""
+    (x, x_valid), (y, y_valid) = a, b
+    take = y > x
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        take |= jnp.isnan(y)
+    if x_valid is None:
+        return lax.select(take, y, x), None
+    take |= ~x_valid
+    return lax.select(take, y, x), x_valid | y_valid
+
+
+def tap_sum(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    cells: jax.Array,
+    windows: Windows,
+    valid: jax.Array | None,
+) -> jax.Array:
+    """Sum over each window's valid elements e of ``function(e, cells)``; `cells` is per output.
+
+    `function` also sees 0 where nothing is valid, and must be finite there.
+    """
+    axes = sorted(windows)
+    for axis in axes:
+        widths = (windows[axis].low, windows[axis].right)
+        x = _pad(axis, widths, x, 0)
+        valid = None if valid is None else _pad(axis, widths, valid, False)
+
+    def at(array: jax.Array, taps: Sequence[Any]) -> jax.Array:
+        for axis, tap in zip(axes, taps, strict=True):
+            w = windows[axis]
+            reach = (w.output - 1) * w.stride + 1
+            if isinstance(tap, int):
+                start = tap * w.dilation
+                array = lax.slice_in_dim(array, start, start + reach, w.stride, axis)
+            else:
+                array = lax.dynamic_slice_in_dim(array, tap * w.dilation, reach, axis)
+                array = lax.slice_in_dim(array, 0, reach, w.stride, axis)
+        return array
+
+    def term(taps: Sequence[Any]) -> jax.Array:
+        conditions = [] if valid is None else [at(valid, taps)]
+        for axis, tap in zip(axes, taps, strict=True):
+            w = windows[axis]
+            if w.padded:
+                xp = numeric_module(w.output, w.length, w.low, tap)
+                inside = w.inside(tap, xp)
+                if xp is jnp or not inside.all():
+                    conditions.append(along(jnp.asarray(inside), axis, x.ndim))
+        value = function(at(x, taps), cells)
+        if not conditions:
+            return value
+        return jnp.where(functools.reduce(operator.and_, conditions), value, np.zeros((), x.dtype))
+
+    all_taps = list(itertools.product(*(range(windows[axis].window) for axis in axes)))
+    if len(all_taps) <= _UNROLLED_TAPS:
+        return functools.reduce(lax.add, map(term, all_taps))
+
+    # Recomputing the terms keeps the backward pass from holding one array per tap.
+    @jax.checkpoint
+    def step(total: jax.Array, taps: jax.Array) -> tuple[jax.Array, None]:
+        return total + term(list(taps)), None
+
+    return lax.scan(step, term(all_taps[0]), jnp.asarray(all_taps[1:], np.int32))[0]
+
+
+def _pad(axis: int, widths: tuple[Any, Any], x: jax.Array, value: Any) -> jax.Array:
+    """`x` with `value` before and after it along `axis`."""
+    config = [(*widths, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    return lax.pad(x, jnp.asarray(value, x.dtype), config)
+
+
+def _pad_edge(axis: int, widths: tuple[Any, Any], x: jax.Array) -> jax.Array:
+    """`x` with its first and last element along `axis` repeated before and after it."""
+    ends = (
+        lax.slice_in_dim(x, 0, 1, 1, axis),
+        lax.slice_in_dim(x, x.shape[axis] - 1, None, 1, axis),
+    )
+    parts = [
+        jnp.broadcast_to(end, [width if i == axis else n for i, n in enumerate(x.shape)])
+        for end, width in zip(ends, widths, strict=True)
+    ]
+    return lax.concatenate([parts[0], x, parts[1]], axis)

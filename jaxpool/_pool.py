@@ -1,0 +1,237 @@
+"""The algebra: a pooling is a domain (which elements) times a reduction (how they become one)."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpool import _arguments
+
+
+class Domain:
+    """Which elements of an array feed which output cell.
+
+    A domain offers a few services, each for arrays in the dtype to accumulate in, and a reduction
+    asks for the one that it needs. `where` is a bool array of the rank of x, as long as x on the
+    pooled axes and 1 or as long elsewhere; what it masks out reaches neither value nor gradient.
+    """
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        """The axes that cells are taken from, counted from the front of `ndim` axes."""
+        raise NotImplementedError
+
+    def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic."""
+        raise NotImplementedError
+
+    def counts(self, shape: Sequence[Any]) -> Any:
+        """Number of elements of each cell, to be broadcast against the result."""
+        raise NotImplementedError
+
+    def check(self, op: str, shape: Sequence[Any]) -> None:
+        """Raises `ValueError`, in the name of `op`, if an array of `shape` cannot be pooled."""
+
+    def can_be_empty(self, shape: Sequence[Any]) -> bool:
+        """Whether a cell may have no element (only so if a size is symbolic, else refused)."""
+        del shape
+        return False
+
+    def count(
+        self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
+    ) -> jax.Array:
+        """Number of valid elements of each cell, with declared padding if `include_pad`."""
+        raise NotImplementedError
+
+    def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        """Sum of each cell's valid elements."""
+        raise NotImplementedError
+
+    def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        """Maximum of each cell; the gradient goes to its first maximum, or to its last NaN."""
+        raise NotImplementedError
+
+    def sum_with(
+        self,
+        function: Callable[[jax.Array, jax.Array], jax.Array],
+        x: jax.Array,
+        cells: jax.Array,
+        where: jax.Array | None = None,
+    ) -> jax.Array:
+        """Sum over each cell's valid elements e of ``function(e, its entry of cells)``.
+
+        This is how a reduction takes a second look at its elements: powers scaled by the maximum,
+        deviations from the mean. `function` is elementwise and finite where e is 0.
+        """
+        raise NotImplementedError
+
+    def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
+        """Combines each cell's entries of `carrier`, a tree of arrays, in row-major order."""
+        raise NotImplementedError
+
+
+class Reduction:
+    """How the elements of a cell become one value."""
+
+    def accumulate_dtype(self, dtype: Any) -> Any:
+        """The dtype that x is cast to before the reduction is called."""
+        return accumulator(dtype)
+
+    def output_dtype(self, dtype: Any) -> Any:
+        """The dtype of the result for an x of `dtype`; None to keep what the reduction returns."""
+        return dtype if jnp.issubdtype(dtype, jnp.floating) else np.dtype(np.float32)
+
+    def check(self, op: str) -> None:
+        """Raises `ValueError` or `TypeError`, in the name of `op`, for parameters out of range."""
+
+    takes_weights = False  # whether `where` may hold floats
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        """One value for each cell; what it is where a cell is empty does not matter."""
+        raise NotImplementedError
+
+
+def parametric(cls: type) -> type:
+    """Registers a dataclass as a JAX tree whose fields are its leaves.
+
+    Trees are rebuilt around anything (tracers, axis numbers, None), so rebuilding does not run
+    the constructor, whose checks are for users.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+
+    def build(_: None, leaves: Iterable[Any]) -> Any:
+        tree = object.__new__(cls)
+        for name, leaf in zip(names, leaves, strict=True):
+            object.__setattr__(tree, name, leaf)
+        return tree
+
+    def take_apart(tree: Any) -> tuple[list[tuple[Any, Any]], None]:
+        keys = jax.tree_util.GetAttrKey
+        return [(keys(name), getattr(tree, name)) for name in names], None
+
+    jax.tree_util.register_pytree_with_keys(cls, take_apart, build)
+    return cls
+
+
+def accumulator(dtype: Any) -> Any:
+    """The float dtype that sums of `dtype` are accumulated in: at least float32."""
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    # np.promote_types, because jnp's raises under strict dtype promotion.
+    return np.promote_types(dtype, np.float32) if floating else np.dtype(np.float32)
+
+
+def pool(
+    x: jax.Array,
+    domain: Domain,
+    reduction: Reduction,
+    *,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+) -> jax.Array:
+    """Reduces the elements of each cell of `domain` to one value.
+
+    Every pooling of this library is such a pair, and every named function is this call with its
+    arguments spelled out: ``max_pool(x, (2, 2))`` is ``pool(x, Window((2, 2)), Max())``.
+
+    Args:
+      x: array with the axes that `domain` pools; all others are batch.
+      domain: which elements feed which output cell, for example `Window` or `Global`.
+      reduction: how they become one value, for example `Max()` or `Lp(p=3)`.
+      where: mask that broadcasts to x; what is False takes no part. Means also take floats, as
+        weights. Default: everything takes part.
+      empty_value: value of cells in which nothing takes part.
+
+    Returns:
+      Array of shape ``domain.output_shape(x.shape)``; floats keep their dtype, for others see the
+      reduction.
+
+    Raises:
+      ValueError: an argument is out of range, or x is too small for the domain.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Those of the reduction. Masked-out elements and empty cells have gradient 0.
+
+    Example:
+      >>> x = jnp.array([1., 5., 2., 4.])
+      >>> jaxpool.pool(x, jaxpool.Window(2, axes=0), jaxpool.Lp(p=1))
+      Array([6., 6.], dtype=float32)
+    """
+    return run("pool", x, domain, reduction, where, empty_value)
+
+
+def run(
+    op: str, x: Any, domain: Domain, reduction: Reduction, where: Any, empty_value: Any
+) -> jax.Array:
+    """`pool` in the name of `op`, which is what its error messages begin with."""
+    for name, value, kind in (("domain", domain, Domain), ("reduction", reduction, Reduction)):
+        if not isinstance(value, kind):
+            hint = "Write it with parentheses." if isinstance(value, type) else ""
+            allowed = f"be a jaxpool.{kind.__name__}"
+            _arguments.fail(op, name, allowed, value, hint=hint, error=TypeError)
+    x = _arguments.array(op, x)
+    reduction.check(op)
+    domain.check(op, x.shape)
+    pooled = domain.pooled_axes(x.ndim)
+    mask = _arguments.mask(op, where, x.shape, pooled, reduction.takes_weights)
+    dtype = reduction.output_dtype(x.dtype)
+    with jax.named_scope(f"jaxpool.{op}"):
+        y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
+        dtype = y.dtype if dtype is None else dtype
+        y = y.astype(dtype)
+        fill = _arguments.fill(op, empty_value, dtype)
+        if mask is not None or domain.can_be_empty(x.shape):
+            mask = mask if mask is None or mask.dtype == bool else mask != 0
+            filled = domain.count(x.shape, mask) > 0
+            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)
+    chex.assert_shape(y, domain.output_shape(x.shape))
+    chex.assert_type(y, dtype)
+    return y
+
+
+def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "any") -> jax.Array:
+    """Which output cells are valid, given which elements are.
+
+    The mask to hand on after a masked pooling. Padding counts as neither valid nor invalid.
+
+    Args:
+      mask: bool array with the axes that `domain` pools, True where an element is valid.
+      domain: the domain that the data is pooled over.
+      mode: "any": a cell is valid if one of its elements is (partial convolution); "all": if all
+        of them are.
+
+    Returns:
+      Bool array of shape ``domain.output_shape(mask.shape)``.
+
+    Raises:
+      ValueError: `mode` is neither "any" nor "all", or the mask is too small for the domain.
+      TypeError: `mask` does not hold bools.
+
+    Derivatives:
+      None: bools in, bools out.
+
+    Example:
+      >>> mask = jnp.array([True, True, True, False, False, False])
+      >>> jaxpool.pool_mask(mask, jaxpool.Window(2, axes=0))
+      Array([ True,  True, False], dtype=bool)
+      >>> jaxpool.pool_mask(mask, jaxpool.Window(2, axes=0), mode="all")
+      Array([ True, False, False], dtype=bool)
+    """
+    op = "pool_mask"
+    if mode not in ("any", "all"):
+        _arguments.fail(op, "mode", 'be "any" or "all"', mode)
+    if not isinstance(domain, Domain):
+        _arguments.fail(op, "domain", "be a jaxpool.Domain", domain, error=TypeError)
+    if not isinstance(mask, jax.Array | np.ndarray) or mask.dtype != bool:
+        kind = getattr(mask, "dtype", type(mask).__name__)
+        raise TypeError(f"{op}: `mask` must be a bool array; got {kind}. Write mask != 0.")
+    mask = jnp.asarray(mask)
+    domain.check(op, mask.shape)
+    found = domain.count(mask.shape, mask)
+    if mode == "any":
+        return found > 0
+    everything = domain.count(mask.shape)
+    return jnp.broadcast_to((found == everything) & (found > 0), found.shape)

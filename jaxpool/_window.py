@@ -1,0 +1,263 @@
+"""The domain of sliding windows."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool import _arguments, _geometry, _lowering
+from jaxpool._pool import Domain, Reduction, run
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Window(Domain):
+    """A window that slides along some axes.
+
+    Along one axis of length n, with stride s, dilation d and padding (low, high), window i has the
+    elements ``i*s - low + j*d`` for j in 0 .. k-1, and there are
+    ``(n + low + high - d*(k-1) - 1) // s + 1`` windows.
+
+    Args:
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last.
+
+    Raises:
+      ValueError: an argument is out of range.
+      TypeError: an argument is of the wrong kind.
+
+    Example:
+      >>> window = jaxpool.Window((3, 3), strides=2, padding="SAME")
+      >>> window.output_shape((8, 224, 224, 64))
+      (8, 112, 112, 64)
+      >>> jaxpool.Window(3, strides=2, padding=1, axes=0).counts((7,))
+      array([2, 3, 3, 2])
+    """
+
+    window_shape: _arguments.Ints
+    strides: _arguments.Ints | None = None
+    padding: _arguments.Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: _arguments.Ints = 1
+    ceil_mode: bool = False
+    axes: _arguments.Ints | None = None
+
+    def __post_init__(self) -> None:
+        fields = window_arguments(
+            "Window",
+            self.window_shape,
+            self.strides,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.axes,
+        )
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        return tuple(axis % ndim for axis in self._canonical.axes)
+
+    @property
+    def _canonical(self) -> Any:
+        """Itself, for type checkers: the constructor has made all fields tuples."""
+        return self
+
+    def windows(self, shape: Sequence[Any]) -> dict[int, _geometry.AxisWindow]:
+        """The geometry of each pooled axis of an array of `shape`."""
+        me = self._canonical
+        pairs = (me.padding,) * len(me.axes) if isinstance(me.padding, str) else me.padding
+        per_axis = zip(me.axes, me.window_shape, me.strides, me.dilation, pairs, strict=True)
+        return {
+            axis % len(shape): _geometry.axis_window(
+                shape[axis], k, s, d, p, ceil_mode=self.ceil_mode
+            )
+            for axis, k, s, d, p in per_axis
+        }
+
+    def check(self, op: str, shape: Sequence[Any]) -> None:
+        axes = _arguments.resolved_axes(op, self._canonical.axes, shape)
+        _arguments.no_empty_axis(op, shape, axes)
+        for axis, w in self.windows(shape).items():
+            if not isinstance(w.length, int):
+                continue
+            if w.span > w.length + w.low + w.high:
+                holes = f" ({w.span} with dilation {w.dilation})" if w.dilation > 1 else ""
+                _arguments.fail(
+                    op,
+                    "window_shape",
+                    f"fit the padded input: the window of {w.window}{holes} is larger than the "
+                    f"{w.length} + {w.low} + {w.high} elements of axis {axis}",
+                    self.window_shape,
+                    shape=shape,
+                    hint="Write a smaller window, padding, or `axes` if these are not the axes "
+                    "that you mean.",
+                )
+            if not w.always_meets_input and w.counts().min() == 0:
+                cell = int(w.counts().argmin())
+                pads = (w.low, w.high)
+                _arguments.fail(
+                    op,
+                    "padding",
+                    f"leave every window an element of the input: window {cell} of axis {axis} "
+                    f"lies wholly in padding {pads}",
+                    self.padding,
+                    shape=shape,
+                    hint=f"Write less padding, or a smaller dilation than {w.dilation}."
+                    if w.dilation > 1
+                    else "Write less padding.",
+                )
+
+    def can_be_empty(self, shape: Sequence[Any]) -> bool:
+        return any(
+            not isinstance(w.length, int) and not w.always_meets_input
+            for w in self.windows(shape).values()
+        )
+
+    def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic.
+
+        Args:
+          shape: shape of the array to pool.
+
+        Returns:
+          `shape` with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on pooled axes.
+
+        Raises:
+          ValueError: the window does not fit.
+        """
+        self.check("Window", shape)
+        windows = self.windows(shape)
+        return tuple(windows[i].output if i in windows else n for i, n in enumerate(shape))
+
+    def counts(self, shape: Sequence[Any], *, include_pad: bool = False) -> np.ndarray:
+        """Number of elements of the input in each window.
+
+        Args:
+          shape: shape of the array to pool, all sizes known.
+          include_pad: whether declared padding counts too; what ceil mode adds never does.
+
+        Returns:
+          Integer array that broadcasts to the result: 1 on batch axes.
+
+        Raises:
+          ValueError: the window does not fit.
+        """
+        self.check("Window", shape)
+        vectors = self._count_vectors(shape, include_pad, np)
+        counts = np.ones([1] * len(shape), np.int64)
+        for vector in vectors:
+            counts = counts * vector
+        return counts
+
+    def _count_vectors(self, shape: Sequence[Any], include_pad: bool, xp: Any = None) -> list[Any]:
+        """One vector for each pooled axis, laid along it; their product counts each window."""
+        vectors = []
+        for axis, w in self.windows(shape).items():
+            module = xp or _lowering.numeric_module(w.length, w.low, w.output)
+            vector = w.padded_counts(module) if include_pad else w.counts(module)
+            vectors.append(_lowering.along(vector, axis, len(shape)))
+        return vectors
+
+    def count(
+        self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
+    ) -> jax.Array:
+        inside = None if where is None else self.sum(where.astype(np.int32))
+        if inside is not None and not include_pad:
+            return inside
+        declared = _product(self._count_vectors(shape, include_pad))
+        if inside is None:
+            return declared
+        return inside + (declared - _product(self._count_vectors(shape, False)))
+
+    def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return _lowering.window_sum(x, self.windows(x.shape))
+
+    def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        lowest = lowest_value(x.dtype)
+        if where is not None:
+            x = jnp.where(where, x, lowest)
+        return _lowering.window_max(x, self.windows(x.shape), where, lowest)
+
+    def sum_with(
+        self,
+        function: Callable[[jax.Array, jax.Array], jax.Array],
+        x: jax.Array,
+        cells: jax.Array,
+        where: jax.Array | None = None,
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return _lowering.tap_sum(function, x, cells, self.windows(x.shape), where)
+
+    def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
+        shape = jax.tree.leaves(carrier)[0].shape
+        return _lowering.fold(carrier, self.windows(shape), combine, identity)
+
+
+def window_arguments(
+    op: str,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    axes: Any,
+) -> dict[str, Any]:
+    """The fields of a `Window`, checked in the name of `op`."""
+    shape, axes = _arguments.window_axes(op, window_shape, axes)
+    n = len(shape)
+    return {
+        "window_shape": shape,
+        "strides": shape if strides is None else _arguments.ints(op, "strides", strides, n, 1),
+        "padding": _arguments.padding(op, padding, n),
+        "dilation": _arguments.ints(op, "dilation", dilation, n, 1),
+        "ceil_mode": _arguments.flag(op, "ceil_mode", ceil_mode),
+        "axes": axes,
+    }
+
+
+def window_pool(
+    op: str, x: Any, reduction: Reduction, window: Sequence[Any], where: Any, empty_value: Any
+) -> jax.Array:
+    """`pool` over the `Window` of those positional arguments, in the name of `op`."""
+    domain = Window(**window_arguments(op, *window))
+    return run(op, x, domain, reduction, where, empty_value)
+
+
+def lowest_value(dtype: Any) -> Any:
+    """The identity of the maximum, as a concrete scalar."""
+    lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    return np.array(lowest, dtype)[()]
+
+
+def _product(vectors: Sequence[Any]) -> jax.Array:
+    """Product of vectors along different axes, each a scalar if it is constant.
+
+    The barrier makes them run-time values. Else XLA turns division by them into multiplication
+    with a rounded reciprocal, and folds the product of long vectors at compile time.
+    """
+    factors = []
+    for v in vectors:
+        if isinstance(v, np.ndarray) and v.size and (v == v.flat[0]).all():
+            v = v.flat[0].reshape([1] * v.ndim)
+        factors.append(lax.optimization_barrier(jnp.asarray(v, np.int32)))
+    product = factors[0]
+    for factor in factors[1:]:
+        product = product * factor
+    return product
