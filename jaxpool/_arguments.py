@@ -222,8 +222,8 @@ def mask(
     return jnp.broadcast_to(where, target)
 
 
-def fill(op: str, empty_value: Any, dtype: Any) -> jax.Array:
-    """`empty_value` as a scalar of the result's dtype."""
+def scalar_for(op: str, empty_value: Any, dtype: Any) -> None:
+    """Checks `empty_value`: a scalar that the result's dtype can hold."""
     allowed = f"be a scalar that the result's dtype {dtype} can hold"
     if isinstance(empty_value, bool | np.bool_) and dtype.kind != "b":
         fail(op, "empty_value", allowed, empty_value, error=TypeError)
@@ -241,7 +241,6 @@ def fill(op: str, empty_value: Any, dtype: Any) -> jax.Array:
     elif not isinstance(empty_value, bool | np.bool_):
         if not isinstance(empty_value, jax.Array | np.ndarray) or empty_value.shape != ():
             fail(op, "empty_value", allowed, empty_value, error=TypeError)
-    return jnp.asarray(empty_value).astype(dtype)
 
 
 def no_empty_axis(op: str, shape: Sequence[Any], axes: Sequence[int]) -> None:

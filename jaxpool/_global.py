@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 
 from jaxpool import _arguments
+from jaxpool._lowering import lowest_value
 from jaxpool._pool import Domain, Reduction, run
-from jaxpool._window import lowest_value
 
 
 @jax.tree_util.register_static
@@ -112,7 +112,7 @@ class Global(Domain):
     def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
-        y = _max(x, where, self.pooled_axes(x.ndim))
+        y = _compiled_first_max(x, where, self.pooled_axes(x.ndim))
         return y if self.keepdims else lax.squeeze(y, self.pooled_axes(x.ndim))
 
     def sum_with(
@@ -160,7 +160,7 @@ def global_pool(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
+def _first_max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
     """Maximum over `axes`, which stay with size 1."""
     if not all(isinstance(x.shape[axis], int) for axis in axes):
         y = jnp.max(x, axes, keepdims=True)
@@ -176,11 +176,11 @@ def _max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Ar
     return x
 
 
-@_max.defjvp
+@_first_max.defjvp
 def _max_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """The tangent of the one element that is picked: the first maximum, or the last NaN."""
     x, where = primals
-    y = _max(x, where, axes)
+    y = _first_max(x, where, axes)
     hits = x == y
     if jnp.issubdtype(x.dtype, jnp.floating):
         hits |= jnp.isnan(x)
@@ -194,6 +194,9 @@ def _max_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[jax.Ar
     picked = hits & (position == first)
     tangent = jnp.where(picked, tangents[0], np.zeros((), x.dtype))
     return y, jnp.sum(tangent, axes, dtype=x.dtype, keepdims=True)
+
+
+_compiled_first_max = jax.jit(_first_max, static_argnums=2)
 
 
 def _positions(shape: Sequence[Any], axes: tuple[int, ...]) -> jax.Array:

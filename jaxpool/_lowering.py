@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,8 @@ from jax import lax
 
 from jaxpool._geometry import AxisWindow
 
-Windows = Mapping[int, AxisWindow]
+# Pooled axes with their geometry; hashable, so that it is a static argument of jax.jit.
+Windows = tuple[tuple[int, AxisWindow], ...]
 
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
@@ -37,17 +38,24 @@ def along(vector: Any, axis: int, ndim: int) -> Any:
     return vector.reshape(shape)
 
 
+def lowest_value(dtype: Any) -> Any:
+    """The identity of the maximum, as a concrete scalar."""
+    lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    return np.array(lowest, dtype)[()]
+
+
+@functools.partial(jax.jit, static_argnames="windows")
 def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
     """Sum of each window of `x`; padding adds nothing."""
     dimensions, strides, dilations = [1] * x.ndim, [1] * x.ndim, [1] * x.ndim
     padding = [(0, 0)] * x.ndim
-    for axis, w in windows.items():
+    for axis, w in windows:
         dimensions[axis], strides[axis], dilations[axis] = w.window, w.stride, w.dilation
         padding[axis] = (w.low, w.right)
     # A concrete NumPy zero: of a traced one, lax.reduce_window has no reverse mode.
     zero = np.zeros((), x.dtype)[()]
     y = lax.reduce_window(x, zero, lax.add, dimensions, strides, padding, window_dilation=dilations)
-    for axis, w in windows.items():
+    for axis, w in windows:
         y = lax.slice_in_dim(y, 0, w.output, 1, axis)  # of a symbolic length, one cell may be over
     return y
 
@@ -63,7 +71,7 @@ def fold(
     `carrier` is a tree of arrays, `identity` a tree of scalars. An associative `combine` is all
     that is needed, since the last axis goes first.
     """
-    for axis, window in sorted(windows.items(), reverse=True):
+    for axis, window in sorted(windows, reverse=True):
         if window.padded:
             widths = (window.low, window.right)
             carrier = jax.tree.map(functools.partial(_pad, axis, widths), carrier, identity)
@@ -110,27 +118,27 @@ def _fold_axis(
     return result
 
 
-def window_max(x: jax.Array, windows: Windows, valid: jax.Array | None, lowest: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="windows")
+def window_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """Maximum of each window; of equal elements the first, of NaNs the last, is picked.
 
-    What is not `valid` must hold `lowest`, and is picked only if its window has nothing else.
+    What is not `valid` is picked only if its window has nothing else.
     """
-    for axis, window in sorted(windows.items(), reverse=True):
+    lowest = lowest_value(x.dtype)
+    if valid is not None:
+        x = jnp.where(valid, x, lowest)
+    for axis, window in sorted(windows, reverse=True):
         here = valid
         if window.padded:
             widths = (window.low, window.right)
-            if valid is None and window.always_meets_input:
-                # Repeating the edge changes no maximum, as a window that reads copies reads the
-                # edge too, and it keeps the pick inside the input when all elements are -inf.
-                x = _pad_edge(axis, widths, x)
-            else:
-                here = jnp.ones([1] * x.ndim, bool) if valid is None else valid
-                full = [
-                    n if i == axis else m
-                    for i, (n, m) in enumerate(zip(x.shape, here.shape, strict=True))
-                ]
-                here = _pad(axis, widths, jnp.broadcast_to(here, full), False)
-                x = _pad(axis, widths, x, lowest)
+            x = _pad(axis, widths, x, lowest)
+            if valid is not None:
+                here = _pad(axis, widths, valid, False)
+            elif not (isinstance(window.low, int) and window.low == 0):
+                # Padding on the left comes before -inf in the input, but must not be picked. On
+                # the right it comes after an element of the input in every window.
+                positions = numeric_module(x.shape[axis]).arange(x.shape[axis])
+                here = along(jnp.asarray(positions >= window.low), axis, x.ndim)
         x, here = _fold_axis((x, here), axis, window, _pick, idempotent=True)
         # Without a mask every window has an element to pick, so no cell of this pass is invalid.
         valid = None if valid is None else here
@@ -160,15 +168,14 @@ def tap_sum(
 
     `function` also sees 0 where nothing is valid, and must be finite there.
     """
-    axes = sorted(windows)
-    for axis in axes:
-        widths = (windows[axis].low, windows[axis].right)
+    windows = tuple(sorted(windows))
+    for axis, w in windows:
+        widths = (w.low, w.right)
         x = _pad(axis, widths, x, 0)
         valid = None if valid is None else _pad(axis, widths, valid, False)
 
     def at(array: jax.Array, taps: Sequence[Any]) -> jax.Array:
-        for axis, tap in zip(axes, taps, strict=True):
-            w = windows[axis]
+        for (axis, w), tap in zip(windows, taps, strict=True):
             reach = (w.output - 1) * w.stride + 1
             if isinstance(tap, int):
                 start = tap * w.dilation
@@ -180,8 +187,7 @@ def tap_sum(
 
     def term(taps: Sequence[Any]) -> jax.Array:
         conditions = [] if valid is None else [at(valid, taps)]
-        for axis, tap in zip(axes, taps, strict=True):
-            w = windows[axis]
+        for (axis, w), tap in zip(windows, taps, strict=True):
             if w.padded:
                 xp = numeric_module(w.output, w.length, w.low, tap)
                 inside = w.inside(tap, xp)
@@ -192,7 +198,7 @@ def tap_sum(
             return value
         return jnp.where(functools.reduce(operator.and_, conditions), value, np.zeros((), x.dtype))
 
-    all_taps = list(itertools.product(*(range(windows[axis].window) for axis in axes)))
+    all_taps = list(itertools.product(*(range(w.window) for _, w in windows)))
     if len(all_taps) <= _UNROLLED_TAPS:
         return functools.reduce(lax.add, map(term, all_taps))
 
@@ -208,16 +214,3 @@ def _pad(axis: int, widths: tuple[Any, Any], x: jax.Array, value: Any) -> jax.Ar
     """`x` with `value` before and after it along `axis`."""
     config = [(*widths, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
     return lax.pad(x, jnp.asarray(value, x.dtype), config)
-
-
-def _pad_edge(axis: int, widths: tuple[Any, Any], x: jax.Array) -> jax.Array:
-    """`x` with its first and last element along `axis` repeated before and after it."""
-    ends = (
-        lax.slice_in_dim(x, 0, 1, 1, axis),
-        lax.slice_in_dim(x, x.shape[axis] - 1, None, 1, axis),
-    )
-    parts = [
-        jnp.broadcast_to(end, [width if i == axis else n for i, n in enumerate(x.shape)])
-        for end, width in zip(ends, widths, strict=True)
-    ]
-    return lax.concatenate([parts[0], x, parts[1]], axis)

@@ -73,8 +73,8 @@ class Mean(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         weights = None
         if where is not None and where.dtype != bool:
-            weights = where.astype(x.dtype)
-            where = where != 0
+            where, weights = where != 0, where.astype(x.dtype)
+            weights = jnp.where(where, weights, np.zeros((), x.dtype))
             x = jnp.where(where, x, np.zeros((), x.dtype)) * weights
         total = domain.sum(x, where)
         if self.divisor_override is not None:

@@ -182,10 +182,11 @@ def run(
         y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
         dtype = y.dtype if dtype is None else dtype
         y = y.astype(dtype)
-        fill = _arguments.fill(op, empty_value, dtype)
+        _arguments.scalar_for(op, empty_value, dtype)
         if mask is not None or domain.can_be_empty(x.shape):
             mask = mask if mask is None or mask.dtype == bool else mask != 0
             filled = domain.count(x.shape, mask) > 0
+            fill = jnp.asarray(empty_value).astype(dtype)
             y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)
     chex.assert_shape(y, domain.output_shape(x.shape))
     chex.assert_type(y, dtype)

@@ -76,22 +76,20 @@ class Window(Domain):
         """Itself, for type checkers: the constructor has made all fields tuples."""
         return self
 
-    def windows(self, shape: Sequence[Any]) -> dict[int, _geometry.AxisWindow]:
-        """The geometry of each pooled axis of an array of `shape`."""
+    def windows(self, shape: Sequence[Any]) -> _lowering.Windows:
+        """Each pooled axis of an array of `shape` with its geometry."""
         me = self._canonical
         pairs = (me.padding,) * len(me.axes) if isinstance(me.padding, str) else me.padding
         per_axis = zip(me.axes, me.window_shape, me.strides, me.dilation, pairs, strict=True)
-        return {
-            axis % len(shape): _geometry.axis_window(
-                shape[axis], k, s, d, p, ceil_mode=self.ceil_mode
-            )
+        return tuple(
+            (axis % len(shape), _geometry.axis_window(shape[axis], k, s, d, p, self.ceil_mode))
             for axis, k, s, d, p in per_axis
-        }
+        )
 
     def check(self, op: str, shape: Sequence[Any]) -> None:
         axes = _arguments.resolved_axes(op, self._canonical.axes, shape)
         _arguments.no_empty_axis(op, shape, axes)
-        for axis, w in self.windows(shape).items():
+        for axis, w in self.windows(shape):
             if not isinstance(w.length, int):
                 continue
             if w.span > w.length + w.low + w.high:
@@ -124,7 +122,7 @@ class Window(Domain):
     def can_be_empty(self, shape: Sequence[Any]) -> bool:
         return any(
             not isinstance(w.length, int) and not w.always_meets_input
-            for w in self.windows(shape).values()
+            for _, w in self.windows(shape)
         )
 
     def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
@@ -140,7 +138,7 @@ class Window(Domain):
           ValueError: the window does not fit.
         """
         self.check("Window", shape)
-        windows = self.windows(shape)
+        windows = dict(self.windows(shape))
         return tuple(windows[i].output if i in windows else n for i, n in enumerate(shape))
 
     def counts(self, shape: Sequence[Any], *, include_pad: bool = False) -> np.ndarray:
@@ -166,7 +164,7 @@ class Window(Domain):
     def _count_vectors(self, shape: Sequence[Any], include_pad: bool, xp: Any = None) -> list[Any]:
         """One vector for each pooled axis, laid along it; their product counts each window."""
         vectors = []
-        for axis, w in self.windows(shape).items():
+        for axis, w in self.windows(shape):
             module = xp or _lowering.numeric_module(w.length, w.low, w.output)
             vector = w.padded_counts(module) if include_pad else w.counts(module)
             vectors.append(_lowering.along(vector, axis, len(shape)))
@@ -189,10 +187,7 @@ class Window(Domain):
         return _lowering.window_sum(x, self.windows(x.shape))
 
     def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
-        lowest = lowest_value(x.dtype)
-        if where is not None:
-            x = jnp.where(where, x, lowest)
-        return _lowering.window_max(x, self.windows(x.shape), where, lowest)
+        return _lowering.window_max(x, where, self.windows(x.shape))
 
     def sum_with(
         self,
@@ -238,12 +233,6 @@ def window_pool(
     """`pool` over the `Window` of those positional arguments, in the name of `op`."""
     domain = Window(**window_arguments(op, *window))
     return run(op, x, domain, reduction, where, empty_value)
-
-
-def lowest_value(dtype: Any) -> Any:
-    """The identity of the maximum, as a concrete scalar."""
-    lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
-    return np.array(lowest, dtype)[()]
 
 
 def _product(vectors: Sequence[Any]) -> jax.Array:
