@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool import _arguments
-from jaxpool._lowering import lowest_value
+from jaxpool._lowering import lowest_value, positions
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -112,8 +112,16 @@ class Global(Domain):
     def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
-        y = _compiled_first_max(x, where, self.pooled_axes(x.ndim))
-        return y if self.keepdims else lax.squeeze(y, self.pooled_axes(x.ndim))
+        return self._drop_axes(_compiled_first_max(x, where, self.pooled_axes(x.ndim)))
+
+    def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, lowest_value(x.dtype))
+        return self._drop_axes(_compiled_argmax(x, where, self.pooled_axes(x.ndim)))
+
+    def _drop_axes(self, y: jax.Array) -> jax.Array:
+        """`y`, whose pooled axes have size 1, in the shape of the output."""
+        return y if self.keepdims else lax.squeeze(y, self.pooled_axes(y.ndim))
 
     def sum_with(
         self,
@@ -177,36 +185,36 @@ def _first_max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> 
 
 
 @_first_max.defjvp
-def _max_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    """The tangent of the one element that is picked: the first maximum, or the last NaN."""
+def _first_max_jvp(
+    axes: tuple[int, ...], primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    """The tangent of the one element that is picked: a masked sum, hence linear."""
     x, where = primals
     y = _first_max(x, where, axes)
-    hits = x == y
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        hits |= jnp.isnan(x)
-    if where is not None:
-        hits &= where
-    position = _positions(x.shape, axes)
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        position = jnp.where(jnp.isnan(y), -1 - position, position)  # the last NaN comes first
-    beyond = np.int32(np.iinfo(np.int32).max)
-    first = jnp.min(jnp.where(hits, position, beyond), axes, keepdims=True)
-    picked = hits & (position == first)
+    picked = positions(x.shape, axes) == _argmax(x, where, axes)
     tangent = jnp.where(picked, tangents[0], np.zeros((), x.dtype))
     return y, jnp.sum(tangent, axes, dtype=x.dtype, keepdims=True)
 
 
+def _argmax(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
+    """Position of the first maximum, or of the last NaN; beyond all positions if none is valid."""
+    y = _first_max(x, where, axes)
+    hits = x == y
+    key = jnp.broadcast_to(positions(x.shape, axes), x.shape)
+    is_nan = None
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        is_nan = jnp.isnan(y)
+        hits |= jnp.isnan(x)
+        key = jnp.where(is_nan, -1 - key, key)  # the last NaN has the smallest key
+    if where is not None:
+        hits &= where
+    beyond = np.int32(np.iinfo(np.int32).max)
+    first = jnp.min(jnp.where(hits, key, beyond), axes, keepdims=True)
+    return first if is_nan is None else jnp.where(is_nan, -1 - first, first)
+
+
 _compiled_first_max = jax.jit(_first_max, static_argnums=2)
-
-
-def _positions(shape: Sequence[Any], axes: tuple[int, ...]) -> jax.Array:
-    """Row-major position of each element among those that share its cell."""
-    position, size = jnp.zeros([1] * len(shape), np.int32), 1
-    for axis in reversed(axes):
-        here = [n if i == axis else 1 for i, n in enumerate(shape)]
-        position = position + lax.broadcasted_iota(np.int32, here, axis) * size
-        size = size * shape[axis]
-    return jnp.broadcast_to(position, shape)
+_compiled_argmax = jax.jit(_argmax, static_argnums=2)
 
 
 def _fold_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -> Any:

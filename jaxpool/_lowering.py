@@ -124,6 +124,30 @@ def window_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.A
 
     What is not `valid` is picked only if its window has nothing else.
     """
+    return _window_pick(x, valid, None, windows)[0]
+
+
+@functools.partial(jax.jit, static_argnames="windows")
+def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
+    """Row-major position, among the elements that share its batch axes, of what is picked."""
+    axes = sorted(axis for axis, _ in windows)
+    return _window_pick(x, valid, positions(x.shape, axes), windows)[1]
+
+
+def positions(shape: Sequence[Any], axes: Sequence[int]) -> jax.Array:
+    """Row-major position along `axes`, of size 1 along all others."""
+    pooled = [n if i in axes else 1 for i, n in enumerate(shape)]
+    position, size = jnp.zeros(pooled, np.int32), 1
+    for axis in sorted(axes, reverse=True):
+        position = position + lax.broadcasted_iota(np.int32, pooled, axis) * size
+        size = size * shape[axis]
+    return position
+
+
+def _window_pick(
+    x: jax.Array, valid: jax.Array | None, position: jax.Array | None, windows: Windows
+) -> tuple[jax.Array, jax.Array | None]:
+    """Value and, if given, position of the element that each window picks."""
     lowest = lowest_value(x.dtype)
     if valid is not None:
         x = jnp.where(valid, x, lowest)
@@ -132,29 +156,33 @@ def window_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.A
         if window.padded:
             widths = (window.low, window.right)
             x = _pad(axis, widths, x, lowest)
+            position = None if position is None else _pad(axis, widths, position, 0)
             if valid is not None:
                 here = _pad(axis, widths, valid, False)
             elif not (isinstance(window.low, int) and window.low == 0):
                 # Padding on the left comes before -inf in the input, but must not be picked. On
                 # the right it comes after an element of the input in every window.
-                positions = numeric_module(x.shape[axis]).arange(x.shape[axis])
-                here = along(jnp.asarray(positions >= window.low), axis, x.ndim)
-        x, here = _fold_axis((x, here), axis, window, _pick, idempotent=True)
+                along_axis = numeric_module(x.shape[axis]).arange(x.shape[axis])
+                here = along(jnp.asarray(along_axis >= window.low), axis, x.ndim)
+        x, here, position = _fold_axis((x, here, position), axis, window, _pick, idempotent=True)
         # Without a mask every window has an element to pick, so no cell of this pass is invalid.
         valid = None if valid is None else here
-    return x
+    return x, position
 
 
 def _pick(a: Any, b: Any) -> Any:
-    """The larger of two (value, valid) pairs; a comparison, so its gradient goes to one side."""
-    (x, x_valid), (y, y_valid) = a, b
+    """The larger of two elements; a comparison, so its gradient goes to one side only."""
+    (x, x_valid, x_position), (y, y_valid, y_position) = a, b
     take = y > x
     if jnp.issubdtype(x.dtype, jnp.floating):
         take |= jnp.isnan(y)
-    if x_valid is None:
-        return lax.select(take, y, x), None
-    take |= ~x_valid
-    return lax.select(take, y, x), x_valid | y_valid
+    if x_valid is not None:
+        take |= ~x_valid
+    return (
+        lax.select(take, y, x),
+        None if x_valid is None else x_valid | y_valid,
+        None if x_position is None else jnp.where(take, y_position, x_position),
+    )
 
 
 def tap_sum(

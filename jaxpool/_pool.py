@@ -54,6 +54,10 @@ class Domain:
         """Maximum of each cell; the gradient goes to its first maximum, or to its last NaN."""
         raise NotImplementedError
 
+    def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        """Where `max` takes each cell's value from: the row-major position on the pooled axes."""
+        raise NotImplementedError
+
     def sum_with(
         self,
         function: Callable[[jax.Array, jax.Array], jax.Array],

@@ -189,6 +189,9 @@ class Window(Domain):
     def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         return _lowering.window_max(x, where, self.windows(x.shape))
 
+    def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        return _lowering.window_argmax(x, where, self.windows(x.shape))
+
     def sum_with(
         self,
         function: Callable[[jax.Array, jax.Array], jax.Array],
