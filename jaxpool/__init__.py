@@ -5,6 +5,10 @@ value): ``pool(x, domain, reduction)``. Named functions such as `max_pool` spell
 out. Layers are in `jaxpool.linen` and `jaxpool.nnx`, which need Flax.
 """
 
+from jaxpool._argmax import global_max_pool_with_argmax as global_max_pool_with_argmax
+from jaxpool._argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
+from jaxpool._argmax import max_pool_with_argmax as max_pool_with_argmax
+from jaxpool._argmax import min_pool_with_argmin as min_pool_with_argmin
 from jaxpool._global import Global as Global
 from jaxpool._max import Max as Max
 from jaxpool._max import Min as Min
@@ -26,6 +30,8 @@ from jaxpool._pool import pool_mask as pool_mask
 from jaxpool._power import Lp as Lp
 from jaxpool._power import global_lp_pool as global_lp_pool
 from jaxpool._power import lp_pool as lp_pool
+from jaxpool._unpool import convert_indices as convert_indices
+from jaxpool._unpool import max_unpool as max_unpool
 from jaxpool._window import Window as Window
 
 __version__ = "0.1.0"

@@ -34,6 +34,10 @@ class Max(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         return domain.max(x, where)
 
+    def argument(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        """Row-major position of each cell's value."""
+        return domain.argmax(x, where)
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +58,16 @@ class Min(Reduction):
         return dtype
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        # Reversing the order of ints with ~ cannot overflow, as -x does.
-        reverse = jnp.negative if jnp.issubdtype(x.dtype, jnp.floating) else jnp.invert
-        return reverse(domain.max(reverse(x), where))
+        return _reversed(domain.max(_reversed(x), where))
+
+    def argument(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        """Row-major position of each cell's value."""
+        return domain.argmax(_reversed(x), where)
+
+
+def _reversed(x: jax.Array) -> jax.Array:
+    """`x` in the opposite order; ~ reverses ints without the overflow that -x has."""
+    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
 
 
 def _comparable(dtype: Any) -> Any:
