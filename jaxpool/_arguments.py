@@ -141,6 +141,14 @@ def padding(op: str, value: Any, n: int) -> str | tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
+def one_of(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Checks that `value` is one of a few names."""
+    if not any(
+        value is choice or (isinstance(value, str) and value == choice) for choice in choices
+    ):
+        fail(op, name, f"be one of {choices}", value)
+
+
 def flag(op: str, name: str, value: Any) -> bool:
     """`value` as a bool; 0 and 1 are refused so that a misplaced number is noticed."""
     if not isinstance(value, bool | np.bool_):
@@ -156,7 +164,8 @@ def positive_power(op: str, p: Any) -> None:
             fail(op, "p", allowed, p, error=TypeError)
     elif isinstance(p, bool | np.bool_) or not isinstance(p, _NUMBERS):
         fail(op, "p", allowed, p, error=TypeError)
-    if not isinstance(p, Tracer) and not p > 0:  # "not >" refuses NaN too
+    # In NumPy, since under jit jnp stages the comparison of a concrete array; "not >" refuses NaN.
+    if not isinstance(p, Tracer) and not np.asarray(p) > 0:
         fail(op, "p", allowed, p)
 
 

@@ -109,7 +109,10 @@ class Global(Domain):
             x = jnp.where(where, x, np.zeros((), x.dtype))
         return jnp.sum(x, self.pooled_axes(x.ndim), dtype=x.dtype, keepdims=self.keepdims)
 
-    def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+    def max(
+        self, x: jax.Array, where: jax.Array | None = None, *, implementation: str | None = None
+    ) -> jax.Array:
+        del implementation  # there is one
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
         return self._drop_axes(_compiled_first_max(x, where, self.pooled_axes(x.ndim)))

@@ -74,18 +74,18 @@ def fold(
     for axis, window in sorted(windows, reverse=True):
         if window.padded:
             widths = (window.low, window.right)
-            carrier = jax.tree.map(functools.partial(_pad, axis, widths), carrier, identity)
-        carrier = _fold_axis(carrier, axis, window, combine)
+            carrier = jax.tree.map(functools.partial(pad, axis, widths), carrier, identity)
+        carrier = fold_axis(carrier, axis, window, lambda a, b, _: combine(a, b))
     return carrier
 
 
-def _fold_axis(
+def fold_axis(
     carrier: Any, axis: int, window: AxisWindow, combine: Callable, *, idempotent: bool = False
 ) -> Any:
     """Folds windows along one axis, whose padding is already in `carrier`.
 
-    `idempotent` says that ``combine(combine(a, b), b)`` is ``combine(a, b)``, which allows parts
-    that overlap.
+    `combine` takes two carriers and how many taps the second starts after the first.
+    `idempotent` says that combining what is already in does no harm, so that parts may overlap.
     """
     k, s, d = window.window, window.stride, window.dilation
 
@@ -96,7 +96,10 @@ def _fold_axis(
 
     # Taps one by one read k/s elements per input element; doubling makes log2(k) passes instead.
     if k <= 4 or (k <= _UNROLLED_TAPS and k <= 2 * s * math.log2(k)):
-        return functools.reduce(combine, [part(carrier, tap) for tap in range(k)])
+        result = part(carrier, 0)
+        for tap in range(1, k):
+            result = combine(result, part(carrier, tap), tap)
+        return result
 
     # `runs` holds folds of `size` consecutive taps, from every position.
     runs, size = carrier, 1
@@ -104,34 +107,20 @@ def _fold_axis(
     while True:
         if k & size and not idempotent:
             piece = part(runs, done)
-            result = piece if result is None else combine(result, piece)
+            result = piece if result is None else combine(result, piece, done)
             done += size
         if 2 * size > k:
             break
         reach = size * d
         near = jax.tree.map(lambda c, r=reach: lax.slice_in_dim(c, 0, -r, 1, axis), runs)
         far = jax.tree.map(lambda c, r=reach: lax.slice_in_dim(c, r, None, 1, axis), runs)
-        runs = combine(near, far)
+        runs = combine(near, far, size)
         size *= 2
     if idempotent:
-        return part(runs, 0) if size == k else combine(part(runs, 0), part(runs, k - size))
+        return (
+            part(runs, 0) if size == k else combine(part(runs, 0), part(runs, k - size), k - size)
+        )
     return result
-
-
-@functools.partial(jax.jit, static_argnames="windows")
-def window_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
-    """Maximum of each window; of equal elements the first, of NaNs the last, is picked.
-
-    What is not `valid` is picked only if its window has nothing else.
-    """
-    return _window_pick(x, valid, None, windows)[0]
-
-
-@functools.partial(jax.jit, static_argnames="windows")
-def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
-    """Row-major position, among the elements that share its batch axes, of what is picked."""
-    axes = sorted(axis for axis, _ in windows)
-    return _window_pick(x, valid, positions(x.shape, axes), windows)[1]
 
 
 def positions(shape: Sequence[Any], axes: Sequence[int]) -> jax.Array:
@@ -142,47 +131,6 @@ def positions(shape: Sequence[Any], axes: Sequence[int]) -> jax.Array:
         position = position + lax.broadcasted_iota(np.int32, pooled, axis) * size
         size = size * shape[axis]
     return position
-
-
-def _window_pick(
-    x: jax.Array, valid: jax.Array | None, position: jax.Array | None, windows: Windows
-) -> tuple[jax.Array, jax.Array | None]:
-    """Value and, if given, position of the element that each window picks."""
-    lowest = lowest_value(x.dtype)
-    if valid is not None:
-        x = jnp.where(valid, x, lowest)
-    for axis, window in sorted(windows, reverse=True):
-        here = valid
-        if window.padded:
-            widths = (window.low, window.right)
-            x = _pad(axis, widths, x, lowest)
-            position = None if position is None else _pad(axis, widths, position, 0)
-            if valid is not None:
-                here = _pad(axis, widths, valid, False)
-            elif not (isinstance(window.low, int) and window.low == 0):
-                # Padding on the left comes before -inf in the input, but must not be picked. On
-                # the right it comes after an element of the input in every window.
-                along_axis = numeric_module(x.shape[axis]).arange(x.shape[axis])
-                here = along(jnp.asarray(along_axis >= window.low), axis, x.ndim)
-        x, here, position = _fold_axis((x, here, position), axis, window, _pick, idempotent=True)
-        # Without a mask every window has an element to pick, so no cell of this pass is invalid.
-        valid = None if valid is None else here
-    return x, position
-
-
-def _pick(a: Any, b: Any) -> Any:
-    """The larger of two elements; a comparison, so its gradient goes to one side only."""
-    (x, x_valid, x_position), (y, y_valid, y_position) = a, b
-    take = y > x
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        take |= jnp.isnan(y)
-    if x_valid is not None:
-        take |= ~x_valid
-    return (
-        lax.select(take, y, x),
-        None if x_valid is None else x_valid | y_valid,
-        None if x_position is None else jnp.where(take, y_position, x_position),
-    )
 
 
 def tap_sum(
@@ -197,31 +145,18 @@ def tap_sum(
     `function` also sees 0 where nothing is valid, and must be finite there.
     """
     windows = tuple(sorted(windows))
-    for axis, w in windows:
-        widths = (w.low, w.right)
-        x = _pad(axis, widths, x, 0)
-        valid = None if valid is None else _pad(axis, widths, valid, False)
-
-    def at(array: jax.Array, taps: Sequence[Any]) -> jax.Array:
-        for (axis, w), tap in zip(windows, taps, strict=True):
-            reach = (w.output - 1) * w.stride + 1
-            if isinstance(tap, int):
-                start = tap * w.dilation
-                array = lax.slice_in_dim(array, start, start + reach, w.stride, axis)
-            else:
-                array = lax.dynamic_slice_in_dim(array, tap * w.dilation, reach, axis)
-                array = lax.slice_in_dim(array, 0, reach, w.stride, axis)
-        return array
+    x = pad_windows(x, windows, 0)
+    valid = None if valid is None else pad_windows(valid, windows, False)
 
     def term(taps: Sequence[Any]) -> jax.Array:
-        conditions = [] if valid is None else [at(valid, taps)]
+        conditions = [] if valid is None else [taps_at(valid, windows, taps)]
         for (axis, w), tap in zip(windows, taps, strict=True):
             if w.padded:
                 xp = numeric_module(w.output, w.length, w.low, tap)
                 inside = w.inside(tap, xp)
                 if xp is jnp or not inside.all():
                     conditions.append(along(jnp.asarray(inside), axis, x.ndim))
-        value = function(at(x, taps), cells)
+        value = function(taps_at(x, windows, taps), cells)
         if not conditions:
             return value
         return jnp.where(functools.reduce(operator.and_, conditions), value, np.zeros((), x.dtype))
@@ -238,7 +173,30 @@ def tap_sum(
     return lax.scan(step, term(all_taps[0]), jnp.asarray(all_taps[1:], np.int32))[0]
 
 
-def _pad(axis: int, widths: tuple[Any, Any], x: jax.Array, value: Any) -> jax.Array:
+def taps_at(x: jax.Array, windows: Windows, taps: Sequence[Any]) -> jax.Array:
+    """For each window of the padded `x`, its element number `taps`, one per axis, traced or not."""
+    for (axis, w), tap in zip(windows, taps, strict=True):
+        reach = (w.output - 1) * w.stride + 1
+        if isinstance(tap, int):
+            start = tap * w.dilation
+            x = lax.slice_in_dim(x, start, start + reach, w.stride, axis)
+        else:
+            x = lax.dynamic_slice_in_dim(x, tap * w.dilation, reach, axis)
+            x = lax.slice_in_dim(x, 0, reach, w.stride, axis)
+    return x
+
+
+def pad_windows(x: jax.Array, windows: Windows, value: Any) -> jax.Array:
+    """`x` with the padding that its windows read, filled with `value`."""
+    config = [(0, 0, 0)] * x.ndim
+    for axis, w in windows:
+        config[axis] = (w.low, w.right, 0)
+    if not any(w.padded for _, w in windows):
+        return x
+    return lax.pad(x, jnp.asarray(value, x.dtype), config)
+
+
+def pad(axis: int, widths: tuple[Any, Any], x: jax.Array, value: Any) -> jax.Array:
     """`x` with `value` before and after it along `axis`."""
     config = [(*widths, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
     return lax.pad(x, jnp.asarray(value, x.dtype), config)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
+from jaxpool._lowering_max import IMPLEMENTATIONS, Implementation
 from jaxpool._pool import Domain, Reduction
 from jaxpool._window import window_pool
 
@@ -20,10 +22,25 @@ class Max(Reduction):
 
     The dtype stays. Of bools it is whether any is True (dilation). NaN propagates.
 
+    Args:
+      implementation: which form of a windowed maximum to compute; None, for which each platform
+        has its own, "taps", "axes" or "reduce_window". See `max_pool`.
+
+    Raises:
+      ValueError: `implementation` is none of these.
+
     Example:
       >>> jaxpool.pool(jnp.array([3, 1, 2]), jaxpool.Global(0), jaxpool.Max())
       Array(3, dtype=int32)
     """
+
+    implementation: Implementation | None = None
+
+    def __post_init__(self) -> None:
+        self.check(type(self).__name__)
+
+    def check(self, op: str) -> None:
+        _arguments.one_of(op, "implementation", self.implementation, (None, *IMPLEMENTATIONS))
 
     def accumulate_dtype(self, dtype: Any) -> Any:
         return _comparable(dtype)
@@ -32,7 +49,7 @@ class Max(Reduction):
         return dtype
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        return domain.max(x, where)
+        return domain.max(x, where, implementation=self.implementation)
 
     def argument(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         """Row-major position of each cell's value."""
@@ -46,10 +63,25 @@ class Min(Reduction):
 
     The dtype stays. Of bools it is whether all are True (erosion). NaN propagates.
 
+    Args:
+      implementation: which form of a windowed minimum to compute; None, for which each platform
+        has its own, "taps", "axes" or "reduce_window". See `min_pool`.
+
+    Raises:
+      ValueError: `implementation` is none of these.
+
     Example:
       >>> jaxpool.pool(jnp.array([3, 1, 2]), jaxpool.Global(0), jaxpool.Min())
       Array(1, dtype=int32)
     """
+
+    implementation: Implementation | None = None
+
+    def __post_init__(self) -> None:
+        self.check(type(self).__name__)
+
+    def check(self, op: str) -> None:
+        _arguments.one_of(op, "implementation", self.implementation, (None, *IMPLEMENTATIONS))
 
     def accumulate_dtype(self, dtype: Any) -> Any:
         return _comparable(dtype)
@@ -58,7 +90,8 @@ class Min(Reduction):
         return dtype
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        return _reversed(domain.max(_reversed(x), where))
+        y = domain.max(_reversed(x), where, implementation=self.implementation)
+        return _reversed(y)
 
     def argument(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         """Row-major position of each cell's value."""
@@ -96,6 +129,7 @@ def max_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    implementation: Implementation | None = None,
 ) -> jax.Array:
     """The maximum of each window: ``y[i] = max_j x[i*s - low + j*d]``.
 
@@ -119,6 +153,10 @@ def max_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      implementation: "taps" compares all elements of a window at once, "axes" those of one axis
+        after the other, with the same result bit for bit; "reduce_window" is XLA's own form, with
+        its own gradient: select-and-scatter, none if dilated, and padding and NaN treated as XLA
+        does. Default: what is fastest on the platform that is lowered for, XLA's form on TPU only.
 
     Returns:
       Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
@@ -147,7 +185,7 @@ def max_pool(
     return window_pool(
         "max_pool",
         x,
-        Max(),
+        Max(implementation),
         (window_shape, strides, padding, dilation, ceil_mode, axes),
         where,
         empty_value,
@@ -165,6 +203,7 @@ def min_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    implementation: Implementation | None = None,
 ) -> jax.Array:
     """The minimum of each window: ``y[i] = min_j x[i*s - low + j*d]``.
 
@@ -188,6 +227,10 @@ def min_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      implementation: "taps" compares all elements of a window at once, "axes" those of one axis
+        after the other, with the same result bit for bit; "reduce_window" is XLA's own form, with
+        its own gradient: select-and-scatter, none if dilated, and padding and NaN treated as XLA
+        does. Default: what is fastest on the platform that is lowered for, XLA's form on TPU only.
 
     Returns:
       Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
@@ -215,7 +258,7 @@ def min_pool(
     return window_pool(
         "min_pool",
         x,
-        Min(),
+        Min(implementation),
         (window_shape, strides, padding, dilation, ceil_mode, axes),
         where,
         empty_value,

@@ -19,7 +19,7 @@ def _unchanged(x: Any) -> Any:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Monoid(Reduction):
-    """A reduction by an associative operation of your own: ``finish(lift(x1) . lift(x2) . ...)``.
+    """A reduction by an associative operation of your own: ``finish(lift(x1) * lift(x2) * ...)``.
 
     Unlike ``lax.reduce_window`` with such an operation, it has all derivatives that `combine`,
     `lift` and `finish` have, and takes masks. Elements are combined in row-major order, so the

@@ -50,8 +50,13 @@ class Domain:
         """Sum of each cell's valid elements."""
         raise NotImplementedError
 
-    def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
-        """Maximum of each cell; the gradient goes to its first maximum, or to its last NaN."""
+    def max(
+        self, x: jax.Array, where: jax.Array | None = None, *, implementation: Any = None
+    ) -> jax.Array:
+        """Maximum of each cell; the gradient goes to its first maximum, or to its last NaN.
+
+        `implementation` names one of several forms, where a domain has several.
+        """
         raise NotImplementedError
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:

@@ -119,9 +119,10 @@ def max_unpool(
     elif any(isinstance(size, int) and size < 1 for size in sizes):
         raise ValueError(f"{op}: `y` must not unpool to nothing; got sizes {tuple(sizes)}.")
 
-    # Python's integers, so that no index dtype is too narrow to be compared with them.
-    indices = indices.astype(np.promote_types(indices.dtype, np.int32))
+    indices = indices.astype(np.promote_types(indices.dtype, np.int32))  # int8 may not hold sizes
     with jax.named_scope(f"jaxpool.{op}"):
+        # These change no value. Under shard_map, both arrays now vary over the same mesh axes.
+        y, indices = jnp.where(indices == indices, y, y), jnp.where(y == y, indices, indices)
         # Planes: the pooled axes last and flat, in the order of y's axes.
         order = sorted(range(n), key=lambda i: pooled[i])
         spatial = [pooled[i] for i in order]
@@ -221,7 +222,7 @@ def _sorted_sum(y: jax.Array, targets: jax.Array, size: Any) -> jax.Array:
         more = _take(sums, place + distance, 0)
         return 2 * distance, jnp.where(again(distance), sums + more, sums)
 
-    _, sums = lax.while_loop(lambda state: jnp.any(again(state[0])), double, (np.int32(1), y))
+    _, sums = lax.while_loop(lambda state: jnp.any(again(state[0])), double, (jnp.int32(1), y))
     return _firsts(targets, sums, size, 0)
 
 

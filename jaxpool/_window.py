@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments, _geometry, _lowering
+from jaxpool import _arguments, _geometry, _lowering, _lowering_max
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -186,11 +186,17 @@ class Window(Domain):
             x = jnp.where(where, x, np.zeros((), x.dtype))
         return _lowering.window_sum(x, self.windows(x.shape))
 
-    def max(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
-        return _lowering.window_max(x, where, self.windows(x.shape))
+    def max(
+        self,
+        x: jax.Array,
+        where: jax.Array | None = None,
+        *,
+        implementation: _lowering_max.Implementation | None = None,
+    ) -> jax.Array:
+        return _lowering_max.window_max(x, where, self.windows(x.shape), implementation)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
-        return _lowering.window_argmax(x, where, self.windows(x.shape))
+        return _lowering_max.window_argmax(x, where, self.windows(x.shape))
 
     def sum_with(
         self,

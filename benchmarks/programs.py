@@ -1,0 +1,518 @@
+"""What is measured: each operator as jaxpool and as its peers write it."""
+
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jaxpool
+from tests.cases import CASES, Case
+
+OWN = "jaxpool"
+PACKAGES = {
+    "flax": "flax",
+    "torch": "torch",
+    "equinox": "equinox",
+    "haiku": "dm-haiku",
+    "reduce_window": "jax",
+    "jnp": "jax",
+}
+# "vjp" is value and gradient in one program, "grad" the gradient alone; "eager" is without jit.
+MODES = ("fwd", "vjp", "grad", "jvp", "compile", "eager")
+# Operators, as jaxpool's function and its options. "avg_pool_exclude" leaves padding out of means.
+OPS = {
+    "max_pool": (jaxpool.max_pool, {}),
+    "min_pool": (jaxpool.min_pool, {}),
+    "avg_pool": (jaxpool.avg_pool, {}),
+    "avg_pool_exclude": (jaxpool.avg_pool, {"count_include_pad": False}),
+    "sum_pool": (jaxpool.sum_pool, {}),
+    "lp_pool": (jaxpool.lp_pool, {"p": 2}),
+    "max_pool_with_argmax": (jaxpool.max_pool_with_argmax, {}),
+    "global_max_pool": (jaxpool.global_max_pool, {}),
+    "global_avg_pool": (jaxpool.global_avg_pool, {}),
+}
+
+
+class Unsupported(Exception):
+    """A peer has no such operator or geometry; the message says what is missing."""
+
+
+def select_cases(wanted: Sequence[str]) -> list[Case]:
+    """The cases with those names or tags."""
+    known = {case.name for case in CASES} | {tag for case in CASES for tag in case.tags}
+    for name in wanted:
+        if name not in known:
+            raise SystemExit(f"--cases: {name!r} is no name and no tag in tests/cases.py.")
+    return [c for c in CASES if c.name in wanted or any(tag in wanted for tag in c.tags)]
+
+
+def missing(peers: Sequence[str]) -> dict[str, str]:
+    """For each peer that cannot run here, why."""
+    reasons = {}
+    for peer in peers:
+        name = peer.partition(":")[0]
+        module = {"haiku": "haiku", "jnp": "jax", "reduce_window": "jax"}.get(name, name)
+        if name != OWN and name not in PACKAGES:
+            raise ValueError(f"peer must be one of {', '.join(PACKAGES)}, but is {peer!r}.")
+        if importlib.util.find_spec(module) is None:
+            reasons[peer] = f"not installed (pip install {PACKAGES[name]})"
+        elif name == "torch" and jax.default_backend() != "cpu":
+            reasons[peer] = f"its CPU build says nothing beside JAX on {jax.default_backend()}"
+    return reasons
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """A case's windows in explicit numbers, pooled axes from the front and in order."""
+
+    case: Case
+
+    @functools.cached_property
+    def windows(self) -> list[tuple[int, Any]]:
+        return sorted(self.case.window.windows(self.case.shape), key=lambda pair: pair[0])
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return tuple(axis for axis, _ in self.windows)
+
+    @property
+    def pads(self) -> list[tuple[int, int]]:
+        return [(w.low, max(w.high, w.right)) for _, w in self.windows]
+
+    def over_all(self, values: Sequence[Any], other: Any) -> list[Any]:
+        """Values of the pooled axes, and `other` for the rest."""
+        found = dict(zip(self.axes, values, strict=True))
+        return [found.get(axis, other) for axis in range(len(self.case.shape))]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [w.window for _, w in self.windows]
+
+    @property
+    def strides(self) -> list[int]:
+        return [w.stride for _, w in self.windows]
+
+    @property
+    def dilation(self) -> list[int]:
+        return [w.dilation for _, w in self.windows]
+
+    @property
+    def padded(self) -> bool:
+        return any(low or high for low, high in self.pads)
+
+    @property
+    def dilated(self) -> bool:
+        return any(d > 1 for d in self.dilation)
+
+    def divisor(self, include_pad: bool) -> Any:
+        """The number of elements to divide a sum by: an array, or an int if all are equal."""
+        counts = self.case.window.counts(self.case.shape, include_pad=include_pad)
+        if (counts == counts.flat[0]).all():
+            return int(counts.flat[0])
+        return counts.astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The shape (batch, channels, *spatial) that equinox and torch want, and the way there.
+
+    Arrays are brought into it before the clock starts, since their users hold them so. With
+    `channels_last`, memory keeps the order (batch, *spatial, channels), which torch supports.
+    """
+
+    case: Case
+    channels_last: bool
+
+    def __post_init__(self) -> None:
+        axes = Geometry(self.case).axes
+        if axes != tuple(range(axes[0], axes[-1] + 1)):
+            raise Unsupported("pools axes that do not lie side by side")
+
+    @property
+    def _channels_behind(self) -> bool:
+        return Geometry(self.case).axes[-1] < len(self.case.shape) - 1
+
+    def there(self, array: np.ndarray) -> np.ndarray:
+        axes, shape = Geometry(self.case).axes, self.case.shape
+        batch = shape[: axes[0]] if self._channels_behind else shape[: max(axes[0] - 1, 0)]
+        size = math.prod(batch)
+        if array.ndim < len(shape):  # what a global pool leaves
+            return array.reshape(size, -1, *[1] * len(axes))
+        spatial = array.shape[axes[0] : axes[-1] + 1]
+        if not self._channels_behind:
+            return array.reshape(size, -1, *spatial)
+        array = np.moveaxis(array.reshape(size, *spatial, -1), -1, 1)
+        return array if self.channels_last else np.ascontiguousarray(array)
+
+    def back(self, array: np.ndarray, like: tuple[int, ...]) -> np.ndarray:
+        """Inverse of `there` for an array whose shape was `like`."""
+        if self._channels_behind and len(like) == len(self.case.shape):
+            array = np.moveaxis(array, 1, -1)
+        return array.reshape(like)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One implementation of one operator in one mode, ready to be called.
+
+    `function` takes `arguments` and gives results; for torch, which JAX cannot compile, it is
+    called as it is.
+    """
+
+    implementation: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    layout: Layout | None = None
+
+
+def build(
+    implementation: str, op: str, case: Case, dtype: str, mode: str, *, abstract: bool = False
+) -> Program:
+    """The program of `implementation`; `abstract` arguments have shapes and no values.
+
+    Raises:
+      Unsupported: the implementation has no such thing.
+    """
+    name, _, form = implementation.partition(":")
+    if name == "torch":
+        return _torch_program(op, case, dtype, mode)
+    if mode in ("vjp", "grad", "jvp") and not jnp.issubdtype(dtype, jnp.floating):
+        raise Unsupported(f"no derivative in {dtype}")
+    if name == OWN:
+        pool, layout = own_form(op, case, form), None
+    else:
+        pool, layout = _FORMS[name](op, case)
+    if abstract:
+        shapes = _shapes(op, case, mode)
+        arguments = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)
+    else:
+        arguments = _arguments(op, case, dtype, mode, layout)
+    return Program(implementation, in_mode(pool, mode), arguments, layout)
+
+
+@functools.lru_cache(maxsize=2)
+def _arguments(
+    op: str, case: Case, dtype: str, mode: str, layout: Layout | None
+) -> tuple[jax.Array, ...]:
+    """One copy for all implementations: where arrays lie in memory changes what they take."""
+    arrays = _values(_shapes(op, case, mode), dtype)
+    return tuple(jnp.asarray(layout.there(a) if layout else a) for a in arrays)
+
+
+def floor_bytes(op: str, case: Case, dtype: str, mode: str) -> int:
+    """What any program must read and write: its arguments and results, once each."""
+    function = in_mode(own_form(op, case), mode)
+    arguments = [jax.ShapeDtypeStruct(shape, dtype) for shape in _shapes(op, case, mode)]
+    results = jax.tree.leaves(jax.eval_shape(function, *arguments))
+    return sum(a.size * a.dtype.itemsize for a in (*arguments, *results))
+
+
+def in_mode(pool: Callable[[Any], Any], mode: str) -> Callable[..., Any]:
+    """`pool` alone, or with its derivative in one program. Only its first result has one."""
+
+    def split(x: Any) -> tuple[Any, Any]:
+        y = pool(x)
+        return (y[0], y[1:]) if isinstance(y, tuple) else (y, ())
+
+    def vjp(x: Any, g: Any) -> Any:
+        y, pull_back, rest = jax.vjp(split, x, has_aux=True)
+        return y, rest, pull_back(g)[0]
+
+    def jvp(x: Any, t: Any) -> Any:
+        return jax.jvp(split, (x,), (t,), has_aux=True)
+
+    # What is compiled is value and gradient, the largest program.
+    forms = {"fwd": pool, "eager": pool, "vjp": vjp, "compile": vjp, "jvp": jvp}
+    return {**forms, "grad": lambda x, g: vjp(x, g)[2]}[mode]
+
+
+def own_form(op: str, case: Case, form: str = "") -> Callable[[Any], Any]:
+    """The function of jaxpool; `form` names one of its implementations, "" its own choice."""
+    function, options = OPS[op]
+    where = {"axes": case.pooled} if op.startswith("global_") else case.geometry
+    forced = {"implementation": form} if form else {}
+    return lambda x: function(x, **where, **options, **forced)
+
+
+def _shapes(op: str, case: Case, mode: str) -> list[tuple[int, ...]]:
+    x = jax.ShapeDtypeStruct(case.shape, np.float32)
+    y = jax.tree.leaves(jax.eval_shape(own_form(op, case), x))[0]
+    more = {m: [y.shape] for m in ("vjp", "grad", "compile")} | {"jvp": [case.shape]}
+    return [case.shape, *more.get(mode, [])]
+
+
+def _values(shapes: Sequence[tuple[int, ...]], dtype: str) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    if jnp.issubdtype(dtype, jnp.floating):
+        return [random.standard_normal(s, np.float32).astype(jnp.dtype(dtype)) for s in shapes]
+    return [random.integers(-100, 100, s).astype(dtype) for s in shapes]
+
+
+# --- JAX peers --------------------------------------------------------------------------------
+
+
+def _lowest(x: Any) -> Any:
+    return -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+
+
+def _highest(x: Any) -> Any:
+    return np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).max
+
+
+def _reduce_window(op: str, case: Case) -> tuple[Callable, None]:
+    """``lax.reduce_window`` as one writes it by hand, in the dtype of x."""
+    geometry = Geometry(case)
+
+    def windows(x: Any, identity: Any, combine: Callable) -> Any:
+        return lax.reduce_window(
+            x,
+            np.array(identity, x.dtype)[()],
+            combine,
+            geometry.over_all(geometry.sizes, 1),
+            geometry.over_all(geometry.strides, 1),
+            geometry.over_all(geometry.pads, (0, 0)),
+            window_dilation=geometry.over_all(geometry.dilation, 1),
+        )
+
+    def mean(x: Any, include_pad: bool) -> Any:
+        divisor = geometry.divisor(include_pad)
+        return windows(x, 0, lax.add) / jnp.asarray(divisor, x.dtype)
+
+    forms = {
+        "max_pool": lambda x: windows(x, _lowest(x), lax.max),
+        "min_pool": lambda x: windows(x, _highest(x), lax.min),
+        "sum_pool": lambda x: windows(x, 0, lax.add),
+        "avg_pool": lambda x: mean(x, True),
+        "avg_pool_exclude": lambda x: mean(x, False),
+        "lp_pool": lambda x: jnp.sqrt(windows(x * x, 0, lax.add)),
+    }
+    return _pick(forms, op), None
+
+
+def _jnp(op: str, case: Case) -> tuple[Callable, None]:
+    """Plain reductions: of whole axes, or of windows side by side after a reshape."""
+    reductions = {
+        "max_pool": jnp.max,
+        "min_pool": jnp.min,
+        "sum_pool": jnp.sum,
+        "avg_pool": jnp.mean,
+        "avg_pool_exclude": jnp.mean,
+        "lp_pool": lambda x, axes: jnp.sqrt(jnp.sum(x * x, axes)),
+    }
+    reduce = _pick(reductions, op.removeprefix("global_"))
+    geometry = Geometry(case)
+    if op.startswith("global_"):
+        return lambda x: reduce(x, geometry.axes), None
+    if geometry.padded or geometry.dilated or geometry.sizes != geometry.strides:
+        raise Unsupported("reshapes only windows that lie side by side, without padding")
+
+    def pool(x: Any) -> Any:
+        blocks = list(zip(x.shape, geometry.over_all(geometry.sizes, 1), strict=True))
+        x = x[tuple(slice(n - n % k) for n, k in blocks)]
+        x = x.reshape([size for n, k in blocks for size in (n // k, k)])
+        return reduce(x, tuple(range(1, x.ndim, 2)))
+
+    return pool, None
+
+
+def _flax(op: str, case: Case) -> tuple[Callable, None]:
+    from flax.linen import pooling
+
+    geometry = Geometry(case)
+    if geometry.dilated:
+        raise Unsupported("no dilation")
+    rank = len(case.shape)
+    if geometry.axes == tuple(range(1, rank - 1)):
+        window, strides, pads = geometry.sizes, geometry.strides, geometry.pads
+        fits = True
+    else:
+        # Any layout without a transpose: all axes are spatial, and batch and channels are new.
+        window = geometry.over_all(geometry.sizes, 1)
+        strides = geometry.over_all(geometry.strides, 1)
+        pads = geometry.over_all(geometry.pads, (0, 0))
+        fits = False
+    where = (tuple(window), tuple(strides), pads)
+
+    def summed(x: Any) -> Any:
+        return pooling.pool(x, 0.0, lax.add, *where)
+
+    forms = {
+        "max_pool": lambda x: pooling.max_pool(x, *where),
+        "min_pool": lambda x: pooling.min_pool(x, *where),
+        "sum_pool": summed,
+        "avg_pool": lambda x: pooling.avg_pool(x, *where),
+        "avg_pool_exclude": lambda x: pooling.avg_pool(x, *where, count_include_pad=False),
+    }
+    form = _pick(forms, op)
+    if op == "avg_pool" and not isinstance(geometry.divisor(True), int):
+        raise Unsupported("counts what ceil mode adds")
+    return form if fits else (lambda x: form(x[None, ..., None])[0, ..., 0]), None
+
+
+def _haiku(op: str, case: Case) -> tuple[Callable, None]:
+    import haiku as hk
+
+    geometry = Geometry(case)
+    if geometry.dilated:
+        raise Unsupported("no dilation")
+    window = tuple(geometry.over_all(geometry.sizes, 1))
+    strides = tuple(geometry.over_all(geometry.strides, 1))
+    pads = geometry.over_all(geometry.pads, (0, 0))
+    same = pads == [tuple(p) for p in lax.padtype_to_pads(case.shape, window, strides, "SAME")]
+
+    def padded(function: Callable, identity: Any) -> Callable:
+        """Haiku has no numbers for padding: one pads first."""
+
+        def pool(x: Any) -> Any:
+            if geometry.padded:
+                x = jnp.pad(x, pads, constant_values=np.array(identity, x.dtype))
+            return function(x, window, strides, "VALID", channel_axis=None)
+
+        return pool
+
+    if op == "max_pool":
+        if same:
+            return lambda x: hk.max_pool(x, window, strides, "SAME", channel_axis=None), None
+        return padded(hk.max_pool, -np.inf), None
+    if op == "avg_pool" and isinstance(geometry.divisor(True), int):
+        return padded(hk.avg_pool, 0), None
+    if op == "avg_pool_exclude" and (same or not geometry.padded):
+        padding = "SAME" if geometry.padded else "VALID"
+        return lambda x: hk.avg_pool(x, window, strides, padding, channel_axis=None), None
+    raise Unsupported("no such operator or counts")
+
+
+def _equinox(op: str, case: Case) -> tuple[Callable, Layout]:
+    import equinox as eqx
+
+    geometry = Geometry(case)
+    rank = len(geometry.axes)
+    if geometry.dilated or rank > 3:
+        raise Unsupported("no dilation, and at most three axes")
+    layers = {"max_pool": "MaxPool", "avg_pool": "AvgPool"}
+    if op == "avg_pool" and not isinstance(geometry.divisor(True), int):
+        raise Unsupported("counts what ceil mode adds")
+    layer = getattr(eqx.nn, f"{_pick(layers, op)}{rank}d")(
+        tuple(geometry.sizes), tuple(geometry.strides), tuple(geometry.pads)
+    )
+    return jax.vmap(layer), Layout(case, channels_last=False)
+
+
+_FORMS = {
+    "reduce_window": _reduce_window,
+    "jnp": _jnp,
+    "flax": _flax,
+    "haiku": _haiku,
+    "equinox": _equinox,
+}
+
+
+def _pick(forms: dict[str, Any], op: str) -> Any:
+    if op not in forms:
+        raise Unsupported("no such operator")
+    return forms[op]
+
+
+# --- torch ------------------------------------------------------------------------------------
+
+
+def _torch_program(op: str, case: Case, dtype: str, mode: str) -> Program:
+    import torch
+
+    if mode == "compile":
+        raise Unsupported("nothing to compile")
+    if mode in ("vjp", "grad", "jvp") and not jnp.issubdtype(dtype, jnp.floating):
+        raise Unsupported(f"no derivative in {dtype}")
+    pool = _torch_pool(torch, op, case)
+    layout = Layout(case, channels_last=len(Geometry(case).axes) > 1)
+    carried = "float32" if jnp.issubdtype(dtype, jnp.floating) else dtype  # NumPy has no bfloat16
+
+    def tensor(array: np.ndarray) -> Any:
+        found = torch.from_numpy(layout.there(array.astype(carried))).to(getattr(torch, dtype))
+        return found.detach().clone(memory_format=torch.preserve_format)
+
+    arguments = [tensor(array) for array in _values(_shapes(op, case, mode), dtype)]
+
+    def forward(x: Any) -> Any:
+        with torch.no_grad():
+            return pool(x)
+
+    def vjp(x: Any, g: Any) -> Any:
+        leaf = x.detach().requires_grad_()
+        result = pool(leaf)
+        y, rest = (result[0], result[1:]) if isinstance(result, tuple) else (result, ())
+        return y.detach(), rest, torch.autograd.grad(y, leaf, g)[0]
+
+    def jvp(x: Any, t: Any) -> Any:
+        def split(x: Any) -> tuple[Any, Any]:
+            y = pool(x)
+            return (y[0], y[1:]) if isinstance(y, tuple) else (y, ())
+
+        return torch.func.jvp(split, (x,), (t,), has_aux=True)
+
+    forms = {"fwd": forward, "eager": forward, "vjp": vjp, "jvp": jvp}
+    function = {**forms, "grad": lambda x, g: vjp(x, g)[2]}[mode]
+    return Program("torch", function, tuple(arguments), layout)
+
+
+def _torch_pool(torch: Any, op: str, case: Case) -> Callable[[Any], Any]:
+    F = torch.nn.functional
+    geometry = Geometry(case)
+    rank = len(geometry.axes)
+    spatial = tuple(range(2, 2 + rank))
+    if op == "global_max_pool":
+        return lambda x: torch.amax(x, spatial, keepdim=True)
+    if op == "global_avg_pool":
+        return lambda x: torch.mean(x, spatial, keepdim=True)
+    if rank > 3:
+        raise Unsupported("at most three axes")
+    k, s, d = geometry.sizes, geometry.strides, geometry.dilation
+    declared = [(w.low, w.high) for _, w in geometry.windows]
+    native = all(low == high <= size // 2 for (low, high), size in zip(declared, k, strict=True))
+    padding = [low for low, _ in declared] if native else 0
+    ceil = case.ceil_mode
+    if ceil and not native:
+        raise Unsupported("ceil mode with padding on one side")
+
+    def padded(x: Any, identity: float) -> Any:
+        if native:
+            return x
+        return F.pad(x, [p for pair in reversed(declared) for p in pair], value=identity)
+
+    def extreme(x: Any, indices: bool = False) -> Any:
+        if indices and not native:
+            raise Unsupported("indices with padding on one side")
+        function = getattr(F, f"max_pool{rank}d")
+        return function(padded(x, -math.inf), k, s, padding, d, ceil, return_indices=indices)
+
+    def mean(x: Any, include_pad: bool = True) -> Any:
+        if geometry.dilated:
+            raise Unsupported("no dilation")
+        if not native and not include_pad:
+            raise Unsupported("padding on one side in the count")
+        function = getattr(F, f"avg_pool{rank}d")
+        return function(padded(x, 0), k, s, padding, ceil, include_pad)
+
+    def power(x: Any) -> Any:
+        if geometry.padded or geometry.dilated:
+            raise Unsupported("no padding, no dilation")
+        return getattr(F, f"lp_pool{rank}d")(x, 2.0, tuple(k), tuple(s), ceil)
+
+    forms = {
+        "max_pool": extreme,
+        "min_pool": lambda x: -extreme(-x),
+        "avg_pool": mean,
+        "avg_pool_exclude": lambda x: mean(x, False),
+        "sum_pool": lambda x: mean(x) * math.prod(k),
+        "lp_pool": power,
+        "max_pool_with_argmax": lambda x: extreme(x, True),
+    }
+    return _pick(forms, op)

@@ -1,0 +1,98 @@
+"""Configuration of the documentation: ``sphinx-build -W -b html docs docs/_build``."""
+
+import inspect
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.inspect import stringify_signature
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import jaxpool  # noqa: E402
+
+project = "jaxpool"
+author = "The jaxpool authors"
+copyright = "The jaxpool authors"
+release = jaxpool.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "gallery_header.rst"]
+templates_path = ["_templates"]
+
+# In docstrings, `max_pool` links to its page, and what has none, like `where`, is shown as code.
+default_role = "py:obj"
+rst_prolog = r".. |x| replace:: \|x\|"  # docstrings mean the absolute value, not a substitution
+highlight_language = "python3"
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_inherit_docstrings = False  # a domain's page shows what is particular to it
+autodoc_preserve_defaults = True
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 79
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_custom_sections = ["Derivatives"]
+
+# The gallery's front page has to lie beside its examples, but belongs to the documentation.
+EXAMPLES = HERE / "_build" / "examples"
+shutil.rmtree(EXAMPLES, ignore_errors=True)
+EXAMPLES.mkdir(parents=True)
+for example in sorted((HERE.parent / "examples").glob("plot_*.py")):
+    shutil.copy(example, EXAMPLES)
+shutil.copy(HERE / "gallery_header.rst", EXAMPLES / "GALLERY_HEADER.rst")
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(EXAMPLES),
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+}
+
+html_theme = "furo"
+html_title = "jaxpool"
+html_show_sphinx = False
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+
+
+def strip_code(app: Any, doctree: nodes.document) -> None:
+    """Takes off the blank line that doctest needs between an output and the end of a fence."""
+    for block in doctree.findall(nodes.literal_block):
+        if len(block) == 1 and isinstance(block[0], nodes.Text):
+            block.rawsource = block.rawsource.rstrip()
+            block[0] = nodes.Text(block.astext().rstrip())
+
+
+def show_fields(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returned: str
+) -> Any:
+    """The fields of a layer: NNX's own signature is ``(*args, **kwargs)``, Linen adds two."""
+    if what != "class" or not name.startswith(("jaxpool.linen.", "jaxpool.nnx.")):
+        return None
+    whole = inspect.signature(obj.__init__)
+    fields = [p for p in whole.parameters.values() if p.name not in ("self", "parent", "name")]
+    whole = whole.replace(parameters=fields, return_annotation=inspect.Signature.empty)
+    return stringify_signature(whole, unqualified_typehints=True), None
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-signature", show_fields)
+    app.connect("doctree-read", strip_code)

@@ -1,0 +1,281 @@
+"""Flax Linen layers: one for each named function, with the function's arguments as fields.
+
+They have no variables, and a call is the function. They stand anywhere a Linen module may: in
+``nn.Sequential``, ``nn.compact`` methods, and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import jax
+
+import jaxpool
+from jaxpool._arguments import Ints, Padding
+from jaxpool._lowering_max import Implementation
+
+try:
+    from flax import linen as nn
+except ImportError as error:
+    raise ImportError('jaxpool.linen needs Flax. Write pip install "jaxpool[flax]".') from error
+
+
+class _Pool(nn.Module):
+    """Calls `_function` with the fields."""
+
+    _function: ClassVar[Callable[..., Any]]
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        names = [field.name for field in dataclasses.fields(self)]
+        options = {n: getattr(self, n) for n in names if n not in ("parent", "name")}
+        return self._function(x, where=where, **options)
+
+
+class _WindowPool(_Pool):
+    """The fields that all window functions share."""
+
+    window_shape: Ints
+    strides: Ints | None = None
+    padding: Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    ceil_mode: bool = False
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+
+class _GlobalPool(_Pool):
+    """The fields that all global functions share."""
+
+    axes: Ints
+    _: dataclasses.KW_ONLY
+    keepdims: bool = False
+    empty_value: Any = 0
+
+
+class MaxPool(_WindowPool):
+    """Layer form of `jaxpool.max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.MaxPool((2, 2)).apply({}, x)[..., 0]
+      Array([[ 6.,  8.],
+             [14., 16.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    implementation: Implementation | None = None
+
+    _function = staticmethod(jaxpool.max_pool)
+
+
+class MinPool(_WindowPool):
+    """Layer form of `jaxpool.min_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.MinPool((2, 2)).apply({}, x)[..., 0]
+      Array([[ 1.,  3.],
+             [ 9., 11.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    implementation: Implementation | None = None
+
+    _function = staticmethod(jaxpool.min_pool)
+
+
+class SumPool(_WindowPool):
+    """Layer form of `jaxpool.sum_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.SumPool((2, 2)).apply({}, x)[..., 0]
+      Array([[14., 22.],
+             [46., 54.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.sum_pool)
+
+
+class AvgPool(_WindowPool):
+    """Layer form of `jaxpool.avg_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.AvgPool((2, 2)).apply({}, x)[..., 0]
+      Array([[ 3.5,  5.5],
+             [11.5, 13.5]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+    divisor_override: float | None = None
+
+    _function = staticmethod(jaxpool.avg_pool)
+
+
+class LpPool(_WindowPool):
+    """Layer form of `jaxpool.lp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., -4., 6., 8.])
+      >>> jaxpool.linen.LpPool(2, axes=0).apply({}, x)
+      Array([ 5., 10.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 2
+
+    _function = staticmethod(jaxpool.lp_pool)
+
+
+class GlobalMaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.GlobalMaxPool(axes=(0, 1)).apply({}, x)
+      Array([16.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_max_pool)
+
+
+class GlobalMinPool(_GlobalPool):
+    """Layer form of `jaxpool.global_min_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.GlobalMinPool(axes=(0, 1)).apply({}, x)
+      Array([1.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_min_pool)
+
+
+class GlobalSumPool(_GlobalPool):
+    """Layer form of `jaxpool.global_sum_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.GlobalSumPool(axes=(0, 1)).apply({}, x)
+      Array([136.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_sum_pool)
+
+
+class GlobalAvgPool(_GlobalPool):
+    """Layer form of `jaxpool.global_avg_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.linen.GlobalAvgPool(axes=(0, 1)).apply({}, x)
+      Array([8.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_avg_pool)
+
+
+class GlobalLpPool(_GlobalPool):
+    """Layer form of `jaxpool.global_lp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., -4.])
+      >>> jaxpool.linen.GlobalLpPool(axes=0).apply({}, x)
+      Array(5., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 2
+
+    _function = staticmethod(jaxpool.global_lp_pool)
+
+
+class MaxPoolWithArgmax(_WindowPool):
+    """Layer form of `jaxpool.max_pool_with_argmax`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.linen.MaxPoolWithArgmax(2, axes=0).apply({}, x)
+      (Array([3., 5.], dtype=float32), Array([0, 3], dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.max_pool_with_argmax)
+
+
+class MinPoolWithArgmin(_WindowPool):
+    """Layer form of `jaxpool.min_pool_with_argmin`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.linen.MinPoolWithArgmin(2, axes=0).apply({}, x)
+      (Array([1., 2.], dtype=float32), Array([1, 2], dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.min_pool_with_argmin)
+
+
+class GlobalMaxPoolWithArgmax(_GlobalPool):
+    """Layer form of `jaxpool.global_max_pool_with_argmax`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.linen.GlobalMaxPoolWithArgmax(axes=0).apply({}, x)
+      (Array(5., dtype=float32), Array(3, dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.global_max_pool_with_argmax)
+
+
+class GlobalMinPoolWithArgmin(_GlobalPool):
+    """Layer form of `jaxpool.global_min_pool_with_argmin`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.linen.GlobalMinPoolWithArgmin(axes=0).apply({}, x)
+      (Array(1., dtype=float32), Array(1, dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.global_min_pool_with_argmin)
+
+
+class MaxUnpool(nn.Module):
+    """Layer form of `jaxpool.max_unpool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> y, indices = jaxpool.max_pool_with_argmax(x, 2, axes=0)
+      >>> jaxpool.linen.MaxUnpool(2, axes=0).apply({}, y, indices)
+      Array([3., 0., 0., 5.], dtype=float32)
+    """
+
+    window_shape: Ints
+    strides: Ints | None = None
+    padding: Padding = 0
+    _: dataclasses.KW_ONLY
+    output_shape: Ints | None = None
+    axes: Ints | None = None
+    mode: Literal["set", "add", "max"] = "set"
+
+    def __call__(self, y: jax.Array, indices: jax.Array) -> jax.Array:
+        """The unpooled y."""
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("parent", "name")]
+        return jaxpool.max_unpool(y, indices, **{name: getattr(self, name) for name in names})

@@ -1,0 +1,308 @@
+"""Flax NNX layers: one for each named function, with the function's arguments as fields.
+
+They have no state, and a call is the function. They stand anywhere an NNX module may: in
+``nnx.Sequential``, as attributes of other modules, and under ``nnx.jit``, ``nnx.grad`` and
+``nnx.vmap``.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import jax
+
+import jaxpool
+from jaxpool._arguments import Ints, Padding
+from jaxpool._lowering_max import Implementation
+
+try:
+    from flax import nnx
+except ImportError as error:
+    raise ImportError('jaxpool.nnx needs Flax. Write pip install "jaxpool[flax]".') from error
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _Pool(nnx.Module):
+    """Calls `_function` with the fields."""
+
+    _function: ClassVar[Callable[..., Any]]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Fields are part of the key under which nnx.jit caches, so they have to be hashable.
+        super().__setattr__(name, _as_tuple(value))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return self._function(x, where=where, **{name: getattr(self, name) for name in names})
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _WindowPool(_Pool):
+    """The fields that all window functions share."""
+
+    window_shape: Ints
+    strides: Ints | None = None
+    padding: Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    ceil_mode: bool = False
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _GlobalPool(_Pool):
+    """The fields that all global functions share."""
+
+    axes: Ints
+    _: dataclasses.KW_ONLY
+    keepdims: bool = False
+    empty_value: Any = 0
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MaxPool(_WindowPool):
+    """Layer form of `jaxpool.max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.MaxPool((2, 2))(x)[..., 0]
+      Array([[ 6.,  8.],
+             [14., 16.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    implementation: Implementation | None = None
+
+    _function = staticmethod(jaxpool.max_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MinPool(_WindowPool):
+    """Layer form of `jaxpool.min_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.MinPool((2, 2))(x)[..., 0]
+      Array([[ 1.,  3.],
+             [ 9., 11.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    implementation: Implementation | None = None
+
+    _function = staticmethod(jaxpool.min_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class SumPool(_WindowPool):
+    """Layer form of `jaxpool.sum_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.SumPool((2, 2))(x)[..., 0]
+      Array([[14., 22.],
+             [46., 54.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.sum_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AvgPool(_WindowPool):
+    """Layer form of `jaxpool.avg_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.AvgPool((2, 2))(x)[..., 0]
+      Array([[ 3.5,  5.5],
+             [11.5, 13.5]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+    divisor_override: float | None = None
+
+    _function = staticmethod(jaxpool.avg_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LpPool(_WindowPool):
+    """Layer form of `jaxpool.lp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., -4., 6., 8.])
+      >>> jaxpool.nnx.LpPool(2, axes=0)(x)
+      Array([ 5., 10.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 2
+
+    _function = staticmethod(jaxpool.lp_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalMaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.GlobalMaxPool(axes=(0, 1))(x)
+      Array([16.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_max_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalMinPool(_GlobalPool):
+    """Layer form of `jaxpool.global_min_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.GlobalMinPool(axes=(0, 1))(x)
+      Array([1.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_min_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalSumPool(_GlobalPool):
+    """Layer form of `jaxpool.global_sum_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.GlobalSumPool(axes=(0, 1))(x)
+      Array([136.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_sum_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalAvgPool(_GlobalPool):
+    """Layer form of `jaxpool.global_avg_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.GlobalAvgPool(axes=(0, 1))(x)
+      Array([8.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_avg_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalLpPool(_GlobalPool):
+    """Layer form of `jaxpool.global_lp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., -4.])
+      >>> jaxpool.nnx.GlobalLpPool(axes=0)(x)
+      Array(5., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 2
+
+    _function = staticmethod(jaxpool.global_lp_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MaxPoolWithArgmax(_WindowPool):
+    """Layer form of `jaxpool.max_pool_with_argmax`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.nnx.MaxPoolWithArgmax(2, axes=0)(x)
+      (Array([3., 5.], dtype=float32), Array([0, 3], dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.max_pool_with_argmax)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MinPoolWithArgmin(_WindowPool):
+    """Layer form of `jaxpool.min_pool_with_argmin`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.nnx.MinPoolWithArgmin(2, axes=0)(x)
+      (Array([1., 2.], dtype=float32), Array([1, 2], dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.min_pool_with_argmin)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalMaxPoolWithArgmax(_GlobalPool):
+    """Layer form of `jaxpool.global_max_pool_with_argmax`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.nnx.GlobalMaxPoolWithArgmax(axes=0)(x)
+      (Array(5., dtype=float32), Array(3, dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.global_max_pool_with_argmax)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalMinPoolWithArgmin(_GlobalPool):
+    """Layer form of `jaxpool.global_min_pool_with_argmin`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> jaxpool.nnx.GlobalMinPoolWithArgmin(axes=0)(x)
+      (Array(1., dtype=float32), Array(1, dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.global_min_pool_with_argmin)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MaxUnpool(_Pool):
+    """Layer form of `jaxpool.max_unpool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 1., 2., 5.])
+      >>> y, indices = jaxpool.max_pool_with_argmax(x, 2, axes=0)
+      >>> jaxpool.nnx.MaxUnpool(2, axes=0)(y, indices)
+      Array([3., 0., 0., 5.], dtype=float32)
+    """
+
+    window_shape: Ints
+    strides: Ints | None = None
+    padding: Padding = 0
+    _: dataclasses.KW_ONLY
+    output_shape: Ints | None = None
+    axes: Ints | None = None
+    mode: Literal["set", "add", "max"] = "set"
+
+    def __call__(self, y: jax.Array, indices: jax.Array) -> jax.Array:
+        """The unpooled y."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return jaxpool.max_unpool(y, indices, **{name: getattr(self, name) for name in names})
+
+
+def _as_tuple(value: Any) -> Any:
+    """`value` with tuples for lists, at any depth."""
+    return tuple(_as_tuple(v) for v in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,245 @@
+"""The tables that tests and benchmarks run over: operators x geometries.
+
+A new operator joins `OPS`, and gets every property of `test_contract.py`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxpool
+from tests import oracle
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A geometry, named after where its shape comes from.
+
+    Tags: "ci" small enough for loops; "core" one of the few that every property runs on; "global"
+    also for global pools; "export" symbolic sizes make sense; "bench" for benchmarks only.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    window_shape: int | tuple[int, ...] = (2, 2)
+    strides: int | tuple[int, ...] | None = None
+    padding: Any = "VALID"
+    dilation: int | tuple[int, ...] = 1
+    ceil_mode: bool = False
+    axes: int | tuple[int, ...] | None = None
+    tags: tuple[str, ...] = ("ci",)
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        names = ("window_shape", "strides", "padding", "dilation", "ceil_mode", "axes")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def window(self) -> jaxpool.Window:
+        return jaxpool.Window(**self.geometry)
+
+    @property
+    def pooled(self) -> tuple[int, ...]:
+        """Pooled axes, negative."""
+        if self.axes is not None:
+            axes = self.axes if isinstance(self.axes, tuple) else (self.axes,)
+            return tuple(a - len(self.shape) if a >= 0 else a for a in axes)
+        return tuple(range(-len(self.window_shape) - 1, -1))
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Batch axes, negative."""
+        return tuple(a for a in range(-len(self.shape), 0) if a not in self.pooled)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CI, CORE = ("ci",), ("ci", "core")
+CASES = [
+    Case("resnet_stem", (2, 9, 9, 3), window_shape=(3, 3), strides=2, padding=1,
+         tags=("ci", "export")),
+    Case("vgg_pool", (2, 8, 8, 3), window_shape=(2, 2),
+         tags=("ci", "core", "global")),
+    Case("inception_3x3s1", (2, 6, 6, 2), window_shape=(3, 3), strides=1, padding="SAME"),
+    Case("inception_head_avg", (1, 7, 7, 4), window_shape=(7, 7), strides=1),
+    Case("yolo_sppf_5", (1, 6, 7, 2), window_shape=(5, 5), strides=1, padding=2),
+    Case("yolo_spp_13", (1, 9, 8, 1), window_shape=(13, 13), strides=1, padding=6),
+    Case("googlenet_ceil", (1, 8, 8, 2), window_shape=(3, 3), strides=2, ceil_mode=True,
+         tags=("ci", "export")),
+    Case("audio_1d", (2, 23, 3), window_shape=(4,), strides=3, padding=((1, 2),),
+         tags=("ci", "global")),
+    Case("volumetric_3d", (1, 4, 5, 6, 2), window_shape=(2, 3, 2), strides=(2, 1, 2),
+         padding=(0, 1, 1), tags=("ci", "global")),
+    Case("vit_tokens", (2, 17, 5), window_shape=2, axes=1, ceil_mode=True),
+    Case("two_batch_axes_explicit_pad", (2, 3, 6, 5, 2), window_shape=(3, 2), strides=(2, 1),
+         padding=((1, 1), (1, 0)), tags=CORE),
+    Case("no_batch_axes", (7, 6), window_shape=(3, 3), strides=2, padding=1, axes=(0, 1),
+         tags=("ci", "core", "global")),
+    Case("one_axis_alone", (11,), window_shape=3, axes=0),
+    Case("channels_first", (2, 3, 7, 6), window_shape=(3, 2), strides=2, padding=(1, 0),
+         axes=(-2, -1), tags=("ci", "core", "export")),
+    Case("scattered_axes", (5, 2, 6, 3), window_shape=(2, 3), strides=(1, 2), axes=(2, 0)),
+    Case("rank4", (1, 3, 4, 3, 4, 2), window_shape=(2, 2, 2, 3), strides=1,
+         padding=(0, 1, 0, 1)),
+    Case("asymmetric", (2, 7, 8, 2), window_shape=(3, 4), strides=2, padding=((2, 0), (0, 3))),
+    Case("more_padding_than_half", (1, 5, 5, 1), window_shape=(3, 3), strides=1, padding=2),
+    Case("same_lower", (2, 7, 6, 2), window_shape=(4, 3), strides=2, padding="SAME_LOWER"),
+    Case("same_even_keras", (1, 7, 7, 2), window_shape=(2, 2), padding="same",
+         tags=("ci", "export")),
+    Case("ceil_tail", (2, 8, 7, 2), window_shape=(3, 3), strides=(3, 2), padding=1,
+         ceil_mode=True, tags=CORE),
+    Case("ceil_asymmetric", (1, 10, 1), window_shape=(4,), strides=5, padding=((1, 0),),
+         ceil_mode=True),
+    Case("ceil_dilated", (2, 12, 2), window_shape=(3,), strides=4, padding=1, dilation=3,
+         ceil_mode=True),
+    Case("dilated", (2, 9, 8, 2), window_shape=(3, 2), strides=(1, 2), padding=1,
+         dilation=(2, 3), tags=("ci", "core", "export")),
+    Case("dilated_same", (1, 8, 9, 1), window_shape=(3, 3), strides=1, padding="SAME", dilation=2),
+    Case("skips_elements", (2, 11, 2), window_shape=(2,), strides=4),
+    Case("window_of_one", (2, 5, 5, 2), window_shape=(1, 1), strides=2),
+    Case("window_17_doubling", (2, 40, 1), window_shape=(17,), strides=1, padding=8),
+    # Benchmarks: batch, height, width, channels of the networks that the windows are from.
+    *(
+        Case(name, shape, dtype, window_shape, strides, padding, axes=axes, tags=("bench",))
+        for name, shape, dtype, window_shape, strides, padding, axes in [
+            ("bench_vgg_k2s2", (8, 112, 112, 64), "float32", (2, 2), 2, "VALID", None),
+            ("bench_resnet_stem_k3s2p1", (8, 112, 112, 64), "float32", (3, 3), 2, 1, None),
+            ("bench_resnet_stem_bf16", (8, 112, 112, 64), "bfloat16", (3, 3), 2, 1, None),
+            ("bench_resnet_stem_nchw", (8, 64, 112, 112), "float32", (3, 3), 2, 1, (-2, -1)),
+            ("bench_inception_k3s1p1", (8, 56, 56, 64), "float32", (3, 3), 1, 1, None),
+            ("bench_yolo_sppf_k5s1p2", (4, 56, 56, 64), "float32", (5, 5), 1, 2, None),
+            ("bench_k7s1p3", (4, 56, 56, 64), "float32", (7, 7), 1, 3, None),
+            ("bench_yolo_spp_k13s1p6", (4, 28, 28, 64), "float32", (13, 13), 1, 6, None),
+            ("bench_audio_k4s4", (8, 16000, 64), "float32", (4,), 4, "VALID", None),
+            ("bench_audio_k25s1", (8, 16000, 32), "float32", (25,), 1, "SAME", None),
+            ("bench_volume_k2s2", (2, 32, 64, 64, 32), "float32", (2, 2, 2), 2, "VALID", None),
+            ("bench_volume_k3s1p1", (2, 32, 32, 32, 32), "float32", (3, 3, 3), 1, 1, None),
+            ("bench_no_batch_axes", (4096, 4096), "float32", (3, 3), 2, 1, (0, 1)),
+            # Where a form could be the wrong one: few channels, one image, large windows, holes.
+            ("bench_vit_tokens_k2s2", (8, 576, 768), "float32", (2,), 2, "VALID", None),
+            ("bench_inception_nchw", (8, 64, 56, 56), "float32", (3, 3), 1, 1, (-2, -1)),
+            ("bench_rgb_k3s2p1", (8, 224, 224, 3), "float32", (3, 3), 2, 1, None),
+            ("bench_gray_k2s2", (32, 112, 112, 1), "float32", (2, 2), 2, "VALID", None),
+            ("bench_gray_k3s1p1", (32, 112, 112, 1), "float32", (3, 3), 1, 1, None),
+            ("bench_audio_mono_k4s4", (8, 160000, 1), "float32", (4,), 4, "VALID", None),
+            ("bench_one_image_k3s2p1", (1, 112, 112, 64), "float32", (3, 3), 2, 1, None),
+            ("bench_k9s1p4", (4, 56, 56, 64), "float32", (9, 9), 1, 4, None),
+            ("bench_k11s2p5", (4, 56, 56, 64), "float32", (11, 11), 2, 5, None),
+            ("bench_k15s1p7", (4, 56, 56, 64), "float32", (15, 15), 1, 7, None),
+            ("bench_skips_k2s4", (8, 112, 112, 64), "float32", (2, 2), 4, "VALID", None),
+            ("bench_huge_k3s2p1", (1, 2048, 2048, 16), "float32", (3, 3), 2, 1, None),
+            ("bench_tiny_k2s2", (1, 8, 8, 4), "float32", (2, 2), 2, "VALID", None),
+        ]
+    ),
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """A public pooling with some options, and the oracle's name for its reduction.
+
+    `function` takes geometry as `max_pool` does, or as `global_max_pool` if `is_global`.
+    """
+
+    name: str
+    function: Callable[..., jax.Array]
+    options: dict[str, Any]
+    kind: str
+    is_global: bool = False
+    takes_ints: bool = True
+    only: str = ""  # tag that a case must have
+
+    def __str__(self) -> str:
+        return self.name
+
+    def arguments(self, case: Case) -> dict[str, Any]:
+        return {"axes": case.pooled} if self.is_global else case.geometry
+
+    def domain(self, case: Case) -> jaxpool.Domain:
+        keepdims = self.options.get("keepdims", False)
+        return jaxpool.Global(case.pooled, keepdims=keepdims) if self.is_global else case.window
+
+    def __call__(self, x: Any, case: Case, **more: Any) -> jax.Array:
+        return self.function(x, **self.arguments(case), **{**self.options, **more})
+
+    def expected(self, x: Any, case: Case, **more: Any) -> np.ndarray:
+        options = {**self.options, **more}
+        reference = oracle.globally if self.is_global else oracle.window
+        return reference(self.kind, np.asarray(x), **self.arguments(case), **options)
+
+
+# log(sum(exp)) as a user would write it. Not with logaddexp, which has no derivative at -inf.
+SOFT_SUM = jaxpool.Monoid(
+    combine=lambda a, b: a + b, identity=0, lift=jnp.exp, finish=jnp.log
+)
+
+
+def monoid_pool(x, window_shape, strides=None, padding="VALID", *, where=None, empty_value=0, **kw):
+    window = jaxpool.Window(window_shape, strides, padding, **kw)
+    return jaxpool.pool(x, window, SOFT_SUM, where=where, empty_value=empty_value)
+
+
+def global_monoid_pool(x, axes, *, keepdims=False, where=None, empty_value=0):
+    domain = jaxpool.Global(axes, keepdims=keepdims)
+    return jaxpool.pool(x, domain, SOFT_SUM, where=where, empty_value=empty_value)
+
+
+OPS = [
+    Op("max", jaxpool.max_pool, {}, "max"),
+    Op("min", jaxpool.min_pool, {}, "min"),
+    Op("sum", jaxpool.sum_pool, {}, "sum"),
+    Op("avg", jaxpool.avg_pool, {}, "mean"),
+    Op("avg_exclude", jaxpool.avg_pool, {"count_include_pad": False}, "mean"),
+    Op("avg_divisor", jaxpool.avg_pool, {"divisor_override": -3}, "mean"),
+    Op("lp2", jaxpool.lp_pool, {}, "lp"),
+    Op("lp3", jaxpool.lp_pool, {"p": 3}, "lp"),
+    Op("lp_2.5", jaxpool.lp_pool, {"p": 2.5}, "lp"),
+    Op("lp_inf", jaxpool.lp_pool, {"p": float("inf")}, "lp"),
+    Op("monoid", monoid_pool, {}, "logsumexp", takes_ints=False),
+    Op("global_max", jaxpool.global_max_pool, {}, "max", True, only="global"),
+    Op("global_min", jaxpool.global_min_pool, {"keepdims": True}, "min", True, only="global"),
+    Op("global_sum", jaxpool.global_sum_pool, {}, "sum", True, only="global"),
+    Op("global_avg", jaxpool.global_avg_pool, {}, "mean", True, only="global"),
+    Op("global_lp3", jaxpool.global_lp_pool, {"p": 3, "keepdims": True}, "lp", True,
+       only="global"),
+    Op("global_monoid", global_monoid_pool, {}, "logsumexp", True, takes_ints=False,
+       only="global"),
+]  # fmt: skip
+
+
+def pairs(tag: str) -> list[tuple[Op, Case]]:
+    """Every operator with every case of that tag that it is for."""
+    return [
+        (op, case)
+        for op in OPS
+        for case in CASES
+        if tag in case.tags and (not op.only or op.only in case.tags)
+    ]
+
+
+def distinct(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
+    """Values of both signs, none twice and none within 0.01 of another or of 0."""
+    n = int(np.prod(shape))
+    values = np.random.default_rng(seed).permutation(n).reshape(shape)
+    return ((values - n // 2 + 0.5) * (4 / max(n, 100))).astype(dtype)
+
+
+def tolerance(dtype: Any) -> dict[str, float]:
+    """How far a result may be from the float64 oracle: some roundings of its dtype."""
+    name = np.dtype(dtype).name
+    if np.dtype(dtype).kind in "biu":
+        return {"rtol": 0, "atol": 0}
+    ulp = {"float8_e4m3fn": 2**-3, "float8_e5m2": 2**-2, "bfloat16": 2**-7, "float16": 2**-10,
+           "float32": 2**-23, "float64": 2**-52}[name]  # fmt: skip
+    # Accumulated in float32 and cast once: half an ulp of the narrow formats and no more. A sum in
+    # float32 itself may lose some ulps, relative to its largest element where it cancels.
+    if ulp > 2**-20:
+        subnormal = 2**-10 if name == "float8_e4m3fn" else 0  # half a step
+        return {"rtol": 0.5001 * ulp, "atol": subnormal + 2**-9 * ulp}
+    return {"rtol": 16 * ulp, "atol": 16 * ulp}

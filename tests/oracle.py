@@ -1,0 +1,87 @@
+"""Pooling by NumPy float64 loops: slow, and obviously right. Shares no code with jaxpool."""
+
+import itertools
+
+import numpy as np
+
+
+def starts(length, k, s, d, padding, ceil_mode):
+    """First tap of each window along one axis, and the declared padding (low, high)."""
+    span = (k - 1) * d + 1
+    if isinstance(padding, str) and padding.upper() != "VALID":
+        outputs = -(-length // s)
+        total = max((outputs - 1) * s + span - length, 0)
+        low = total // 2 if padding.upper() == "SAME" else total - total // 2
+        return [i * s - low for i in range(outputs)], (low, total - low)
+    low, high = (0, 0) if isinstance(padding, str) else padding
+    found = []
+    for i in itertools.count():
+        fits = i * s + span <= low + length + high
+        something_left = i > 0 and (i - 1) * s + span < low + length + high
+        if not (fits or (ceil_mode and something_left)):
+            break
+        found.append(i * s - low)
+    if ceil_mode and found and found[-1] >= length:
+        found.pop()  # PyTorch: the last window must begin inside the input or the left padding
+    return found, (low, high)
+
+
+def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor_override):
+    """One output: `values` inside the input, their `weights` (or bools), `pads` declared pads."""
+    kept = [(float(v), float(w)) for v, w in zip(values, weights, strict=True) if w]
+    if not kept:
+        return empty_value
+    v, w = np.array(kept).T
+    if kind in ("max", "min"):
+        return v.max() if kind == "max" else v.min()  # both propagate NaN
+    if kind == "sum":
+        return v.sum()
+    if kind == "mean":
+        divisor = w.sum() + (pads if count_include_pad else 0)
+        return (v * w).sum() / (divisor if divisor_override is None else divisor_override)
+    if kind == "logsumexp":
+        return np.log(np.exp(v).sum())
+    assert kind == "lp"
+    return np.abs(v).max() if p == np.inf else (np.abs(v) ** p).sum() ** (1 / p)
+
+
+def window(kind, x, window_shape, strides=None, padding="VALID", *, dilation=1, ceil_mode=False,
+           axes=None, where=None, empty_value=0, p=2, count_include_pad=True,
+           divisor_override=None):  # fmt: skip
+    """Pools `x` by sliding windows; arguments as jaxpool's, but counted out one by one."""
+    many = lambda value, n: tuple(value) if isinstance(value, tuple | list) else (value,) * n  # noqa: E731
+    n = len(many(axes, 1)) if axes is not None else len(window_shape)
+    axes = tuple(range(-n - 1, -1)) if axes is None else many(axes, 1)
+    sizes = many(window_shape, n)
+    steps = sizes if strides is None else many(strides, n)
+    pairs = [q if isinstance(q, str) else many(q, 2) for q in many(padding, n)]
+    gaps = many(dilation, n)
+    weights = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
+    x = np.moveaxis(np.asarray(x).astype(np.float64), axes, range(-n, 0))
+    weights = np.moveaxis(weights, axes, range(-n, 0))
+    full = x.shape[x.ndim - n :]
+    laid = [starts(*a, ceil_mode) for a in zip(full, sizes, steps, gaps, pairs, strict=True)]
+    y = np.empty((*x.shape[: x.ndim - n], *(len(first) for first, _ in laid)))
+    for out in np.ndindex(*y.shape[y.ndim - n :]):
+        taps = list(itertools.product(*(
+            [first[i] + j * d for j in range(k)]
+            for (first, _), i, k, d in zip(laid, out, sizes, gaps, strict=True)
+        )))  # fmt: skip
+        inside = [t for t in taps if all(0 <= i < m for i, m in zip(t, full, strict=True))]
+        declared = [t for t in taps if all(
+            -low <= i < m + high for i, m, (_, (low, high)) in zip(t, full, laid, strict=True)
+        )]  # fmt: skip
+        pads = len(declared) - len(inside)
+        for b in np.ndindex(*y.shape[: y.ndim - n]):
+            values, ws = [x[b + t] for t in inside], [weights[b + t] for t in inside]
+            y[b + out] = cell(kind, values, ws, pads, empty_value, p, count_include_pad,
+                              divisor_override)  # fmt: skip
+    return np.moveaxis(y, range(-n, 0), axes)
+
+
+def globally(kind, x, axes, *, keepdims=False, where=None, empty_value=0, p=2):
+    """Pools whole axes of `x`."""
+    axes = axes if isinstance(axes, tuple | list) else (axes,)
+    sizes = tuple(x.shape[axis] for axis in axes)
+    y = window(kind, x, sizes, axes=axes, where=where, empty_value=empty_value, p=p)
+    return y if keepdims else np.squeeze(y, tuple(axes))

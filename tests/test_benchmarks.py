@@ -1,0 +1,263 @@
+"""The benchmarks run, and record what they should. Nothing here looks at a time."""
+
+import contextlib
+import importlib.util
+import io
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip("rich")
+from benchmarks import __main__ as bench
+from benchmarks import aot, compare, hlo, programs, report, timing
+from tests.cases import CASES
+
+FIELDS = {
+    "op", "case", "dtype", "mode", "implementation", "version", "median_us", "p10_us", "p90_us",
+    "ratios", "compile_ms", "temp_bytes", "floor_bytes", "bandwidth_fraction", "bandwidth_gb_s",
+    "self_check", "device", "jax", "commit",
+}  # fmt: skip
+BY_NAME = {case.name: case for case in CASES}
+find_spec = importlib.util.find_spec
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _promotion():
+    """As users of the peers have it; some do not work under strict promotion."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def without(*modules):
+    """A `find_spec` that does not find some modules."""
+    return lambda name: None if name in modules else find_spec(name)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """What a run of one small case prints, and the folder of its files."""
+    folder, printed = tmp_path_factory.mktemp("run"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(importlib.util, "find_spec", without("equinox"))
+        bench.main(
+            "--cases=vgg_pool --modes=fwd,vjp,compile --peers=reduce_window,jnp,equinox --repeats=1"
+            f" --copy-mebibytes=1 --out={folder / 'run.jsonl'} --plot={folder / 'run.png'}".split()
+        )
+    return folder, printed.getvalue()
+
+
+def test_rows_have_every_field(run):
+    rows = report.read(run[0] / "run.jsonl")
+    assert len(rows) == 3 * 3
+    for row in rows:
+        assert set(row) == FIELDS
+        assert row["median_us"] > 0
+        assert row["compile_ms"] > 0
+        assert row["p10_us"] <= row["median_us"] <= row["p90_us"]
+        own = row["implementation"] == "jaxpool"
+        assert set(row["ratios"]) == ({"reduce_window", "jnp"} if own else {"jaxpool"})
+        assert (row["bandwidth_fraction"] is None) == (row["mode"] == "compile")
+    x, y = 2 * 8 * 8 * 3, 2 * 4 * 4 * 3
+    floors = {row["mode"]: row["floor_bytes"] for row in rows}
+    assert floors == {"fwd": 4 * (x + y), "vjp": 4 * 2 * (x + y), "compile": 4 * 2 * (x + y)}
+
+
+def test_run_prints_a_table_its_check_and_who_is_missing(run):
+    folder, text = run
+    assert "Peer equinox is left out: not installed (pip install equinox)." in text
+    assert "| max_pool | vgg_pool | float32 | fwd " in text
+    assert "Two identical programs, before and after: " in text
+    assert "geomean" in text
+    assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_and_compare_read_what_was_written(run, capsys):
+    path = str(run[0] / "run.jsonl")
+    report.main([path])
+    assert capsys.readouterr().out.strip() in run[1]
+    compare.main([path, path])
+    _, rows, overall = capsys.readouterr().out.split("Above 1")[-1].partition("Over all rows")
+    assert overall.count("1.00") == 2 * 3  # geomean and worst of three implementations
+    assert rows
+
+
+def test_compare_refuses_runs_without_a_common_row(run, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(SystemExit, match="no row in common"):
+        compare.main([str(run[0] / "run.jsonl"), str(tmp_path / "empty.jsonl")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--ops=mean", "--ops: must be of max_pool"),
+        ("--modes=both", "--modes: must be of fwd"),
+        ("--cases=alexnet", "'alexnet' is no name and no tag"),
+        ("--peers=keras", "--peers: peer must be one of flax"),
+        ("--cases=vgg_pool --dtypes=int8 --modes=vjp", "integers have no derivative"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        bench.main(arguments.split())
+
+
+PEERS = [p for p in programs.PACKAGES if p not in programs.missing(list(programs.PACKAGES))]
+
+
+JOBS = [
+    (op, case)
+    for op in programs.OPS
+    for case in ("audio_1d", "channels_first", "vgg_pool", "ceil_tail", "no_batch_axes")
+    if op.startswith("global_") == (case == "no_batch_axes")
+]
+
+
+@pytest.mark.parametrize(("op", "case"), JOBS)
+def test_peers_do_the_same_job(op, case):
+    """Ratios compare like with like: a peer that has the operator gives jaxpool's values."""
+    case = BY_NAME[case]
+    own = bench.Ready(programs.build("jaxpool", op, case, "float32", "fwd"), "eager")
+    compared = 0
+    for peer in PEERS:
+        try:
+            other = bench.Ready(programs.build(peer, op, case, "float32", "fwd"), "eager")
+        except programs.Unsupported:
+            continue
+        bench.check_same(own, other, "float32")
+        compared += 1
+    assert compared or op == "max_pool_with_argmax"  # which only torch has
+
+
+def test_a_peer_with_other_values_is_refused():
+    case = BY_NAME["vgg_pool"]
+    own, other = (
+        bench.Ready(programs.build("jaxpool", op, case, "float32", "fwd"), "eager")
+        for op in ("max_pool", "avg_pool")
+    )
+    with pytest.raises(programs.Unsupported, match="other values"):
+        bench.check_same(own, other, "float32")
+
+
+def test_groups_run_apart_and_calls_of_a_group_in_turns():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "abt"}
+    groups = [{name: calls[name] for name in "ab"}, {"t": calls["t"]}, {}]
+    found = timing.measure(groups, repeats=4, blocks=2, shortest=0)
+    warm_up = ["a", "a", "b", "b", "t", "t"]
+    assert order[:6] == warm_up
+    for block in (order[6:15], order[15:]):
+        assert block[:2] == ["a", "b"]
+        assert {*block[2:4]} == {*block[4:6]} == {"a", "b"}
+        assert block[6:] == ["t"] * 3
+    assert [len(block) for block in found["a"].blocks] == [2, 2]
+
+
+def test_ratio_is_taken_within_blocks():
+    slow_then_fast = timing.Samples([[4.0, 4.0], [1.0, 1.0]])
+    twice_as_slow = timing.Samples([[8.0, 8.0], [2.0, 2.0]])
+    assert slow_then_fast.ratio(twice_as_slow) == 2
+    assert math.isclose(report.geomean([2, 8]), 4)
+
+
+# --- compiling for what is not there ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["tpu:v5e:2x2", "gpu:h100"])
+def test_aot_says_what_to_install(target, monkeypatch, capsys):
+    missing = ("libtpu", "jax_plugins.xla_cuda12", "nvidia.cuda_nvcc")
+    monkeypatch.setattr(importlib.util, "find_spec", without(*missing))
+    aot.main(["--target", target])
+    text = capsys.readouterr().out
+    assert text.startswith(f"Skipped: {target} needs ")
+    assert f"jax=={jax.__version__}" in text or f"jax[tpu]=={jax.__version__}" in text
+
+
+def test_aot_compiles_and_reports(capsys, tmp_path):
+    arguments = (
+        "--target=cpu --cases=vgg_pool --batch=4 --dtypes=float32 --peers=reduce_window,none"
+    )
+    aot.main([*arguments.split(), f"--out={tmp_path / 'aot.jsonl'}"])
+    own, plain, none, *_ = rows = report.read(tmp_path / "aot.jsonl")
+    assert len(rows) == 2 * 3
+    assert own["shape"] == [4, 8, 8, 3]
+    assert own["floor"] == plain["floor"] == 4 * 4 * 3 * (8 * 8 + 4 * 4)
+    assert plain["kernels"] == 1
+    assert plain["traffic"] == pytest.approx(plain["floor"], rel=0.01)
+    assert "error" in none
+    assert "| max_pool | vgg_pool | 4x8x8x3 |" in capsys.readouterr().out
+
+
+def test_aot_refuses_unknown_targets(capsys):
+    with pytest.raises(SystemExit):
+        aot.main(["--target=gpu:h300"])
+    assert "--target must be one of" in capsys.readouterr().err
+
+
+HLO = """\
+HloModule jit_f
+
+%fused (p: f32[8,128]) -> f32[8,128] {
+  %p = f32[8,128]{1,0:T(8,128)} parameter(0)
+  ROOT %inner = f32[8,128]{1,0:T(8,128)} negate(%p)
+}
+
+ENTRY %main (x: f32[8,128], i: u8[8,128]) -> (f32[8,128], f32[4]) {
+  %x = f32[8,128]{1,0:T(8,128)} parameter(0)
+  %i = u8[8,128]{1,0} parameter(1)
+  %cut = f32[4]{0} constant({1, 2, 3, 4})
+  %near = (f32[8,128]{1,0:T(8,128)S(1)}, f32[8,128]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%x)
+  %here = f32[8,128]{1,0:T(8,128)S(1)} copy-done(%near)
+  %twice = f32[8,128]{1,0:T(8,128)} fusion(%here, %here, %i), kind=kLoop, calls=%fused, \
+backend_config={"estimated_cycles":"12"}
+  %moved = f32[8,128]{1,0} collective-permute(%twice), source_target_pairs={{0,1}}
+  ROOT %both = (f32[8,128]{1,0}, f32[4]{0}) tuple(%moved, %cut)
+}
+"""
+
+
+def test_hlo_counts_kernels_and_what_they_move_in_main_memory():
+    facts = hlo.read(HLO)
+    array = 4 * 8 * 128
+    assert facts.kernels == 3
+    # The copy reads x; the fusion reads i and writes; the permutation reads and writes.
+    assert facts.traffic == array + (array // 4 + array) + 2 * array
+    assert facts.cycles == 12
+    assert facts.collectives == {"collective-permute": 1}
+    assert not facts.scatter
+    assert not facts.loops
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("bf16[2,3]{1,0}", 12),
+        ("pred[]", 1),
+        ("f8e4m3fn[4]{0}", 4),
+        ("(s32[2]{0}, f64[3]{0})", 32),
+        ("f32[2,2]{1,0:T(8,128)S(1)}", 0),
+        ("token[]", 0),
+    ],
+)
+def test_bytes_of_shapes(shape, expected):
+    assert hlo.main_memory_bytes(shape) == expected
+
+
+def test_hlo_finds_scatter_of_a_real_program():
+    x = jnp.zeros((1, 8, 8, 1))
+    f = programs.build("reduce_window", "max_pool", BY_NAME["vgg_pool"], "float32", "grad")
+    assert hlo.read(jax.jit(f.function).lower(*f.arguments).compile().as_text()).scatter
+    assert not hlo.read(jax.jit(jnp.sin).lower(x).compile().as_text()).scatter
+
+
+def test_layouts_go_there_and_back():
+    for name in ("vgg_pool", "channels_first", "vit_tokens", "no_batch_axes", "volumetric_3d"):
+        case = BY_NAME[name]
+        layout = programs.Layout(case, channels_last=False)
+        x = np.arange(math.prod(case.shape)).reshape(case.shape)
+        there = layout.there(x)
+        assert there.ndim == 2 + len(case.pooled)
+        np.testing.assert_array_equal(layout.back(there, case.shape), x)

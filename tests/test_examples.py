@@ -1,0 +1,120 @@
+"""Each example at toy size: it runs, it learns, and what it draws is there."""
+
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+import jaxpool
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+if not EXAMPLES.is_dir():
+    pytest.skip("the examples are not part of the wheel", allow_module_level=True)
+
+plt.switch_backend("Agg")
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """What users run them with; optax's Adam raises floats to an integer count."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("train_digits")
+
+
+@pytest.mark.parametrize("pool", ["max", "lp"])
+def test_train_digits(digits, pool, tmp_path, capsys):
+    result = digits.main(pool=pool, epochs=2, out=tmp_path / "new")
+    assert len(result.losses) == len(result.accuracies) == 2
+    assert result.losses[1] < result.losses[0] < 2 * math.log(10)
+    assert result.accuracies[1] > 0.3  # guessing: 0.1
+    assert result.figure == tmp_path / "new" / f"digits_{pool}.png"
+    picture = plt.imread(result.figure)
+    assert picture.shape == (768, 1440, 4)
+    assert picture[..., :3].std() > 0.1
+    assert not plt.get_fignums()
+    printed = capsys.readouterr().out
+    assert f"{pool} pooling" in printed
+    assert f"{result.accuracies[-1]:.2%}" in printed
+
+
+@pytest.mark.parametrize("pool", ["max", "min", "avg", "sum", "lp"])
+def test_train_digits_pools_between_the_blocks(digits, pool):
+    model = digits.Network(pool, digits.nnx.Rngs(0))
+    images = np.ones((3, 8, 8, 1), np.float32)
+    before, after = digits.feature_maps(model, images)
+    assert (before.shape, after.shape) == ((3, 8, 8, 32), (3, 4, 4, 32))
+    function = getattr(digits.jaxpool, f"{pool}_pool")
+    np.testing.assert_allclose(after, function(before, (2, 2)), rtol=1e-6)
+    assert model(images).shape == (3, 10)
+
+
+def test_train_digits_split_is_stratified(digits):
+    train, test = digits.load(seed=0)
+    assert len(train.labels) + len(test.labels) == 1797
+    assert np.bincount(test.labels).min() >= 43
+    everything = np.concatenate([train.images, test.images])
+    assert len(np.unique(everything, axis=0)) == 1797
+    assert 0 <= train.images.min() < train.images.max() <= 1
+
+
+def test_train_digits_shifts_by_a_pixel_at_most(digits):
+    images = np.zeros((200, 8, 8, 1), np.float32)
+    images[:, 4, 2] = 1
+    moved = digits.shifted(images, np.random.default_rng(0))
+    assert moved.shape == images.shape
+    np.testing.assert_array_equal(moved.sum(axis=(1, 2, 3)), 1)
+    places = {tuple(map(int, place[1:3])) for place in np.argwhere(moved)}
+    assert places == {(row, column) for row in (3, 4, 5) for column in (1, 2, 3)}
+
+
+def test_train_digits_command_line():
+    command = [sys.executable, str(EXAMPLES / "train_digits.py"), "--pool", "median"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "invalid choice: 'median'" in done.stderr
+
+
+def test_train_digits_linen(capsys):
+    losses, accuracy = load("train_digits_linen").main(steps=100)
+    assert len(losses) == 100
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+    assert 0.5 < accuracy <= 1
+    assert f"test accuracy {accuracy:.2%}" in capsys.readouterr().out
+
+
+def test_plot_window_pools(tmp_path):
+    example = load("plot_window_pools")
+    figure = example.main(windows=(16, 64), out=tmp_path)
+    drawn = [ax.images[0].get_array() for ax in figure.findobj(matplotlib.axes.Axes)]
+    assert sorted({picture.shape for picture in drawn}) == [(6, 10, 3), (26, 40, 3), (427, 640, 3)]
+    assert len(drawn) == 1 + 2 * len(example.FUNCTIONS)
+    assert all(0 <= picture.min() < picture.max() <= 1 for picture in drawn)
+    assert plt.imread(tmp_path / "window_pools.png").shape == (960, 1300, 4)
+    plt.close(figure)
+
+
+def test_plot_window_pools_shows_every_window_function():
+    example = load("plot_window_pools")
+    shown = {name.split()[0] for name in example.FUNCTIONS}
+    found = {n for n in vars(jaxpool) if n.endswith("_pool") and n[0] != "_"}
+    found = {n for n in found if not n.startswith("global_")}
+    assert shown == found

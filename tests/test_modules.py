@@ -1,0 +1,279 @@
+"""The Flax layers mirror the named functions, and Flax stays optional."""
+
+import dataclasses
+import importlib
+import inspect
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+import jaxpool
+import jaxpool.linen
+import jaxpool.nnx
+
+NAMES = sorted(
+    n for n in vars(jaxpool) if n.endswith("_pool") and inspect.isfunction(vars(jaxpool)[n])
+)
+FRAMEWORKS = [jaxpool.linen, jaxpool.nnx]
+frameworks = pytest.mark.parametrize("framework", FRAMEWORKS, ids=["linen", "nnx"])
+named = pytest.mark.parametrize("name", NAMES)
+
+X = jax.random.normal(jax.random.key(0), (2, 3, 6, 8, 4))
+MASK = jax.random.bernoulli(jax.random.key(1), 0.4, (6, 8, 1))
+
+WINDOW_CASES = [
+    (((2, 2),), {}),
+    (((3, 2), (2, 1), "SAME"), {"dilation": (1, 2)}),
+    (([3, 3], [2, 2], [[1, 1], (0, 1)]), {"ceil_mode": True, "axes": [2, 3]}),
+    ((3,), {"axes": -2, "padding": 1, "empty_value": 7}),
+]
+GLOBAL_CASES = [(((2, 3),), {}), (([-2],), {"keepdims": True, "empty_value": 7})]
+EXTRA = {
+    "avg_pool": {"count_include_pad": False, "divisor_override": 5},
+    "lp_pool": {"p": 3.5},
+    "global_lp_pool": {"p": float("inf")},
+}
+
+
+def module_class(framework, name):
+    return getattr(framework, "".join(word.capitalize() for word in name.split("_")))
+
+
+def cases(name):
+    plain = GLOBAL_CASES if name.startswith("global_") else WINDOW_CASES
+    first, _ = plain[0]
+    return [*plain, (first, EXTRA.get(name, {}))]
+
+
+def minimal(name):
+    """The shortest legal arguments."""
+    return cases(name)[0][0]
+
+
+def call(layer, *args, **kwargs):
+    return (
+        layer.apply({}, *args, **kwargs) if isinstance(layer, nn.Module) else layer(*args, **kwargs)
+    )
+
+
+def test_all_named_functions_are_found():
+    assert len(NAMES) >= 10
+    assert {"max_pool", "global_lp_pool"} <= set(NAMES)
+
+
+@frameworks
+def test_every_layer_has_a_function(framework):
+    classes = {n for n, c in vars(framework).items() if inspect.isclass(c) and n.endswith("Pool")}
+    public = {n for n in classes if not n.startswith("_")}
+    assert public == {module_class(framework, name).__name__ for name in NAMES}
+
+
+@frameworks
+@named
+def test_fields_are_the_parameters_of_the_function(framework, name):
+    function = inspect.signature(getattr(jaxpool, name)).parameters
+    layer = inspect.signature(module_class(framework, name).__init__).parameters
+    wanted = [
+        (p.name, p.kind, p.default) for p in function.values() if p.name not in ("x", "where")
+    ]
+    found = [
+        (p.name, p.kind, p.default)
+        for p in layer.values()
+        if p.name != "self" and not (framework is jaxpool.linen and p.name in ("parent", "name"))
+    ]
+    assert found == wanted
+
+
+@frameworks
+@named
+def test_types_are_those_of_the_function(framework, name):
+    wanted = inspect.get_annotations(getattr(jaxpool, name))
+    fields = dataclasses.fields(module_class(framework, name))
+    types = {f.name: f.type for f in fields if f.name not in ("parent", "name")}
+    assert types == {n: wanted[n] for n in types}
+
+
+@frameworks
+@named
+def test_call_takes_x_and_where(framework, name):
+    parameters = inspect.signature(module_class(framework, name).__call__).parameters
+    assert list(parameters) == ["self", "x", "where"]
+    assert parameters["where"].kind == inspect.Parameter.KEYWORD_ONLY
+    assert parameters["where"].default is None
+
+
+@frameworks
+@named
+def test_doc_names_the_function(framework, name):
+    assert f"Layer form of `jaxpool.{name}`" in module_class(framework, name).__doc__
+
+
+@frameworks
+@named
+def test_equals_the_function(framework, name):
+    function = getattr(jaxpool, name)
+    for args, options in cases(name):
+        layer = module_class(framework, name)(*args, **options)
+        wanted = jax.jit(lambda w, a=args, o=options: function(X, *a, where=w, **o))
+        found = jax.jit(lambda w, layer=layer: call(layer, X, where=w))
+        for where in (None, MASK):
+            np.testing.assert_array_equal(found(where), wanted(where), strict=True)
+
+
+@frameworks
+def test_mask_reaches_the_function(framework):
+    layer = framework.MaxPool((2, 2), empty_value=-1)
+    x = jnp.arange(8.0).reshape(2, 4, 1)
+    where = jnp.array([[True, False, False, False], [False, False, False, False]])[..., None]
+    np.testing.assert_array_equal(call(layer, x, where=where), [[[0.0], [-1.0]]])
+
+
+@frameworks
+def test_errors_speak_of_the_function(framework):
+    with pytest.raises(ValueError, match=r"^max_pool: `strides` must be"):
+        call(framework.MaxPool((2, 2), 0), X)
+    with pytest.raises(TypeError, match="missing 1 required"):
+        framework.GlobalAvgPool()
+
+
+def test_linen_has_no_variables():
+    for name in NAMES:
+        layer = module_class(jaxpool.linen, name)(*minimal(name))
+        assert layer.init(jax.random.key(0), X) == {}
+
+
+def test_nnx_has_no_state():
+    for name in NAMES:
+        layer = module_class(jaxpool.nnx, name)(*minimal(name))
+        assert not jax.tree.leaves(nnx.state(layer))
+
+
+def test_linen_sequential():
+    model = nn.Sequential(
+        [
+            nn.Conv(5, (3, 3)),
+            jaxpool.linen.LpPool([2, 2], p=3),
+            jaxpool.linen.AvgPool((3, 3), padding="SAME", count_include_pad=False),
+            jaxpool.linen.GlobalMaxPool(axes=[-3, -2]),
+        ]
+    )
+    y, variables = jax.jit(model.init_with_output)(jax.random.key(0), X[0])
+    assert y.shape == (3, 5)
+    assert list(variables["params"]) == ["layers_0"]
+    z = nn.Conv(5, (3, 3)).apply({"params": variables["params"]["layers_0"]}, X[0])
+    z = jaxpool.lp_pool(z, (2, 2), p=3)
+    z = jaxpool.avg_pool(z, (3, 3), padding="SAME", count_include_pad=False)
+    np.testing.assert_allclose(y, jaxpool.global_max_pool(z, (-3, -2)), rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda v: model.apply(v, X[0]).sum()))(variables)
+    assert jax.tree.map(jnp.shape, gradient) == jax.tree.map(jnp.shape, variables)
+
+
+def test_linen_lifted_transforms():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.jit(jaxpool.linen.MaxPool)([2, 2])(x)
+            x = nn.remat(jaxpool.linen.LpPool)((2, 1), 1)(x)
+            return nn.vmap(jaxpool.linen.AvgPool, in_axes=1, out_axes=1)((2, 2), 1)(x)
+
+    y, variables = Net().init_with_output(jax.random.key(0), X)
+    assert variables == {}
+    expected = jaxpool.lp_pool(jaxpool.max_pool(X, (2, 2)), (2, 1), 1)
+    np.testing.assert_allclose(y, jaxpool.avg_pool(expected, (2, 2), 1), rtol=1e-6)
+
+
+def sequential():
+    return nnx.Sequential(
+        nnx.Conv(4, 5, (3, 3), rngs=nnx.Rngs(0)),
+        jaxpool.nnx.LpPool([2, 2], padding=[[0, 0], [1, 1]], p=3),
+        jaxpool.nnx.GlobalAvgPool([-3, -2]),
+    )
+
+
+def test_nnx_sequential_and_jit():
+    model = sequential()
+    y = jaxpool.lp_pool(model.layers[0](X[0]), (2, 2), padding=((0, 0), (1, 1)), p=3)
+    expected = jaxpool.global_avg_pool(y, (-3, -2))
+    np.testing.assert_array_equal(model(X[0]), expected)
+    jitted = nnx.jit(lambda model, x: model(x))
+    np.testing.assert_allclose(jitted(model, X[0]), expected, rtol=1e-5)
+
+
+def test_nnx_jit_traces_once_for_equal_layers():
+    traces = []
+
+    @nnx.jit
+    def run(layer, x):
+        traces.append(layer)
+        return layer(x)
+
+    for window_shape in ([2, 2], (2, 2), (3, 3)):
+        run(jaxpool.nnx.MaxPool(window_shape), X)
+    assert len(traces) == 2
+
+
+def test_nnx_grad():
+    model = sequential()
+    gradient = nnx.grad(lambda model: model(X[0]).sum())(model)
+    kernel, bias = gradient["layers"][0]["kernel"][...], gradient["layers"][0]["bias"][...]
+    assert kernel.shape == (3, 3, 4, 5)
+    assert jnp.all(kernel != 0)
+    assert jnp.all(bias != 0)
+    by_pool = nnx.grad(lambda layer, x: layer(x).sum(), argnums=1)(jaxpool.nnx.MaxPool((2, 2)), X)
+    assert by_pool.sum() == 2 * 3 * 3 * 4 * 4
+
+
+def test_nnx_vmap():
+    layer = jaxpool.nnx.MaxPool((2, 2))
+    mapped = nnx.vmap(lambda layer, x: layer(x), in_axes=(None, 1), out_axes=1)
+    np.testing.assert_array_equal(mapped(layer, X), layer(X))
+
+
+def test_nnx_split_merge_and_clone():
+    layer = jaxpool.nnx.AvgPool((2, 2), count_include_pad=False)
+    for copy in (nnx.merge(*nnx.split(layer)), nnx.clone(layer)):
+        assert copy is not layer
+        assert copy.count_include_pad is False
+        np.testing.assert_array_equal(copy(X), layer(X))
+
+
+def test_nnx_lists_become_tuples():
+    layer = jaxpool.nnx.AvgPool([2, 2], [1, 1], [[0, 1], [1, 0]])
+    assert (layer.window_shape, layer.strides) == ((2, 2), (1, 1))
+    assert layer.padding == ((0, 1), (1, 0))
+
+
+def python(code):
+    """Runs `code` in a fresh interpreter; its standard output."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+FLAX_LOADED = "import sys; print('flax' in sys.modules)"
+
+
+def test_core_does_not_import_flax():
+    assert python(f"import jaxpool; {FLAX_LOADED}") == "False"
+    assert python(f"import jaxpool.nnx; {FLAX_LOADED}") == "True"  # the check can fail
+
+
+@pytest.mark.parametrize("name", ["linen", "nnx"])
+def test_missing_flax_says_what_to_install(name):
+    code = f"""
+import sys
+sys.modules["flax"] = None  # as if it were not installed
+import jaxpool
+try:
+    import jaxpool.{name}
+except ImportError as error:
+    print(error)
+"""
+    assert python(code) == f'jaxpool.{name} needs Flax. Write pip install "jaxpool[flax]".'
+    assert importlib.import_module(f"jaxpool.{name}").MaxPool
