@@ -27,7 +27,7 @@ class Max(Reduction):
         has its own, "taps", "axes" or "reduce_window". See `max_pool`.
 
     Raises:
-      ValueError: `implementation` is none of these.
+      ValueError: when used, if `implementation` is none of these.
 
     Example:
       >>> jaxpool.pool(jnp.array([3, 1, 2]), jaxpool.Global(0), jaxpool.Max())
@@ -35,9 +35,6 @@ class Max(Reduction):
     """
 
     implementation: Implementation | None = None
-
-    def __post_init__(self) -> None:
-        self.check(type(self).__name__)
 
     def check(self, op: str) -> None:
         _arguments.one_of(op, "implementation", self.implementation, (None, *IMPLEMENTATIONS))
@@ -68,7 +65,7 @@ class Min(Reduction):
         has its own, "taps", "axes" or "reduce_window". See `min_pool`.
 
     Raises:
-      ValueError: `implementation` is none of these.
+      ValueError: when used, if `implementation` is none of these.
 
     Example:
       >>> jaxpool.pool(jnp.array([3, 1, 2]), jaxpool.Global(0), jaxpool.Min())
@@ -76,9 +73,6 @@ class Min(Reduction):
     """
 
     implementation: Implementation | None = None
-
-    def __post_init__(self) -> None:
-        self.check(type(self).__name__)
 
     def check(self, op: str) -> None:
         _arguments.one_of(op, "implementation", self.implementation, (None, *IMPLEMENTATIONS))

@@ -50,8 +50,8 @@ class Mean(Reduction):
       divisor_override: divides the sum by this number instead of the count.
 
     Raises:
-      ValueError: `divisor_override` is 0 or not finite.
-      TypeError: an argument is of the wrong kind.
+      ValueError: when used, if `divisor_override` is 0 or not finite.
+      TypeError: when used, if an argument is of the wrong kind.
 
     Example:
       >>> jaxpool.pool(jnp.array([1., 2., 3.]), jaxpool.Global(0), jaxpool.Mean())
@@ -62,9 +62,6 @@ class Mean(Reduction):
     divisor_override: float | None = None
 
     takes_weights = True
-
-    def __post_init__(self) -> None:
-        self.check("Mean")
 
     def check(self, op: str) -> None:
         _arguments.flag(op, "count_include_pad", self.count_include_pad)

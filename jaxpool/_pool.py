@@ -1,7 +1,6 @@
 """The algebra: a pooling is a domain (which elements) times a reduction (how they become one)."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import chex
@@ -101,28 +100,6 @@ class Reduction:
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         """One value for each cell; what it is where a cell is empty does not matter."""
         raise NotImplementedError
-
-
-def parametric(cls: type) -> type:
-    """Registers a dataclass as a JAX tree whose fields are its leaves.
-
-    Trees are rebuilt around anything (tracers, axis numbers, None), so rebuilding does not run
-    the constructor, whose checks are for users.
-    """
-    names = [field.name for field in dataclasses.fields(cls)]
-
-    def build(_: None, leaves: Iterable[Any]) -> Any:
-        tree = object.__new__(cls)
-        for name, leaf in zip(names, leaves, strict=True):
-            object.__setattr__(tree, name, leaf)
-        return tree
-
-    def take_apart(tree: Any) -> tuple[list[tuple[Any, Any]], None]:
-        keys = jax.tree_util.GetAttrKey
-        return [(keys(name), getattr(tree, name)) for name in names], None
-
-    jax.tree_util.register_pytree_with_keys(cls, take_apart, build)
-    return cls
 
 
 def accumulator(dtype: Any) -> Any:

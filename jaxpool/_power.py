@@ -10,14 +10,14 @@ import numpy as np
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
-from jaxpool._pool import Domain, Reduction, parametric
+from jaxpool._pool import Domain, Reduction
 from jaxpool._window import window_pool
 
 # Up to this exponent a power is a product.
 _LARGEST_PRODUCT = 16
 
 
-@parametric
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Lp(Reduction):
     """The p-norm of a cell's elements: ``(sum |x|^p)^(1/p)``.
@@ -29,8 +29,8 @@ class Lp(Reduction):
       p: exponent, a number > 0; ``float("inf")`` takes the maximum of |x|. May be traced.
 
     Raises:
-      ValueError: `p` is not positive.
-      TypeError: `p` is not a number.
+      ValueError: when used, if `p` is not positive.
+      TypeError: when used, if `p` is not a number.
 
     Example:
       >>> jaxpool.pool(jnp.array([3., -4.]), jaxpool.Global(0), jaxpool.Lp(p=2))
@@ -38,9 +38,6 @@ class Lp(Reduction):
     """
 
     p: Any = 2
-
-    def __post_init__(self) -> None:
-        self.check("Lp")
 
     def check(self, op: str) -> None:
         _arguments.positive_power(op, self.p)

@@ -121,8 +121,8 @@ def max_unpool(
 
     indices = indices.astype(np.promote_types(indices.dtype, np.int32))  # int8 may not hold sizes
     with jax.named_scope(f"jaxpool.{op}"):
-        # These change no value. Under shard_map, both arrays now vary over the same mesh axes.
-        y, indices = jnp.where(indices == indices, y, y), jnp.where(y == y, indices, indices)
+        # This changes no value. Under shard_map, y now varies over the mesh axes of its indices.
+        y = jnp.where(indices == indices, y, y)
         # Planes: the pooled axes last and flat, in the order of y's axes.
         order = sorted(range(n), key=lambda i: pooled[i])
         spatial = [pooled[i] for i in order]
@@ -132,14 +132,20 @@ def max_unpool(
         size, count = math.prod(inner), math.prod(y.shape[axis] for axis in spatial)
         planes = lax.transpose(y, [*batch, *spatial]).reshape((*outer, count))
         positions = lax.transpose(indices, [*batch, *spatial]).reshape((*outer, count))
-        unpool = functools.partial(_unpool_plane, size=size, mode=mode)
-        for _ in outer:
-            unpool = jax.vmap(unpool)
-        result = unpool(planes, positions).reshape((*outer, *inner))
+        result = _unpool_planes(planes, positions, size, mode).reshape((*outer, *inner))
         back = [0] * y.ndim
         for place, axis in enumerate([*batch, *spatial]):
             back[axis] = place
         return lax.transpose(result, back)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "mode"))
+def _unpool_planes(y: jax.Array, indices: jax.Array, size: Any, mode: str) -> jax.Array:
+    """`_unpool_plane` along the last axis."""
+    unpool = functools.partial(_unpool_plane, size=size, mode=mode)
+    for _ in range(y.ndim - 1):
+        unpool = jax.vmap(unpool)
+    return unpool(y, indices)
 
 
 def _unpool_plane(y: jax.Array, indices: jax.Array, size: Any, mode: str) -> jax.Array:

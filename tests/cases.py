@@ -170,14 +170,13 @@ class Op:
 
     def expected(self, x: Any, case: Case, **more: Any) -> np.ndarray:
         options = {**self.options, **more}
+        options.pop("implementation", None)  # the reference has one
         reference = oracle.globally if self.is_global else oracle.window
         return reference(self.kind, np.asarray(x), **self.arguments(case), **options)
 
 
 # log(sum(exp)) as a user would write it. Not with logaddexp, which has no derivative at -inf.
-SOFT_SUM = jaxpool.Monoid(
-    combine=lambda a, b: a + b, identity=0, lift=jnp.exp, finish=jnp.log
-)
+SOFT_SUM = jaxpool.Monoid(combine=lambda a, b: a + b, identity=0, lift=jnp.exp, finish=jnp.log)
 
 
 def monoid_pool(x, window_shape, strides=None, padding="VALID", *, where=None, empty_value=0, **kw):
@@ -192,6 +191,7 @@ def global_monoid_pool(x, axes, *, keepdims=False, where=None, empty_value=0):
 
 OPS = [
     Op("max", jaxpool.max_pool, {}, "max"),
+    Op("max_axes", jaxpool.max_pool, {"implementation": "axes"}, "max"),
     Op("min", jaxpool.min_pool, {}, "min"),
     Op("sum", jaxpool.sum_pool, {}, "sum"),
     Op("avg", jaxpool.avg_pool, {}, "mean"),

@@ -14,9 +14,7 @@ import jaxpool
 from tests.cases import CASES, OPS, distinct, pairs, tolerance
 
 # The same program in half the time to compile, where it is not its speed that is tested.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 FLOATS = ["float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float32", "float64"]
 INTS = ["int8", "uint8", "int32", "uint32", "bool"]
@@ -383,9 +381,7 @@ def grown(case, what, by):
     return tuple(n + by * grow(i) for i, n in enumerate(case.shape))
 
 
-@pytest.mark.parametrize(
-    ("what", "masked"), [("batch", False), ("spatial", True), ("both", False)]
-)
+@pytest.mark.parametrize(("what", "masked"), [("batch", False), ("spatial", True), ("both", False)])
 @every("export")
 def test_export_with_symbolic_sizes(op, case, what, masked):
     """One exported program serves two sizes, value and gradient."""

@@ -67,9 +67,7 @@ def test_drawn_geometries(length, k, s, d, ceil, padding):
 def pools(draw):
     n = draw(st.integers(1, 3))
     shape = tuple(draw(st.integers(1, 6)) for _ in range(n))
-    k, s, d = (
-        tuple(draw(st.integers(1, limit)) for _ in range(n)) for limit in (3, 4, 3)
-    )
+    k, s, d = (tuple(draw(st.integers(1, limit)) for _ in range(n)) for limit in (3, 4, 3))
     named = st.sampled_from(["VALID", "SAME", "SAME_LOWER"])
     numbers = st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * n)
     return shape, k, s, draw(named | numbers), d, draw(st.booleans()), draw(st.integers(0, 9))

@@ -44,8 +44,12 @@ def picks(row, k, s, d, low, high, where):
 
 @pytest.mark.parametrize("minimum", [False, True], ids=["max", "min"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 70])
-def test_every_window_picks_the_first_maximum_or_the_last_nan(k, masked, minimum):
+@pytest.mark.parametrize(
+    ("k", "implementation"),
+    [*((k, None) for k in (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 70)),
+     *((k, "axes") for k in (1, 2, 3, 4, 5, 8, 11)), (20, "taps")],
+)  # fmt: skip
+def test_every_window_picks_the_first_maximum_or_the_last_nan(k, masked, minimum, implementation):
     """Few and many taps take different ways through the library; all pick the same element."""
     rng = np.random.default_rng(k)
     length = 90
@@ -58,21 +62,28 @@ def test_every_window_picks_the_first_maximum_or_the_last_nan(k, masked, minimum
     sign = -1 if minimum else 1
     where = rng.random(rows.shape) < (0.4 if masked else 2)
     function = jaxpool.min_pool if minimum else jaxpool.max_pool
-    geometries = [(1, 1, 0, 0), (2, 1, k // 2, k // 3), (k, 1, 0, k - 1), (1, 1 + (k < 45), k - 1, 0)]
+    geometries = [
+        (1, 1, 0, 0),
+        (2, 1, k // 2, k // 3),
+        (k, 1, 0, k - 1),
+        (1, 1 + (k < 45), k - 1, 0),
+    ]
 
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def everything(x):
         results = []
         for s, d, low, high in geometries:
             mask = where if masked else None
-            f = lambda x: function(x, k, s, ((low, high),), dilation=d, axes=-1, where=mask)  # noqa: E731, B023
+            f = lambda x: function(x, k, s, ((low, high),), dilation=d, axes=-1, where=mask,
+                                   implementation=implementation)  # noqa: E731, B023  # fmt: skip
             y, vjp = jax.vjp(f, x)
             ct = jnp.broadcast_to(jnp.arange(1.0, y.shape[1] + 1), y.shape)
-            results.append((y, vjp(ct)[0]))
+            results.append((f(x), y, vjp(ct)[0]))
         return results
 
     found = everything(sign * rows)
-    for (s, d, low, high), (y, grad) in zip(geometries, found, strict=True):
+    for (s, d, low, high), (alone, y, grad) in zip(geometries, found, strict=True):
+        np.testing.assert_array_equal(alone, y)  # computed without the gradient
         for r, row in enumerate(rows):
             expected = np.zeros(length)
             taken = picks(row, k, s, d, low, high, where[r])
@@ -119,18 +130,32 @@ def test_global_pools_pick_as_a_window_of_that_size(size):
 @pytest.mark.parametrize("values", [[-0.0, 0.0], [0.0, -0.0], [-1.0, -0.0, 0.0], [-0.0, -0.0]])
 def test_of_signed_zeros_the_first_is_the_value(values):
     x = jnp.array(values)
-    first = np.array([v for v in values if v == 0][0], np.float32)
-    assert bits(jaxpool.max_pool(x, len(values), axes=0)[0]) == bits(first)
-    assert bits(jaxpool.global_max_pool(x, 0)) == bits(first)
-    first = np.array([-v for v in values if v == 0][0], np.float32)
-    assert bits(jaxpool.min_pool(-x, len(values), axes=0)[0]) == bits(first)
-    assert bits(jaxpool.global_min_pool(-x, 0)) == bits(first)
+    first = np.array(next(v for v in values if v == 0), np.float32)
+    n = len(values)
+    for sign, whole, window in (
+        (1, jaxpool.global_max_pool, lambda x, a: jaxpool.max_pool(x, n, axes=a)[0]),
+        (-1, jaxpool.global_min_pool, lambda x, a: jaxpool.min_pool(x, n, axes=a)[0]),
+    ):
+        for f in (whole, window):
+            for jit in (jax.jit, lambda f: f):
+                assert bits(jit(lambda x: f(x, 0))(sign * x)) == bits(sign * first)  # noqa: B023
+                # Alone, and when a derivative is asked for.
+                y = jit(lambda x: jax.vjp(lambda x: f(x, 0), x)[0])(sign * x)  # noqa: B023
+                assert bits(y) == bits(sign * first)
 
 
 @pytest.mark.parametrize("value", [-INF, np.finfo(np.float32).min])
 @pytest.mark.parametrize(
     ("k", "s", "p", "d"),
-    [(3, 2, 1, 1), (3, 1, 1, 1), (2, 2, 1, 1), (5, 1, 2, 1), (3, 1, 1, 2), (4, 2, 3, 1), (9, 1, 4, 1)],
+    [
+        (3, 2, 1, 1),
+        (3, 1, 1, 1),
+        (2, 2, 1, 1),
+        (5, 1, 2, 1),
+        (3, 1, 1, 2),
+        (4, 2, 3, 1),
+        (9, 1, 4, 1),
+    ],
 )
 def test_a_window_of_nothing_but_the_lowest_keeps_its_gradient(value, k, s, p, d):
     """JAX's own gradient sums to 1 of 4 for the first of these: padding steals the rest."""

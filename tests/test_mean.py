@@ -10,7 +10,9 @@ import jaxpool
 
 def test_seed_facts():
     ramp = jnp.arange(1.0, 17.0).reshape(4, 4, 1)
-    np.testing.assert_array_equal(jaxpool.avg_pool(ramp, (2, 2))[..., 0], [[3.5, 5.5], [11.5, 13.5]])
+    np.testing.assert_array_equal(
+        jaxpool.avg_pool(ramp, (2, 2))[..., 0], [[3.5, 5.5], [11.5, 13.5]]
+    )
     np.testing.assert_array_equal(jaxpool.sum_pool(ramp, (2, 2))[..., 0], [[14, 22], [46, 54]])
     assert jaxpool.global_avg_pool(ramp, (0, 1)) == 8.5
 
@@ -172,7 +174,10 @@ def test_ints_do_not_wrap():
         big = jnp.full(4, 2**31 - 1, jnp.int32)
         assert jaxpool.sum_pool(big, 4, axes=0).item() == 4 * (2**31 - 1)
     for dtype in ("int8", "uint8", "int32", "uint32", "bool"):
-        assert jaxpool.sum_pool(jnp.ones(2, dtype), 2, axes=0).dtype == jnp.sum(jnp.ones(2, dtype)).dtype
+        assert (
+            jaxpool.sum_pool(jnp.ones(2, dtype), 2, axes=0).dtype
+            == jnp.sum(jnp.ones(2, dtype)).dtype
+        )
 
 
 def test_float64_stays_float64():

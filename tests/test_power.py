@@ -96,7 +96,9 @@ def test_homogeneous(p):
     x = jax.random.normal(jax.random.key(0), (2, 9, 2))
     a = jaxpool.lp_pool(x, (3,), 2, p=p)
     for factor in (2.0, -4.0, 2.0**100):
-        np.testing.assert_allclose(jaxpool.lp_pool(factor * x, (3,), 2, p=p), abs(factor) * a, rtol=1e-6)
+        np.testing.assert_allclose(
+            jaxpool.lp_pool(factor * x, (3,), 2, p=p), abs(factor) * a, rtol=1e-6
+        )
 
 
 def test_one_element_is_its_magnitude():
