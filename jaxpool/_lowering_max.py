@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._geometry import AxisWindow
 from jaxpool._lowering import (
     Windows,
     along,
@@ -32,8 +31,10 @@ from jaxpool._lowering import (
 Implementation = Literal["taps", "axes", "reduce_window"]
 IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 
-# Windows of up to this many elements are compared all at once, larger ones axis by axis.
+# Windows of up to this many elements are compared all at once, larger ones axis by axis. By XLA on
+# TPUs, larger ones take a minute to compile otherwise.
 _TAPS_AT_ONCE = {"cpu": 9, "default": 49}
+_NATIVE_AT_ONCE = 9
 
 
 def window_max(
@@ -48,7 +49,29 @@ def window_max(
     in log2(k) steps); both agree bit for bit. "reduce_window" is XLA's own maximum and gradient.
     Without a choice, each platform that is lowered for gets what is fastest there.
     """
-    return _compiled_max(x, valid, tuple(sorted(windows)), implementation)
+    return _window_max(x, valid, tuple(sorted(windows)), implementation)
+
+
+@functools.partial(jax.jit, static_argnames=("windows", "implementation"))
+def _window_max(
+    x: jax.Array, valid: jax.Array | None, windows: Windows, implementation: Any
+) -> jax.Array:
+    if valid is not None:
+        x = jnp.where(valid, x, lowest_value(x.dtype))
+    # On TPUs, XLA's own form; but it has no gradient for windows with holes.
+    native = implementation is None and all(w.dilation == 1 for _, w in windows)
+
+    def form(style: str) -> Callable:
+        if style == "reduce_window":
+            return lambda x, valid: _native_max(x, windows)
+        if style == "taps":  # chooses for TPUs inside its rule, to keep no more than it needs
+            return lambda x, valid: _max_by_taps(x, valid, windows, native)
+        return lambda x, valid: _picked_by_axes(x, valid, windows)[0]
+
+    styles = _styles(windows) if implementation is None else {"default": implementation}
+    if native and styles["default"] == "axes":
+        styles["tpu"] = "reduce_window"
+    return _by_platform({platform: form(style) for platform, style in styles.items()}, x, valid)
 
 
 @functools.partial(jax.jit, static_argnames="windows")
@@ -57,11 +80,13 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     windows = tuple(sorted(windows))
     if valid is not None:
         x = jnp.where(valid, x, lowest_value(x.dtype))
-    forms = {
-        platform: functools.partial(_values_and_taps, windows=windows, style=style)
-        for platform, style in _styles(windows, None).items()
-    }
-    taps = _by_platform(forms, x, valid)[1].astype(np.int32)
+
+    def form(style: str) -> Callable:
+        picked = _picked_at_once if style == "taps" else _picked_by_axes
+        return lambda x, valid: picked(x, valid, windows)[1]
+
+    forms = {platform: form(style) for platform, style in _styles(windows).items()}
+    taps = _by_platform(forms, x, valid).astype(np.int32)
     position, size = jnp.zeros(taps.shape, np.int32), 1
     for axis, w in reversed(windows):
         starts = jnp.asarray(w.starts(numeric_module(w.output, w.low)), np.int32)
@@ -71,125 +96,13 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     return position
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _max(x: jax.Array, valid: jax.Array | None, windows: Windows, implementation: Any) -> jax.Array:
-    if valid is not None:
-        x = jnp.where(valid, x, lowest_value(x.dtype))
-    native = functools.partial(_native_max, windows=windows)
-    if implementation == "reduce_window":
-        return native(x)
-    forms = {
-        name: functools.partial(_values, windows=windows, style=style)
-        for name, style in _styles(windows, implementation).items()
-    }
-    if _native_by_default(windows, implementation):
-        forms["tpu"] = native
-    return _by_platform(forms, x)
-
-
-@_max.defjvp
-def _max_jvp(
-    windows: Windows, implementation: Any, primals: Any, tangents: Any
-) -> tuple[jax.Array, jax.Array]:
-    x, valid = primals
-    if valid is not None:
-        x = jnp.where(valid, x, lowest_value(x.dtype))
-    y, taps = _picked(lax.stop_gradient(x), valid, windows, implementation)
-    y = _with_taps(x, y, taps, windows, implementation)
-    return y, _tangent(tangents[0], x, taps, windows, implementation)
-
-
-_compiled_max = jax.jit(_max, static_argnums=(2, 3))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def _with_taps(
-    x: jax.Array, y: jax.Array, taps: jax.Array, windows: Windows, implementation: Any
-) -> jax.Array:
-    """`y`, the maximum of x, with the derivative that the picked `taps` say."""
-    del x, taps, windows, implementation
-    return y
-
-
-@_with_taps.defjvp
-def _with_taps_jvp(
-    windows: Windows, implementation: Any, primals: Any, tangents: Any
-) -> tuple[jax.Array, jax.Array]:
-    x, y, taps = primals
-    tangent = _tangent(tangents[0], x, taps, windows, implementation)
-    return _with_taps(x, y, taps, windows, implementation), tangent
-
-
-def _picked(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, implementation: Any
-) -> tuple[jax.Array, jax.Array]:
-    """Maxima and the taps that they come from; x holds the lowest value where not valid."""
-
-    def native(x: jax.Array, valid: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        del valid
-        y = _native_max(x, windows)
-        return y, jnp.zeros(y.shape, _tap_dtype(windows))  # never read
-
-    if implementation == "reduce_window":
-        return native(x, valid)
-    forms = {
-        name: functools.partial(_values_and_taps, windows=windows, style=style)
-        for name, style in _styles(windows, implementation).items()
-    }
-    cpu = forms.get("cpu", forms["default"])
-    forms["cpu"] = functools.partial(_once, cpu)
-    if _native_by_default(windows, implementation):
-        forms["tpu"] = native
-    return _by_platform(forms, x, valid)
-
-
-def _tangent(
-    tangent: jax.Array, x: jax.Array, taps: jax.Array, windows: Windows, implementation: Any
-) -> jax.Array:
-    """The tangents of the picked elements, a linear function of `tangent`."""
-
-    def native(tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
-        del taps
-        return jax.jvp(functools.partial(_native_max, windows=windows), (x,), (tangent,))[1]
-
-    def by_taps(style: str, tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
-        del x
-        return (_tangent_at_once if style == "taps" else _tangent_by_axes)(tangent, taps, windows)
-
-    def choose(tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
-        if implementation == "reduce_window":
-            return native(tangent, x, taps)
-        forms = {
-            name: functools.partial(by_taps, style)
-            for name, style in _styles(windows, implementation).items()
-        }
-        if _native_by_default(windows, implementation):
-            forms["tpu"] = native
-        return _by_platform(forms, tangent, x, taps)
-
-    # The checkpoint makes the backward pass keep `taps` and not what is computed from them.
-    return jax.checkpoint(choose, prevent_cse=False)(tangent, x, taps)
-
-
-def _styles(windows: Windows, implementation: Any) -> dict[str, str]:
+def _styles(windows: Windows) -> dict[str, str]:
     """For each platform, whether to take all taps at once or axis by axis."""
-    if implementation is not None:
-        return {"default": implementation}
     size = math.prod(w.window for _, w in windows)
-    several = sum(w.window > 1 for _, w in windows) > 1
-    long = max(w.window for _, w in windows) > 16
     styles = {
-        platform: "axes" if (size > limit and several) or long else "taps"
-        for platform, limit in _TAPS_AT_ONCE.items()
+        platform: "taps" if size <= limit else "axes" for platform, limit in _TAPS_AT_ONCE.items()
     }
-    if len(set(styles.values())) == 1:
-        return {"default": styles["default"]}
-    return styles
-
-
-def _native_by_default(windows: Windows, implementation: Any) -> bool:
-    """Whether TPUs get XLA's own form, which has no gradient for windows with holes."""
-    return implementation is None and all(w.dilation == 1 for _, w in windows)
+    return styles if len(set(styles.values())) > 1 else {"default": styles["default"]}
 
 
 def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
@@ -216,7 +129,7 @@ def _once(function: Callable, *operands: Any) -> Any:
 def _native_max(x: jax.Array, windows: Windows) -> jax.Array:
     """XLA's own windowed maximum, per axis where windows are large: those compile slowly."""
     groups = [windows]
-    if math.prod(w.window for _, w in windows) > _TAPS_AT_ONCE["default"]:
+    if math.prod(w.window for _, w in windows) > _NATIVE_AT_ONCE:
         groups = [(window,) for window in reversed(windows)]
     for group in groups:
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
@@ -238,45 +151,87 @@ def _native_max(x: jax.Array, windows: Windows) -> jax.Array:
     return x
 
 
-def _values(x: jax.Array, windows: Windows, style: str) -> jax.Array:
-    """Maxima alone; ``lax.max`` propagates NaN, elementwise."""
-    x = pad_windows(x, windows, lowest_value(x.dtype))
-    if style == "taps":
-        return functools.reduce(lax.max, (taps_at(x, windows, taps) for taps in _all_taps(windows)))
-    for axis, window in reversed(windows):
-        x = fold_axis(x, axis, window, lambda a, b, _: lax.max(a, b), idempotent=True)
-    return x
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _max_by_taps(
+    x: jax.Array, valid: jax.Array | None, windows: Windows, native: bool
+) -> jax.Array:
+    """Maxima by ``lax.max``, which propagates NaN; taps only where a derivative asks.
+
+    `native` says that TPUs get XLA's own form instead.
+    """
+    del valid  # x holds the lowest value where it is not
+
+    def by_taps(x: jax.Array) -> jax.Array:
+        x = pad_windows(x, windows, lowest_value(x.dtype))
+        return functools.reduce(lax.max, (taps_at(x, windows, tap) for tap in _all_taps(windows)))
+
+    forms = {"default": by_taps}
+    if native:
+        forms["tpu"] = functools.partial(_native_max, windows=windows)
+    return _by_platform(forms, x)
 
 
-def _values_and_taps(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, style: str
+@_max_by_taps.defjvp
+def _max_by_taps_jvp(
+    windows: Windows, native: bool, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Maxima and the taps that they come from, by comparisons alone."""
-    if style == "axes":
-        return _picked_by_axes(x, valid, windows)
-    return _picked_at_once(x, valid, windows)
+    x, valid = primals
+    picked = functools.partial(_picked_at_once, windows=windows)
+    forms = {"cpu": functools.partial(_once, picked), "default": picked}
+    if native:
+        forms["tpu"] = functools.partial(_native_picked, windows=windows)
+    y, taps = _by_platform(forms, lax.stop_gradient(x), valid)
+    return (
+        _with_taps(x, y, taps, windows, native),
+        _tangent(tangents[0], x, taps, windows, native),
+    )
+
+
+def _native_picked(
+    x: jax.Array, valid: jax.Array | None, windows: Windows
+) -> tuple[jax.Array, jax.Array]:
+    """Maxima, and taps that are never read: XLA's own gradient looks at x again."""
+    del valid
+    y = _native_max(x, windows)
+    return y, jnp.zeros(y.shape, _tap_dtype(windows))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _with_taps(
+    x: jax.Array, y: jax.Array, taps: jax.Array, windows: Windows, native: bool
+) -> jax.Array:
+    """`y`, the maximum of x, with the derivative that the picked `taps` say."""
+    del x, taps, windows, native
+    return y
+
+
+@_with_taps.defjvp
+def _with_taps_jvp(
+    windows: Windows, native: bool, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    x, y, taps = primals
+    tangent = _tangent(tangents[0], x, taps, windows, native)
+    return _with_taps(x, y, taps, windows, native), tangent
 
 
 def _picked_at_once(
     x: jax.Array, valid: jax.Array | None, windows: Windows
 ) -> tuple[jax.Array, jax.Array]:
+    """Maxima and the taps that they come from."""
     x = pad_windows(x, windows, lowest_value(x.dtype))
     valid = None if valid is None else pad_windows(valid, windows, False)
-    # Padding on the left comes before -inf in the input but must not be picked, so each window
-    # starts from its first tap inside.
     dtype = _tap_dtype(windows)
-    y = picked = seen = None
-    for number, taps in enumerate(_all_taps(windows)):
+    all_taps = _all_taps(windows)
+    y = taps_at(x, windows, all_taps[0])
+    seen = None if valid is None else taps_at(valid, windows, all_taps[0])
+    # Padding on the left comes before -inf in the input but must not be picked.
+    picked = jnp.broadcast_to(_first_inside(windows, x.ndim).astype(dtype), y.shape)
+    for number, taps in enumerate(all_taps[1:], start=1):
         element = taps_at(x, windows, taps)
-        there = None if valid is None else taps_at(valid, windows, taps)
-        if y is None:
-            y, seen = element, there
-            picked = jnp.broadcast_to(_first_inside(windows, x.ndim).astype(dtype), y.shape)
-            continue
         take = _exceeds(element, y)
-        if there is not None:
+        if valid is not None and seen is not None:
             take |= ~seen
-            seen |= there
+            seen |= taps_at(valid, windows, taps)
         y = lax.select(take, element, y)
         picked = jnp.where(take, np.array(number, dtype), picked)
     return y, picked
@@ -285,6 +240,10 @@ def _picked_at_once(
 def _picked_by_axes(
     x: jax.Array, valid: jax.Array | None, windows: Windows
 ) -> tuple[jax.Array, jax.Array]:
+    """Maxima and the taps that they come from, one axis after the other, the last one first.
+
+    Selections have all derivatives, so this form needs no rule.
+    """
     lowest, dtype = lowest_value(x.dtype), _tap_dtype(windows)
     picked, weight = jnp.zeros([1] * x.ndim, dtype), 1
     for axis, window in reversed(windows):
@@ -292,19 +251,16 @@ def _picked_by_axes(
         if window.padded:
             widths = (window.low, window.right)
             x = pad(axis, widths, x, lowest)
+            if picked.shape[axis] > 1:
+                picked = pad(axis, widths, picked, 0)
             if valid is not None:
                 here = pad(axis, widths, valid, False)
             elif not (isinstance(window.low, int) and window.low == 0):
-                # Padding on the left comes before -inf in the input, but must not be picked. On
-                # the right it comes after an element of the input in every window.
+                # As above. On the right, padding comes after an element of the input.
                 place = numeric_module(x.shape[axis]).arange(x.shape[axis])
                 here = along(jnp.asarray(place >= window.low), axis, x.ndim)
-            if weight > 1:
-                picked = pad(axis, widths, picked, 0)
-        shape = [
-            n if i == axis else m
-            for i, (n, m) in enumerate(zip(x.shape, picked.shape, strict=True))
-        ]
+        shape = list(picked.shape)
+        shape[axis] = x.shape[axis]
         picked = jnp.broadcast_to(picked, shape)
         pick = functools.partial(_pick, weight=weight)
         x, here, picked = fold_axis((x, here, picked), axis, window, pick, idempotent=True)
@@ -334,14 +290,14 @@ def _exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
 
 
 def _tap_dtype(windows: Windows) -> Any:
-    """The smallest dtype that numbers the taps of a window."""
+    """The smallest dtype that numbers the taps of a window and has a number to spare."""
     size = math.prod(w.window for _, w in windows)
-    return np.dtype(np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.uint32)
+    return np.dtype(np.uint8 if size < 2**8 else np.uint16 if size < 2**16 else np.uint32)
 
 
-def _all_taps(windows: Windows) -> Any:
+def _all_taps(windows: Windows) -> list[tuple[int, ...]]:
     """All taps of a window, one index per axis, in row-major order."""
-    return itertools.product(*(range(w.window) for _, w in windows))
+    return list(itertools.product(*(range(w.window) for _, w in windows)))
 
 
 def _first_inside(windows: Windows, ndim: int) -> Any:
@@ -357,12 +313,33 @@ def _first_inside(windows: Windows, ndim: int) -> Any:
     return jnp.asarray(first)
 
 
-def _tangent_at_once(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
-    """Sum over all taps of the tangents there, where that tap was picked."""
-    zero = np.zeros((), tangent.dtype)
-    if all(w.dilation == 1 and isinstance(w.length, int) for _, w in windows if w.stride > 1):
-        return _tangent_in_blocks(tangent, taps, windows)
+def _tangent(
+    tangent: jax.Array, x: jax.Array, taps: jax.Array, windows: Windows, native: bool
+) -> jax.Array:
+    """The tangents of the picked elements: a masked sum over all taps, linear in `tangent`."""
+    dense = all(
+        isinstance(w.length, int) and isinstance(w.low, int) and (w.stride == 1 or w.dilation == 1)
+        for _, w in windows
+    )
+    form = _tangent_in_blocks if dense else _tangent_in_slices
+
+    def by_taps(tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
+        del x
+        return form(tangent, taps, windows)
+
+    def by_xla(tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
+        del taps
+        return jax.jvp(functools.partial(_native_max, windows=windows), (x,), (tangent,))[1]
+
+    forms = {"default": by_taps, "tpu": by_xla} if native else {"default": by_taps}
+    # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
+    rule = jax.checkpoint(functools.partial(_by_platform, forms), prevent_cse=False)
+    return rule(tangent, x, taps)
+
+
+def _tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
     tangent = pad_windows(tangent, windows, 0)
+    zero = np.zeros((), tangent.dtype)
     terms = (
         jnp.where(taps == np.array(number, taps.dtype), taps_at(tangent, windows, tap), zero)
         for number, tap in enumerate(_all_taps(windows))
@@ -371,115 +348,53 @@ def _tangent_at_once(tangent: jax.Array, taps: jax.Array, windows: Windows) -> j
 
 
 def _tangent_in_blocks(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
-    """As `_tangent_at_once`, with each strided axis as blocks of `stride` elements.
+    """As in slices, with each strided axis cut into blocks of `stride` elements of the input.
 
-    The transpose of that is dense, where the transpose of strided slices is full of holes. The
-    taps ``q*s`` to ``q*s + s - 1`` of window i are the elements of block ``i + q``.
+    The transpose of that is dense, where the transpose of strided slices is full of holes. Window
+    i reads blocks ``i + q`` for a few q, which may be negative: there the input is padded.
     """
-    tangent = pad_windows(tangent, windows, 0)
-    blocks = {axis: w for axis, w in windows if w.stride > 1}
-    shape, tap_shape, place = [], [], {}
+    geometry = dict(windows)
+    place, shape, tap_shape = {}, [], []
     for axis in range(tangent.ndim):
         place[axis] = len(shape)
-        if axis in blocks:
-            w = blocks[axis]
-            count = w.output + (w.window - 1) // w.stride
-            tangent = _resize(tangent, axis, count * w.stride)
-            shape += [count, w.stride]
+        stride = geometry[axis].stride if axis in geometry else 1
+        if stride > 1:
+            blocks = -(-tangent.shape[axis] // stride)
+            tangent = pad(axis, (0, blocks * stride - tangent.shape[axis]), tangent, 0)
+            shape += [blocks, stride]
             tap_shape += [taps.shape[axis], 1]
         else:
             shape.append(tangent.shape[axis])
             tap_shape.append(taps.shape[axis])
     tangent, taps = tangent.reshape(shape), taps.reshape(tap_shape)
-    zero, total = np.zeros((), tangent.dtype), None
-    steps = [
-        range((w.window - 1) // w.stride + 1) if axis in blocks else range(w.window)
-        for axis, w in windows
-    ]
+    zero, no_tap = np.zeros((), tangent.dtype), np.iinfo(taps.dtype).max
+
+    # For each axis: which blocks a step reads, and the taps that these hold (k and up: none).
+    steps = []
+    for _, w in windows:
+        if w.stride == 1:
+            steps.append([(j * w.dilation - w.low, np.array([j])) for j in range(w.window)])
+        else:
+            first, last = -w.low // w.stride, (w.window - 1 - w.low) // w.stride
+            inner = np.arange(w.stride) + w.low
+            steps.append([(q, q * w.stride + inner) for q in range(first, last + 1)])
+    total = jnp.zeros(taps.shape, tangent.dtype)
     for step in itertools.product(*steps):
-        part, number = tangent, np.zeros([1] * len(shape), np.int64)
-        inside, weight = np.ones([1] * len(shape), bool), 1
-        for (axis, w), q in reversed(list(zip(windows, step, strict=True))):
+        part, number, inside, weight = tangent, np.int64(0), np.True_, 1
+        for (axis, w), (shift, tap) in zip(reversed(windows), reversed(step), strict=True):
             at = place[axis]
-            start = q if axis in blocks else q * w.dilation
-            part = lax.slice_in_dim(part, start, start + w.output, 1, at)
-            tap = np.array([q])
-            if axis in blocks:
-                tap = q * w.stride + np.arange(w.stride)
-                at += 1
-            number = number + along(tap, at, len(shape)) * weight
-            inside = inside & along(tap < w.window, at, len(shape))
+            count = part.shape[at]
+            start, stop = max(shift, 0), min(shift + w.output, count)
+            if start >= stop:
+                break  # only padding
+            part = lax.slice_in_dim(part, start, stop, 1, at)
+            part = pad(at, (start - shift, shift + w.output - stop), part, 0)
+            tap = along(tap, at + (w.stride > 1), len(shape))
+            number = number + tap * weight
+            inside = inside & (tap >= 0) & (tap < w.window)
             weight *= w.window
-        unused = np.iinfo(taps.dtype).max
-        match = taps == jnp.asarray(np.where(inside, number, unused), taps.dtype)
-        if not inside.all():
-            match &= jnp.asarray(inside)
-        term = jnp.where(match, part, zero)
-        total = term if total is None else total + term
-    inner = [place[axis] + 1 for axis in blocks]
+        else:
+            match = taps == jnp.asarray(np.where(inside, number, no_tap), taps.dtype)
+            total = total + jnp.where(match, part, zero)
+    inner = [place[axis] + 1 for axis, w in windows if w.stride > 1]
     return jnp.sum(total, inner, dtype=total.dtype) if inner else total
-
-
-def _tangent_by_axes(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
-    """As `_tangent_at_once`, one axis after the other.
-
-    A window's tap says which row it picks and which element of that row. All windows that pick
-    one row at one place pick the same element of it, so the taps of each pass can be recovered.
-    """
-    passes, rest = [], taps
-    weight = math.prod(w.window for _, w in windows)
-    for i, (axis, w) in enumerate(windows):
-        weight //= w.window
-        passes.append(((axis, w), (rest // np.array(weight, rest.dtype)).astype(taps.dtype)))
-        if i + 1 < len(windows):
-            lower = rest % np.array(weight, rest.dtype)
-            rest = _spread(lower, passes[-1][1], axis, w)
-    for (axis, w), picked in reversed(passes):
-        tangent = _tangent_at_once(tangent, picked, ((axis, w),))
-    return tangent
-
-
-def _spread(values: jax.Array, picked: jax.Array, axis: int, w: AxisWindow) -> jax.Array:
-    """Along one axis, each window's value at the element that it picks; 0 where none does."""
-    count = w.output + (w.window - 1) // w.stride
-    total = None
-    if w.dilation == 1 and isinstance(w.length, int):
-        # In blocks, as in `_tangent_in_blocks`.
-        values, picked = jnp.expand_dims(values, axis + 1), jnp.expand_dims(picked, axis + 1)
-        for q in range((w.window - 1) // w.stride + 1):
-            tap = along(np.arange(q * w.stride, (q + 1) * w.stride), axis + 1, values.ndim)
-            match = (
-                picked == jnp.asarray(np.minimum(tap, np.iinfo(picked.dtype).max), picked.dtype)
-            ) & jnp.asarray(tap < w.window)
-            term = pad(
-                axis,
-                (q, count - w.output - q),
-                jnp.where(match, values, np.zeros((), values.dtype)),
-                0,
-            )
-            total = term if total is None else lax.max(total, term)
-        shape = [*total.shape[:axis], count * w.stride, *total.shape[axis + 2 :]]
-        total = total.reshape(shape)
-    else:
-        span = w.length + w.low + w.right
-        for tap in range(w.window):
-            term = jnp.where(
-                picked == np.array(tap, picked.dtype), values, np.zeros((), values.dtype)
-            )
-            start = tap * w.dilation
-            reach = (w.output - 1) * w.stride + 1
-            config = [
-                (start, span - start - reach, w.stride - 1) if i == axis else (0, 0, 0)
-                for i in range(values.ndim)
-            ]
-            term = lax.pad(term, np.zeros((), values.dtype), config)
-            total = term if total is None else lax.max(total, term)
-    total = _resize(total, axis, w.length + w.low + w.right)
-    return lax.slice_in_dim(total, w.low, w.low + w.length, 1, axis)
-
-
-def _resize(x: jax.Array, axis: int, length: int) -> jax.Array:
-    """`x` cut or padded with zeros at its end along `axis`."""
-    if x.shape[axis] < length:
-        return pad(axis, (0, length - x.shape[axis]), x, 0)
-    return lax.slice_in_dim(x, 0, length, 1, axis)

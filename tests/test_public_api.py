@@ -1,137 +1,231 @@
-"""Conventions of the public functions, and that what is public is documented."""
+"""Walks the public names: documented, alike, and light to import."""
 
+import doctest
 import inspect
 import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
 import jaxpool
 
-ROOT = pathlib.Path(__file__).parent.parent
 PUBLIC = {
     name: value
     for name, value in vars(jaxpool).items()
-    if not name.startswith("_") and not inspect.ismodule(value)
+    if not name.startswith("_") and not isinstance(value, types.ModuleType)
 }
-FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
-CLASSES = {name: value for name, value in PUBLIC.items() if inspect.isclass(value)}
-# What a user subclasses has no arguments of its own.
-PROTOCOLS = {"Domain", "Reduction"}
-WINDOW_FUNCTIONS = {
-    name: f
-    for name, f in FUNCTIONS.items()
-    if "window_shape" in inspect.signature(f).parameters and name != "max_unpool"
+FUNCTIONS = {n: v for n, v in PUBLIC.items() if inspect.isfunction(v)}
+CLASSES = {n: v for n, v in PUBLIC.items() if inspect.isclass(v)}
+METHODS = {
+    f"{name}.{method}": value
+    for name, cls in CLASSES.items()
+    for method, value in vars(cls).items()
+    if not method.startswith("_") and inspect.isfunction(value)
 }
-GLOBAL_FUNCTIONS = {name: f for name, f in FUNCTIONS.items() if name.startswith("global_")}
+functions = pytest.mark.parametrize("name", FUNCTIONS)
+DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 
 
-def sections(docstring):
-    """The parts of a Google docstring, by title."""
-    parts = re.split(r"^(\w+):$", inspect.cleandoc(docstring), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+def parameters(function):
+    return inspect.signature(function).parameters
 
 
-def arguments(function):
-    """The text of each documented argument, on one line."""
-    text = sections(function.__doc__)["Args"]
-    entries = re.split(r"^  (\w+): ", text, flags=re.MULTILINE)
-    return dict(zip(entries[1::2], (" ".join(e.split()) for e in entries[2::2]), strict=True))
+def sections(function):
+    """The sections of a docstring by title, and for Args each argument's text."""
+    text = inspect.getdoc(function)
+    titles = "Args|Returns|Raises|Derivatives|Example|References"
+    parts = re.split(rf"^({titles}):\n", text, flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], (p.strip("\n") for p in parts[2::2]), strict=True))
+    found["Args"] = dict(
+        (part.split(":", 1)[0].strip(), " ".join(part.split(":", 1)[1].split()))
+        for part in re.split(r"\n  (?=\w[\w, ]*: )", "\n" + found.get("Args", ""))
+        if part.strip()
+    )
+    return parts[0], found
 
 
-def test_everything_is_of_a_known_kind():
+def test_nothing_is_public_by_accident():
     assert set(PUBLIC) == set(FUNCTIONS) | set(CLASSES)
-    assert len(FUNCTIONS) >= 18
+    for name, value in PUBLIC.items():
+        assert value.__name__ == name
+        assert value.__module__.startswith("jaxpool._")
+    modules = [n for n, v in vars(jaxpool).items() if isinstance(v, types.ModuleType)]
+    assert all(n.startswith("_") for n in modules if n not in ("linen", "nnx"))
+
+
+def test_what_the_first_release_promises_is_there():
+    kinds = ("max", "min", "sum", "avg", "lp")
+    names = {f"{kind}_pool" for kind in kinds} | {f"global_{kind}_pool" for kind in kinds}
+    names |= {"pool", "pool_mask", "Window", "Global", "Max", "Min", "Sum", "Mean", "Lp", "Monoid",
+              "Domain", "Reduction"}  # fmt: skip
+    assert names <= set(PUBLIC)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", jaxpool.__version__)
+
+
+@functions
+def test_docstrings_of_functions(name):
+    function = FUNCTIONS[name]
+    summary, found = sections(function)
+    assert summary.split("\n")[0].endswith((".", ".``"))
+    for title in ("Returns", "Raises", "Derivatives", "Example"):
+        assert found.get(title), title
+    assert "ValueError" in found["Raises"]
+    assert "TypeError" in found["Raises"]
+    assert set(found["Args"]) == set(parameters(function))
+    if name.endswith("_pool"):
+        assert found.get("References"), "a pooling names where it is from"
+    examples = doctest.DocTestParser().get_examples(found["Example"])
+    assert any(e.want for e in examples)
+    assert all(len(line) <= 100 for line in inspect.getsource(function).split("\n"))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_docstrings_of_classes(name):
+    cls = CLASSES[name]
+    _, found = sections(cls)
+    if cls in (jaxpool.Domain, jaxpool.Reduction):
+        return
+    fields = {p for p in parameters(cls) if p != "_"}
+    assert set(found["Args"]) == fields
+    assert found.get("Example")
+    if fields:
+        assert found.get("Raises")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_docstrings_of_methods(name):
+    assert inspect.getdoc(METHODS[name])  # inherited from the protocol, or its own
+
+
+@functions
+def test_types_are_written_out(name):
+    signature = inspect.signature(FUNCTIONS[name])
+    assert signature.return_annotation is not inspect.Signature.empty
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty
+
+
+@functions
+def test_what_follows_padding_is_keyword_only(name):
+    names = list(parameters(FUNCTIONS[name]))
+    kinds = [p.kind for p in parameters(FUNCTIONS[name]).values()]
+    if "padding" in names:
+        start = names.index("window_shape")
+        assert names[start : start + 3] == ["window_shape", "strides", "padding"]
+        after = kinds[start + 3 :]
+    elif name.startswith("global_"):
+        assert names[:2] == ["x", "axes"]
+        assert parameters(FUNCTIONS[name])["axes"].default is inspect.Parameter.empty
+        after = kinds[2:]
+    else:
+        return
+    assert set(after) <= {inspect.Parameter.KEYWORD_ONLY}
+
+
+def pools(prefix):
+    return {
+        n: f for n, f in FUNCTIONS.items()
+        if n.endswith("_pool") and n.startswith("global_") == prefix and n != "pool"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("is_global", [False, True], ids=["window", "global"])
+def test_pools_share_their_arguments(is_global):
+    """The same order and the same defaults; what is a function's own comes last."""
+    common = (
+        ["x", "axes", "keepdims", "where", "empty_value"]
+        if is_global
+        else ["x", "window_shape", "strides", "padding", "dilation", "ceil_mode", "axes", "where",
+              "empty_value"]  # fmt: skip
+    )
+    defaults = {"strides": None, "padding": "VALID", "dilation": 1, "ceil_mode": False,
+                "where": None, "empty_value": 0, "keepdims": False}  # fmt: skip
+    for name, function in pools(is_global).items():
+        found = parameters(function)
+        assert list(found)[: len(common)] == common, name
+        for argument, default in defaults.items():
+            if argument in found:
+                assert found[argument].default == default, (name, argument)
+    if not is_global:
+        for function in pools(False).values():
+            assert parameters(function)["axes"].default is None
+
+
+# Where the text of a shared argument has a reason to differ.
+OWN_WORDS = {
+    ("padding", "window"): r" As in ``\(.*\)``\.",  # what is padded with
+    ("where", "window"): r" Floats are weights of a weighted mean\.",
+    ("where", "global"): r" Floats are weights of a weighted mean\.",
+}
+
+
+@pytest.mark.parametrize("kind", ["window", "global"])
+def test_shared_arguments_are_explained_in_the_same_words(kind):
+    texts = {}
+    for name, function in pools(kind == "global").items():
+        for argument, text in sections(function)[1]["Args"].items():
+            own = OWN_WORDS.get((argument, kind))
+            text = re.sub(own, "", text) if own else text
+            texts.setdefault(argument, {}).setdefault(text, []).append(name)
+    assert {a: t for a, t in texts.items() if len(t) > 1} == {}
+
+
+def test_window_explains_its_arguments_as_the_pools_do():
+    of_window, of_pool = (sections(f)[1]["Args"] for f in (jaxpool.Window, jaxpool.max_pool))
+    for argument in of_window:
+        words = re.sub(OWN_WORDS["padding", "window"], "", of_pool[argument])
+        words = words.replace(" All others are batch, in any number, none included.", "")
+        assert of_window[argument] == words, argument
 
 
 def test_documented_is_public():
-    pages = "\n".join(p.read_text() for p in (ROOT / "docs" / "api").glob("*.md"))
-    listed = set(re.findall(r"^\s*(?:jaxpool\.)?(\w+)\s*$", pages, flags=re.MULTILINE))
-    assert set(PUBLIC) <= listed, set(PUBLIC) - listed
+    pages = sorted((DOCS / "api").glob("*.md")) or sorted(DOCS.glob("api*.md"))
+    assert pages, "there is an API page"
+    documented = {"jaxpool": set(), "jaxpool.linen": set(), "jaxpool.nnx": set()}
+    for page in pages:
+        module = "jaxpool"
+        for line in page.read_text().split("\n"):
+            if found := re.match(r"\.\. currentmodule:: (\S+)", line):
+                module = found[1]
+            elif found := re.match(r"   (\w+)$", line):
+                documented[module].add(found[1])
+    assert documented["jaxpool"] == set(PUBLIC)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_function_docstring(name):
-    function = FUNCTIONS[name]
-    found = sections(function.__doc__)
-    expected = ["Args", "Returns", "Raises", "Derivatives", "Example"]
-    assert [title for title in found if title in expected] == expected
-    assert ">>>" in found["Example"]
-    if name not in ("pool", "pool_mask", "convert_indices"):
-        assert "References" in found
-    assert list(arguments(function)) == list(inspect.signature(function).parameters)
+def test_domains_and_reductions_are_frozen_and_hashable():
+    for value in (
+        jaxpool.Window((2, 2)), jaxpool.Global(0), jaxpool.Max(), jaxpool.Min(), jaxpool.Sum(),
+        jaxpool.Mean(), jaxpool.Lp(2),
+    ):  # fmt: skip
+        hash(value)
+        assert value == type(value)(*([(2, 2)] if isinstance(value, jaxpool.Window) else
+                                      [0] if isinstance(value, jaxpool.Global) else []))  # fmt: skip
+        for field in list(vars(value))[:1]:
+            with pytest.raises(AttributeError):
+                setattr(value, field, 3)
 
 
-@pytest.mark.parametrize("name", sorted(set(CLASSES) - PROTOCOLS))
-def test_class_docstring(name):
-    found = sections(CLASSES[name].__doc__)
-    assert ">>>" in found["Example"]
-    parameters = list(inspect.signature(CLASSES[name]).parameters)
-    assert (list(arguments(CLASSES[name])) if parameters else []) == parameters
+def test_a_type_checker_finds_types():
+    assert (pathlib.Path(jaxpool.__file__).parent / "py.typed").exists()
 
 
-@pytest.mark.parametrize("name", WINDOW_FUNCTIONS)
-def test_window_signature(name):
-    parameters = list(inspect.signature(FUNCTIONS[name]).parameters.values())
-    names = [p.name for p in parameters]
-    assert names[:9] == [
-        "x",
-        "window_shape",
-        "strides",
-        "padding",
-        "dilation",
-        "ceil_mode",
-        "axes",
-        "where",
-        "empty_value",
-    ]
-    kinds = [p.kind for p in parameters]
-    assert kinds[:4] == [inspect.Parameter.POSITIONAL_OR_KEYWORD] * 4
-    assert set(kinds[4:]) == {inspect.Parameter.KEYWORD_ONLY}
-    assert [p.default for p in parameters[2:9]] == [None, "VALID", 1, False, None, None, 0]
+IMPORTS = """
+import sys
+import jaxpool
+loaded = {name.split(".")[0] for name in sys.modules}
+heavy = {"flax", "torch", "tensorflow", "optax", "matplotlib", "sklearn", "scipy.ndimage"}
+print(sorted(loaded & heavy), hasattr(jaxpool, "linen"), hasattr(jaxpool, "nnx"))
+import jax
+print(jax._src.xla_bridge._backends)
+"""
 
 
-@pytest.mark.parametrize("name", GLOBAL_FUNCTIONS)
-def test_global_signature(name):
-    parameters = list(inspect.signature(FUNCTIONS[name]).parameters.values())
-    assert [p.name for p in parameters[:5]] == ["x", "axes", "keepdims", "where", "empty_value"]
-    assert parameters[1].default is inspect.Parameter.empty
-    assert {p.kind for p in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
-
-
-@pytest.mark.parametrize("group", [WINDOW_FUNCTIONS, GLOBAL_FUNCTIONS], ids=["window", "global"])
-def test_shared_arguments_have_one_text(group):
-    texts = {}
-    for name, function in group.items():
-        for argument, text in arguments(function).items():
-            if argument == "where" and "weights" in text:
-                continue  # means take weights too
-            if argument == "padding":
-                text = text.split(" As in ")[0]  # followed by a picture of the boundary
-            texts.setdefault(argument, {}).setdefault(text, []).append(name)
-    different = {a: found for a, found in texts.items() if len(found) > 1}
-    assert not different
-
-
-def loaded_by(statement, module):
-    program = f"{statement}\nimport sys\nprint({module!r} in sys.modules)"
+def test_importing_loads_no_framework_and_starts_no_backend():
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    return done.stdout.strip() == "True"
-
-
-@pytest.mark.parametrize("module", ["flax", "torch", "optax", "sklearn", "matplotlib"])
-def test_import_is_light(module):
-    assert not loaded_by("import jaxpool", module)
-
-
-def test_import_test_can_fail():
-    assert loaded_by("import jaxpool.nnx", "flax")
-
-
-def test_no_private_jax():
-    for path in (ROOT / "jaxpool").glob("*.py"):
-        assert "jax._src" not in path.read_text(), path.name
+        [sys.executable, "-W", "error", "-c", IMPORTS], capture_output=True, text=True, check=True,
+        cwd=DOCS.parent,
+    )  # fmt: skip
+    assert done.stdout.split("\n")[:2] == ["[] False False", "{}"]
