@@ -1,4 +1,4 @@
-"""How windows become XLA programs. The only caller of ``lax.reduce_window``.
+"""How windows become XLA programs: sums, folds and the helpers that all forms share.
 
 Everything here gets canonical geometry (`AxisWindow` per pooled axis, axes counted from the front)
 and checks nothing. Interior (base) dilation and negative padding are never emitted: XLA:CPU

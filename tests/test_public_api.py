@@ -12,6 +12,10 @@ import pytest
 
 import jaxpool
 
+def parameters(function):
+    return inspect.signature(function).parameters
+
+
 PUBLIC = {
     name: value
     for name, value in vars(jaxpool).items()
@@ -24,13 +28,10 @@ METHODS = {
     for name, cls in CLASSES.items()
     for method, value in vars(cls).items()
     if not method.startswith("_") and inspect.isfunction(value)
+    if method not in parameters(cls)  # a field whose default is a function
 }
 functions = pytest.mark.parametrize("name", FUNCTIONS)
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
-
-
-def parameters(function):
-    return inspect.signature(function).parameters
 
 
 def sections(function):
@@ -79,7 +80,6 @@ def test_docstrings_of_functions(name):
         assert found.get("References"), "a pooling names where it is from"
     examples = doctest.DocTestParser().get_examples(found["Example"])
     assert any(e.want for e in examples)
-    assert all(len(line) <= 100 for line in inspect.getsource(function).split("\n"))
 
 
 @pytest.mark.parametrize("name", CLASSES)
