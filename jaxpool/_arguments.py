@@ -234,22 +234,25 @@ def mask(
 def scalar_for(op: str, empty_value: Any, dtype: Any) -> None:
     """Checks `empty_value`: a scalar that the result's dtype can hold."""
     allowed = f"be a scalar that the result's dtype {dtype} can hold"
-    if isinstance(empty_value, bool | np.bool_) and dtype.kind != "b":
-        fail(op, "empty_value", allowed, empty_value, error=TypeError)
-    if isinstance(empty_value, _NUMBERS):
-        if dtype.kind == "b":
-            holds = empty_value in (0, 1)
-        elif jnp.issubdtype(dtype, jnp.integer):
-            info = jnp.iinfo(dtype)
-            holds = math.isfinite(empty_value) and empty_value == int(empty_value)
-            holds = holds and int(info.min) <= empty_value <= int(info.max)
-        else:
-            holds = True
-        if not holds:
-            fail(op, "empty_value", allowed, empty_value)
-    elif not isinstance(empty_value, bool | np.bool_):
-        if not isinstance(empty_value, jax.Array | np.ndarray) or empty_value.shape != ():
+    value = empty_value
+    if isinstance(value, jax.Array | np.ndarray):
+        if value.shape != ():
             fail(op, "empty_value", allowed, empty_value, error=TypeError)
+        if isinstance(value, Tracer):
+            return
+        value = np.asarray(value).item()
+    boolean = isinstance(value, bool | np.bool_)
+    if (boolean and dtype.kind != "b") or not (boolean or isinstance(value, _NUMBERS)):
+        fail(op, "empty_value", allowed, empty_value, error=TypeError)
+    holds = True
+    if dtype.kind == "b":
+        holds = value in (0, 1)
+    elif jnp.issubdtype(dtype, jnp.integer):
+        info = jnp.iinfo(dtype)
+        whole = math.isfinite(value) and value == int(value)
+        holds = whole and int(info.min) <= value <= int(info.max)
+    if not holds:
+        fail(op, "empty_value", allowed, empty_value)
 
 
 def no_empty_axis(op: str, shape: Sequence[Any], axes: Sequence[int]) -> None:

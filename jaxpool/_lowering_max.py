@@ -155,15 +155,15 @@ def _native_max(x: jax.Array, windows: Windows) -> jax.Array:
 def _max_by_taps(
     x: jax.Array, valid: jax.Array | None, windows: Windows, native: bool
 ) -> jax.Array:
-    """Maxima by ``lax.max``, which propagates NaN; taps only where a derivative asks.
+    """Maxima; the taps that they come from are computed only where a derivative asks.
 
     `native` says that TPUs get XLA's own form instead.
     """
     del valid  # x holds the lowest value where it is not
 
     def by_taps(x: jax.Array) -> jax.Array:
-        x = pad_windows(x, windows, lowest_value(x.dtype))
-        return functools.reduce(lax.max, (taps_at(x, windows, tap) for tap in _all_taps(windows)))
+        # Not lax.max, for which 0.0 is larger than -0.0: of equal elements the first is the value.
+        return _picked_at_once(x, None, windows)[0]
 
     forms = {"default": by_taps}
     if native:

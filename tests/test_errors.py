@@ -233,8 +233,8 @@ def test_p_that_is_no_power(value):
     raises(ValueError, text, jaxpool.lp_pool, X, (2, 2), p=value)
     with pytest.raises(ValueError, match="global_lp_pool: `p` must"):
         jaxpool.global_lp_pool(X, 1, p=value)
-    with pytest.raises(ValueError, match="Lp: `p` must"):
-        jaxpool.Lp(value)
+    with pytest.raises(ValueError, match="pool: `p` must"):
+        jaxpool.pool(X, jaxpool.Global(1), jaxpool.Lp(value))
     with pytest.raises(ValueError, match="lp_pool: `p` must"):
         jaxpool.lp_pool(X, (2, 2), p=jnp.asarray(value))
 
@@ -250,8 +250,8 @@ def test_flags():
            jaxpool.avg_pool, X, (2, 2), count_include_pad=0)  # fmt: skip
     raises(TypeError, message("global_max_pool", "keepdims", "be True or False", 1),
            jaxpool.global_max_pool, X, (1, 2), keepdims=1)  # fmt: skip
-    with pytest.raises(TypeError, match="Mean: `count_include_pad` must be True or False"):
-        jaxpool.Mean(count_include_pad="no")
+    with pytest.raises(TypeError, match="pool: `count_include_pad` must be True or False"):
+        jaxpool.pool(X, jaxpool.Global(1), jaxpool.Mean(count_include_pad="no"))
 
 
 def test_implementation():

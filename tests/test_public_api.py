@@ -12,6 +12,7 @@ import pytest
 
 import jaxpool
 
+
 def parameters(function):
     return inspect.signature(function).parameters
 
@@ -138,8 +139,17 @@ def test_pools_share_their_arguments(is_global):
     common = (
         ["x", "axes", "keepdims", "where", "empty_value"]
         if is_global
-        else ["x", "window_shape", "strides", "padding", "dilation", "ceil_mode", "axes", "where",
-              "empty_value"]  # fmt: skip
+        else [
+            "x",
+            "window_shape",
+            "strides",
+            "padding",
+            "dilation",
+            "ceil_mode",
+            "axes",
+            "where",
+            "empty_value",
+        ]  # fmt: skip
     )
     defaults = {"strides": None, "padding": "VALID", "dilation": 1, "ceil_mode": False,
                 "where": None, "empty_value": 0, "keepdims": False}  # fmt: skip

@@ -71,7 +71,7 @@ def random_planes(seed, batch=(), n=40, size=30, values=(-1.0, 0.0, 1.0, 2.0)):
     ],
 )
 def test_duplicates(mode, expected, gradient):
-    y, indices = jnp.array([1.0, 2.0, 3.0]), jnp.array([0, 0, 3])
+    y, indices = np.array([1, 2, 3], np.float32), jnp.array([0, 0, 3])
     unpool = lambda y: jaxpool.max_unpool(y, indices, 2, axes=0, mode=mode)  # noqa: E731
     np.testing.assert_array_equal(unpool(y), np.array(expected, np.float32), strict=True)
     np.testing.assert_array_equal(jax.grad(lambda y: unpool(y).sum())(y), gradient)
@@ -110,7 +110,7 @@ def test_nan_is_above_all_in_mode_max():
     indices = jnp.array([0, 0, 1, 2, 2, 2, 3, 3])
     unpool = lambda y: jaxpool.max_unpool(y, indices, 2, axes=0, mode="max")  # noqa: E731
     np.testing.assert_array_equal(unpool(y)[:5], [NAN, 1, NAN, -INF, 0])
-    gradient = jax.vjp(unpool, y)[1](jnp.ones(16))[0]
+    gradient = jax.vjp(unpool, y)[1](np.ones(16, np.float32))[0]
     np.testing.assert_array_equal(gradient, [1, 0, 1, 0, 1, 0, 1, 0])
 
 
@@ -290,9 +290,9 @@ def test_second_order(mode):
 @pytest.mark.parametrize("mode", ["set", "add"])
 def test_linear_transpose(mode):
     """What wins does not depend on y in these modes, so they are linear from the start."""
-    y, indices = jnp.array([1.0, 2.0, 3.0]), jnp.array([0, 0, 3])
+    y, indices = np.array([1, 2, 3], np.float32), jnp.array([0, 0, 3])
     run = lambda y: jaxpool.max_unpool(y, indices, 2, axes=0, mode=mode)  # noqa: E731
-    (found,) = jax.linear_transpose(run, y)(jnp.arange(1.0, 7.0))
+    (found,) = jax.linear_transpose(run, y)(np.arange(1, 7, dtype=np.float32))
     np.testing.assert_array_equal(found, {"set": [0, 1, 4], "add": [1, 1, 4]}[mode])
 
 
@@ -302,7 +302,7 @@ def test_ints_have_no_derivative(mode):
     run = functools.partial(jaxpool.max_unpool, window_shape=2, axes=0, mode=mode)
     nothing = np.zeros(3, jax.dtypes.float0)
     assert jax.jvp(run, (y, indices), (nothing, nothing))[1].dtype == jax.dtypes.float0
-    both = jax.vjp(run, y.astype(jnp.float32), indices)[1](jnp.ones(6))
+    both = jax.vjp(run, y.astype(jnp.float32), indices)[1](np.ones(6, np.float32))
     assert [g.dtype for g in both] == [np.float32, jax.dtypes.float0]
     with jax.checking_leaks():
         jax.grad(lambda y: jax.checkpoint(run)(y, indices).sum())(y.astype(jnp.float32))
@@ -397,7 +397,7 @@ def test_bad_indices_are_dropped(mode):
     expected, _ = by_loop(Y, INDICES, 9, mode)
     run = lambda y: plane(y, INDICES, mode=mode)  # noqa: E731
     np.testing.assert_array_equal(run(Y), expected)
-    gradient = jax.vjp(run, jnp.asarray(Y))[1](jnp.ones(9))[0]
+    gradient = jax.vjp(run, jnp.asarray(Y))[1](np.ones(9, np.float32))[0]
     np.testing.assert_array_equal(gradient[5:], 0)
 
 
@@ -490,7 +490,7 @@ GOOD = {"y": jnp.zeros((1, 3, 3, 2)), "indices": jnp.zeros((1, 3, 3, 2), jnp.int
         (ValueError, r"`indices` must have y's shape; got indices.shape=\(3, 3\) for y.shape=\(1, ",
          {"indices": jnp.zeros((3, 3), jnp.int32)}),
         (TypeError, "`indices` must hold signed ints, as int32; got indices.dtype=float32",
-         {"indices": jnp.zeros((1, 3, 3, 2))}),
+         {"indices": jnp.zeros((1, 3, 3, 2), jnp.float32)}),
         (TypeError, "`indices` must be an int array; got an object of type list",
          {"indices": [0]}),
         (TypeError, "must be a JAX or NumPy array; got an object of type list", {"y": [1.0]}),
