@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool import _arguments
-from jaxpool._lowering import lowest_value, positions
+from jaxpool._lowering import lowest_value, pad, positions
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -178,12 +178,15 @@ def _first_max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> 
         if not jnp.issubdtype(x.dtype, jnp.floating):
             return y
         return jnp.where(jnp.any(jnp.isnan(x), axes, keepdims=True), np.array(np.nan, x.dtype), y)
-    # Not jnp.max: XLA:CPU's reduction loses NaN in large float32 arrays. Halving is as fast.
-    for axis in axes:
-        while (n := x.shape[axis]) > 1:
-            half = (n + 1) // 2  # of odd n the middle is in both halves
-            front = lax.slice_in_dim(x, 0, half, 1, axis)
-            x = lax.max(front, lax.slice_in_dim(x, n - half, n, 1, axis))
+    # Not jnp.max: XLA:CPU's reduction loses NaN in large float32 arrays, and for lax.max 0.0 is
+    # larger than -0.0. Neighbours are compared, so that of equal elements the first is the value.
+    for axis in reversed(axes):
+        while x.shape[axis] > 1:
+            if x.shape[axis] % 2:
+                x = pad(axis, (0, 1), x, lowest_value(x.dtype))
+            even = lax.slice_in_dim(x, 0, None, 2, axis)
+            odd = lax.slice_in_dim(x, 1, None, 2, axis)
+            x = lax.select((odd > even) | (odd != odd), odd, even)
     return x
 
 
@@ -232,7 +235,7 @@ def _fold_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -> Any
         return lax.scan(lambda total, c: (combine(total, c), None), first, rest)[0]
     while length > 1:
         if length % 2:
-            carrier = jax.tree.map(functools.partial(_append, axis), carrier, identity)
+            carrier = jax.tree.map(functools.partial(pad, axis, (0, 1)), carrier, identity)
             length += 1
         even, odd = (
             jax.tree.map(lambda c, a=start: lax.slice_in_dim(c, a, None, 2, axis), carrier)
@@ -241,9 +244,3 @@ def _fold_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -> Any
         carrier = combine(even, odd)
         length //= 2
     return carrier
-
-
-def _append(axis: int, x: jax.Array, value: Any) -> jax.Array:
-    """`x` with `value` as one more entry along `axis`."""
-    config = [(0, 1, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
-    return lax.pad(x, jnp.asarray(value, x.dtype), config)

@@ -75,8 +75,7 @@ class Mean(Reduction):
             x = jnp.where(where, x, np.zeros((), x.dtype)) * weights
         total = domain.sum(x, where)
         if self.divisor_override is not None:
-            # At run time, so that XLA divides instead of multiplying by a rounded reciprocal.
-            return total / jax.lax.optimization_barrier(jnp.asarray(self.divisor_override, x.dtype))
+            return _quotient(total, jnp.asarray(self.divisor_override, x.dtype))
         count = domain.count(x.shape, where, include_pad=self.count_include_pad).astype(x.dtype)
         if weights is not None:
             inside = domain.count(x.shape, where).astype(x.dtype)
@@ -84,7 +83,16 @@ class Mean(Reduction):
         if where is not None or domain.can_be_empty(x.shape):
             # A cell with nothing in it gets its value later; 0/0 here would spoil its gradient.
             count = jnp.where(count != 0, count, np.ones((), x.dtype))
-        return total / count
+        return _quotient(total, count)
+
+
+def _quotient(total: jax.Array, count: jax.Array) -> jax.Array:
+    """``total / count``, rounded once.
+
+    Of a constant divisor, and of one number for all cells, XLA takes the rounded reciprocal and
+    multiplies. Behind the barrier it sees neither.
+    """
+    return total / jax.lax.optimization_barrier(jnp.broadcast_to(count, total.shape))
 
 
 def _widened(dtype: Any) -> Any:

@@ -146,7 +146,7 @@ def test_vmap_equals_batch_and_batches_are_independent(op, case):
         gone = 0 if kept else sum(p < a for p in case.pooled)
         return a + ndim - gone
 
-    whole = quick_jit(lambda x, w: op(x, case, where=w))(x, where)
+    whole = np.asarray(quick_jit(lambda x, w: op(x, case, where=w))(x, where))
     for a in case.batch:
         left = [b for b in range(-ndim, 0) if b != a]
         close(quick_jit(jax.vmap(pool, a, out_axis(a)))(x, where), whole)
@@ -436,7 +436,7 @@ def test_one_nan_reaches_its_own_cells_only(op, case):
         dirty = x.copy()
         dirty.flat[at] = np.nan
         expected = np.isnan(op.expected(dirty, case))
-        assert 0 < expected.sum()
+        assert expected.any() or at > 0  # a stride or dilation may leave out the others
         found = np.asarray(f(dirty))
         np.testing.assert_array_equal(np.isnan(found), expected)
         close(found[~expected], clean[~expected])

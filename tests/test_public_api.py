@@ -149,7 +149,7 @@ def test_pools_share_their_arguments(is_global):
             "axes",
             "where",
             "empty_value",
-        ]  # fmt: skip
+        ]
     )
     defaults = {"strides": None, "padding": "VALID", "dilation": 1, "ceil_mode": False,
                 "where": None, "empty_value": 0, "keepdims": False}  # fmt: skip
