@@ -172,6 +172,8 @@ def run(
         if mask is not None or domain.can_be_empty(x.shape):
             mask = mask if mask is None or mask.dtype == bool else mask != 0
             filled = domain.count(x.shape, mask) > 0
+            if not isinstance(empty_value, jax.Array):
+                empty_value = np.asarray(empty_value).astype(dtype)  # may not fit JAX's default int
             fill = jnp.asarray(empty_value).astype(dtype)
             y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)
     chex.assert_shape(y, domain.output_shape(x.shape))

@@ -55,13 +55,17 @@ class Lp(Reduction):
         # The root of 0 has no finite slope: take it of 1, and 0 for the result.
         positive = total != 0
         safe = jnp.where(positive, total, one)
-        root = jnp.sqrt(safe) if isinstance(p, int | float) and p == 2 else safe ** (one / p)
+        root = safe ** (one / p)
+        if isinstance(p, int | float) and p in (1, 2):
+            root = safe if p == 1 else jnp.sqrt(safe)
         return jnp.where(positive, scale * root, zero)
 
 
 def _power(x: jax.Array, p: Any) -> jax.Array:
     """|x|^p with all the derivatives that it has at 0, and 0 for those that it lacks."""
     if isinstance(p, int | float) and p == int(p) and p <= _LARGEST_PRODUCT:
+        if p == 1:
+            return jnp.abs(x)
         if p % 2:
             return jnp.abs(x) * jax.lax.integer_pow(x, int(p) - 1)
         return jax.lax.integer_pow(x, int(p))
