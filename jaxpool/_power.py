@@ -43,7 +43,7 @@ class Lp(Reduction):
         _arguments.positive_power(op, self.p)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        largest = domain.max(jnp.abs(x), where)
+        largest = domain.max(_absolute(x), where)
         zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
         if isinstance(self.p, float) and self.p == float("inf"):
             return jnp.maximum(largest, zero)  # an empty cell holds -inf
@@ -61,16 +61,21 @@ class Lp(Reduction):
         return jnp.where(positive, scale * root, zero)
 
 
+def _absolute(x: jax.Array) -> jax.Array:
+    """|x| with derivative 0 at 0, where that of ``jnp.abs`` is 1."""
+    return x * jnp.sign(x)
+
+
 def _power(x: jax.Array, p: Any) -> jax.Array:
     """|x|^p with all the derivatives that it has at 0, and 0 for those that it lacks."""
     if isinstance(p, int | float) and p == int(p) and p <= _LARGEST_PRODUCT:
         if p == 1:
-            return jnp.abs(x)
+            return _absolute(x)
         if p % 2:
-            return jnp.abs(x) * jax.lax.integer_pow(x, int(p) - 1)
+            return _absolute(x) * jax.lax.integer_pow(x, int(p) - 1)
         return jax.lax.integer_pow(x, int(p))
     positive = x != 0
-    safe = jnp.where(positive, jnp.abs(x), np.ones((), x.dtype))
+    safe = jnp.where(positive, _absolute(x), np.ones((), x.dtype))
     return jnp.where(positive, safe**p, np.zeros((), x.dtype))
 
 
