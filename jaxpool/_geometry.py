@@ -69,6 +69,47 @@ class AxisWindow:
         room = self.length + self.high - self.starts(xp)
         return xp.minimum(-(-room // self.dilation), self.window)
 
+    def runs(self) -> list[tuple[int, int, "AxisWindow"]]:
+        """The windows in runs: those with padding before the input, those without, those after.
+
+        Of each run the geometry, and from where to where it reads the input. One run if lengths
+        are symbolic, and where some window has padding on both sides.
+        """
+        whole = [(0, self.length, self)]
+        if not (isinstance(self.length, int) and isinstance(self.low, int)) or not self.padded:
+            return whole
+        last_start = self.length + self.low - self.span  # the last without padding after
+        before = -(-self.low // self.stride)
+        until = min(last_start // self.stride + 1, self.output)
+        if before >= until:
+            return whole
+        found = []
+        for first, stop in ((0, before), (before, until), (until, self.output)):
+            if first < stop:
+                start = max(first * self.stride - self.low, 0)
+                end = min((stop - 1) * self.stride - self.low + self.span, self.length)
+                low = max(self.low - first * self.stride, 0)
+                run = dataclasses.replace(self, length=end - start, low=low, output=stop - first)
+                found.append((start, end, run))
+        return found
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of `stride` elements that the input falls into, the last padded."""
+        return -(-self.length // self.stride)
+
+    def shifts(self) -> dict[int, np.ndarray]:
+        """For each q such that window i has taps in block ``i + q``: which ones.
+
+        As a vector over the block's elements of the number of the tap there, or -1. Of a length
+        that is known; q counts up.
+        """
+        found: dict[int, np.ndarray] = {}
+        for tap in range(self.window):
+            q, element = divmod(tap * self.dilation - self.low, self.stride)
+            found.setdefault(q, np.full(self.stride, -1))[element] = tap
+        return dict(sorted(found.items()))
+
     def inside(self, tap: int, xp: Any = np) -> Any:
         """For each window, whether tap number `tap` lies inside the input."""
         position = self.starts(xp) + tap * self.dilation

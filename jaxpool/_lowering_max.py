@@ -9,7 +9,7 @@ without select-and-scatter, and it is what the backward pass keeps instead of th
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -34,6 +34,7 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 # Windows of up to this many elements are compared all at once, larger ones axis by axis. By XLA on
 # TPUs, larger ones take a minute to compile otherwise.
 _TAPS_AT_ONCE = {"cpu": 9, "default": 49}
+_TANGENT_AT_ONCE = {"cpu": 25, "default": 49}
 _NATIVE_AT_ONCE = 9
 
 
@@ -317,27 +318,35 @@ def _tangent(
     tangent: jax.Array, x: jax.Array, taps: jax.Array, windows: Windows, native: bool
 ) -> jax.Array:
     """The tangents of the picked elements: a masked sum over all taps, linear in `tangent`."""
-    dense = all(
-        isinstance(w.length, int) and isinstance(w.low, int) and (w.stride == 1 or w.dilation == 1)
-        for _, w in windows
-    )
-    form = _tangent_in_blocks if dense else _tangent_in_slices
+    if not all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows):
+        forms = {"default": functools.partial(_tangent_in_slices, windows=windows)}
+    else:
+        forms = {
+            platform: functools.partial(
+                _tangent_in_blocks,
+                groups=_groups(windows, limit),
+                keep=_kept if platform == "cpu" else _as_is,
+            )
+            for platform, limit in _TANGENT_AT_ONCE.items()
+        }
 
-    def by_taps(tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
-        del x
-        return form(tangent, taps, windows)
+    def with_x(form: Callable) -> Callable:
+        return lambda tangent, x, taps: form(tangent, taps)
 
     def by_xla(tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
         del taps
         return jax.jvp(functools.partial(_native_max, windows=windows), (x,), (tangent,))[1]
 
-    forms = {"default": by_taps, "tpu": by_xla} if native else {"default": by_taps}
+    forms = {platform: with_x(form) for platform, form in forms.items()}
+    if native:
+        forms["tpu"] = by_xla
     # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
     rule = jax.checkpoint(functools.partial(_by_platform, forms), prevent_cse=False)
     return rule(tangent, x, taps)
 
 
 def _tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
+    """For sizes that may be symbolic."""
     tangent = pad_windows(tangent, windows, 0)
     zero = np.zeros((), tangent.dtype)
     terms = (
@@ -347,54 +356,128 @@ def _tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) ->
     return functools.reduce(lax.add, terms)
 
 
-def _tangent_in_blocks(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
-    """As in slices, with each strided axis cut into blocks of `stride` elements of the input.
+def _groups(windows: Windows, limit: int) -> tuple[Windows, ...]:
+    """All axes at once if a window has at most `limit` elements, else one by one."""
+    return (windows,) if _size(windows) <= limit else tuple((window,) for window in windows)
 
-    The transpose of that is dense, where the transpose of strided slices is full of holes. Window
-    i reads blocks ``i + q`` for a few q, which may be negative: there the input is padded.
+
+def _size(windows: Windows) -> int:
+    return math.prod(w.window for _, w in windows)
+
+
+def _as_is(*operands: Any) -> Any:
+    return operands
+
+
+def _kept(*operands: Any) -> Any:
+    """The operands, as arrays in memory and not as terms of what they are used for."""
+    return _once(lambda *operands: operands, *operands)
+
+
+def _tangent_in_blocks(
+    tangent: jax.Array, taps: jax.Array, groups: tuple[Windows, ...], keep: Callable
+) -> jax.Array:
+    """The tangents of the picked elements, one group of axes after the other.
+
+    Written for its transpose, in which an element adds up what the windows that picked it hand
+    back. Each axis is cut into blocks of `stride` elements; with a few windows more than there are,
+    which pick nothing, the elements of a block are reached by equally many windows each. So the
+    transpose is a sum of dense slices; that of strided slices would be full of holes, and that of
+    slices without the additional windows would ask of each element whether it is at the border.
     """
-    geometry = dict(windows)
-    place, shape, tap_shape = {}, [], []
-    for axis in range(tangent.ndim):
-        place[axis] = len(shape)
-        stride = geometry[axis].stride if axis in geometry else 1
-        if stride > 1:
-            blocks = -(-tangent.shape[axis] // stride)
-            tangent = pad(axis, (0, blocks * stride - tangent.shape[axis]), tangent, 0)
-            shape += [blocks, stride]
-            tap_shape += [taps.shape[axis], 1]
-        else:
-            shape.append(tangent.shape[axis])
-            tap_shape.append(taps.shape[axis])
-    tangent, taps = tangent.reshape(shape), taps.reshape(tap_shape)
-    zero, no_tap = np.zeros((), tangent.dtype), np.iinfo(taps.dtype).max
+    windows = sum(groups, ())
+    more, shape = [(0, 0, 0)] * tangent.ndim, taps.shape
+    for axis, w in windows:
+        shifts = list(w.shifts())
+        more[axis] = (shifts[-1], w.blocks - shifts[0] - w.output, 0)
+    if any(before + after for before, after, _ in more):
+        nothing = np.array(np.iinfo(taps.dtype).max, taps.dtype)
+        (taps,) = keep(lax.pad(taps, nothing, more))
+    steps, weight = [], _size(windows)
+    for group in groups:
+        weight //= _size(group)
+        steps.append((group, taps, weight))
+        if weight > 1:
+            (taps,) = keep(_taps_left(taps, group, weight))
+    for group, taps, weight in reversed(steps):
+        tangent = _tangent_along(tangent, taps, group, weight)
+        if weight > 1 and len(groups) > 1:
+            (tangent,) = keep(tangent)
+    if any(before + after for before, after, _ in more):
+        for axis, (before, _, _) in enumerate(more):
+            tangent = lax.slice_in_dim(tangent, before, before + shape[axis], 1, axis)
+        (tangent,) = keep(tangent)
+    return tangent
 
-    # For each axis: which blocks a step reads, and the taps that these hold (k and up: none).
-    steps = []
-    for _, w in windows:
-        if w.stride == 1:
-            steps.append([(j * w.dilation - w.low, np.array([j])) for j in range(w.window)])
+
+def _tangent_along(tangent: jax.Array, taps: jax.Array, group: Windows, weight: int) -> jax.Array:
+    """The tangents that windows along the axes of `group` pick by their `taps`."""
+    geometry, shape = dict(group), []
+    for axis, size in enumerate(tangent.shape):
+        if axis in geometry and geometry[axis].stride > 1:
+            w = geometry[axis]
+            tangent = pad(axis, (0, w.blocks * w.stride - size), tangent, 0)
+            shape += [w.blocks, w.stride]
         else:
-            first, last = -w.low // w.stride, (w.window - 1 - w.low) // w.stride
-            inner = np.arange(w.stride) + w.low
-            steps.append([(q, q * w.stride + inner) for q in range(first, last + 1)])
-    total = jnp.zeros(taps.shape, tangent.dtype)
-    for step in itertools.product(*steps):
-        part, number, inside, weight = tangent, np.int64(0), np.True_, 1
-        for (axis, w), (shift, tap) in zip(reversed(windows), reversed(step), strict=True):
-            at = place[axis]
-            count = part.shape[at]
-            start, stop = max(shift, 0), min(shift + w.output, count)
-            if start >= stop:
-                break  # only padding
-            part = lax.slice_in_dim(part, start, stop, 1, at)
-            part = pad(at, (start - shift, shift + w.output - stop), part, 0)
-            tap = along(tap, at + (w.stride > 1), len(shape))
-            number = number + tap * weight
-            inside = inside & (tap >= 0) & (tap < w.window)
-            weight *= w.window
+            shape.append(size)
+    tangent = tangent.reshape(shape)
+    zero = np.zeros((), tangent.dtype)
+    inner = [axis + n for n, axis in enumerate(a for a, w in group if w.stride > 1)]
+    inner = [at + 1 for at in inner]
+    total = None
+    for widths, match, _ in _matches(taps, group, weight):
+        part = jnp.where(match, tangent, zero)
+        part = lax.pad(jnp.sum(part, inner, dtype=part.dtype) if inner else part, zero, widths)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _taps_left(taps: jax.Array, group: Windows, weight: int) -> jax.Array:
+    """For each element along the axes of `group`, what its windows' taps say of later axes.
+
+    The windows that pick the element agree on that: it is where the element comes from.
+    """
+    found = None
+    for _, match, rest in _matches(taps, group, weight):
+        found = jnp.where(match, rest, np.zeros((), taps.dtype) if found is None else found)
+    assert found is not None
+    geometry = dict(group)
+    shape = [
+        geometry[axis].blocks * geometry[axis].stride if axis in geometry else size
+        for axis, size in enumerate(taps.shape)
+    ]
+    found = found.reshape(shape)
+    for axis, w in group:
+        found = lax.slice_in_dim(found, 0, w.length, 1, axis)
+    return found
+
+
+def _matches(taps: jax.Array, group: Windows, weight: int) -> Iterator[tuple[Any, Any, Any]]:
+    """For each shift between blocks and the windows that reach them: which elements are picked.
+
+    Yields how the blocks lie among the windows, as padding; whether the window picks the element,
+    in blocks; and the window's tap on the later axes, which have `weight` taps.
+    """
+    geometry, shape, places = dict(group), [], {}
+    for axis, size in enumerate(taps.shape):
+        places[axis] = len(shape)
+        shape += [size, 1] if axis in geometry and geometry[axis].stride > 1 else [size]
+    taps, kind = taps.reshape(shape), taps.dtype
+    for step in itertools.product(*(w.shifts().items() for _, w in group)):
+        part, number, found, unit = taps, np.int64(0), np.True_, weight
+        widths = [(0, 0, 0)] * len(geometry | dict.fromkeys(places))
+        for (axis, w), (q, here) in zip(reversed(group), reversed(step), strict=True):
+            shifts, at = list(w.shifts()), places[axis]
+            widths[axis] = (shifts[-1] - q, q - shifts[0], 0)
+            part = lax.slice_in_dim(part, shifts[-1] - q, shifts[-1] - q + w.blocks, 1, at)
+            here = along(here, at + (w.stride > 1), len(shape))
+            number, found = number + np.maximum(here, 0) * unit, found & (here >= 0)
+            unit *= w.window
+        if weight == 1:
+            number = np.where(found, number, np.iinfo(kind).max - 1)
+            yield widths, part == jnp.asarray(number, kind), None
         else:
-            match = taps == jnp.asarray(np.where(inside, number, no_tap), taps.dtype)
-            total = total + jnp.where(match, part, zero)
-    inner = [place[axis] + 1 for axis, w in windows if w.stride > 1]
-    return jnp.sum(total, inner, dtype=total.dtype) if inner else total
+            rest = part - jnp.asarray(number, kind)  # wraps if the number is larger
+            match = rest < np.array(weight, kind)
+            yield widths, match if np.all(found) else match & jnp.asarray(found), rest

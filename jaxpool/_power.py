@@ -43,14 +43,17 @@ class Lp(Reduction):
         _arguments.positive_power(op, self.p)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        largest = domain.max(_absolute(x), where)
         zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
-        if isinstance(self.p, float) and self.p == float("inf"):
+        if where is not None:
+            x = jnp.where(where, x, zero)  # the slope of |x| at NaN would spoil gradients
+        largest = domain.max(_absolute(x), where)
+        given = self.p.item() if isinstance(self.p, np.generic) else self.p
+        if isinstance(given, float) and given == float("inf"):
             return jnp.maximum(largest, zero)  # an empty cell holds -inf
         # As a constant: the scale cancels, so it has no part in any derivative.
         largest = jax.lax.stop_gradient(largest)
         scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
-        p = self.p if isinstance(self.p, int | float) else jnp.asarray(self.p).astype(x.dtype)
+        p = given if isinstance(given, int | float) else jnp.asarray(given).astype(x.dtype)
         total = domain.sum_with(lambda e, m: _power(e / m, p), x, scale, where)
         # The root of 0 has no finite slope: take it of 1, and 0 for the result.
         positive = total != 0

@@ -224,10 +224,10 @@ def pairs(tag: str) -> list[tuple[Op, Case]]:
 
 
 def distinct(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
-    """Values of both signs, none twice and none within 0.01 of another or of 0."""
+    """Values of both signs, of which no two have one magnitude: k steps and a quarter."""
     n = int(np.prod(shape))
     values = np.random.default_rng(seed).permutation(n).reshape(shape)
-    return ((values - n // 2 + 0.5) * (4 / max(n, 100))).astype(dtype)
+    return ((values - n // 2 + 0.25) * (4 / max(n, 100))).astype(dtype)
 
 
 def tolerance(dtype: Any) -> dict[str, float]:

@@ -162,7 +162,7 @@ def test_vmap_equals_batch_and_batches_are_independent(op, case):
         close(quick_jit(nested)(x, where), np.moveaxis(whole, (out_axis(b), out_axis(a)), (0, 1)))
 
 
-def differences(f, x, v, eps=1e-4):
+def differences(f, x, v, eps=2e-5):
     """Directional derivative by central differences."""
     return jax.tree.map(lambda a, b: (a - b) / (2 * eps), f(x + eps * v), f(x - eps * v))
 
@@ -300,7 +300,8 @@ def test_all_true_is_no_mask(op, case):
     y, gradient = quick_jit(lambda x: f(x, None))(x)
     for where in (np.ones(case.shape, bool), np.ones([1] * len(case.shape), bool), np.bool_(True)):
         y_masked, gradient_masked = quick_jit(f)(x, where)
-        identical(y_masked, y)
+        # Of a product and the sum after it XLA makes one operation, rounded once, or does not.
+        (close if op.kind == "lp" else identical)(y_masked, y)
         close(gradient_masked, gradient)
 
 
@@ -432,11 +433,13 @@ def test_one_nan_reaches_its_own_cells_only(op, case):
     x = distinct(case.shape)
     f = quick_jit(lambda x: op(x, case))
     clean = np.asarray(f(x))
-    for at in (0, x.size // 2, x.size - 1):
+    reached = 0  # strides and dilation may leave out some elements, not all
+    for at in (0, x.size // 3, x.size // 2 + 3, x.size - 1):
         dirty = x.copy()
         dirty.flat[at] = np.nan
         expected = np.isnan(op.expected(dirty, case))
-        assert expected.any() or at > 0  # a stride or dilation may leave out the others
+        reached += expected.sum()
         found = np.asarray(f(dirty))
         np.testing.assert_array_equal(np.isnan(found), expected)
         close(found[~expected], clean[~expected])
+    assert reached

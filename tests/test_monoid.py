@@ -33,7 +33,7 @@ def matrix_combine(a, b):
 
 
 def last_combine(a, b):
-    """The last element that is positive, if there is one."""
+    """The last element that is positive, else 0."""
     return jnp.where(b[1], b[0], a[0]), a[1] | b[1]
 
 
@@ -51,7 +51,10 @@ MONOIDS = {
         lift=lambda x: (jnp.ones_like(x), x, jnp.cos(x), jnp.zeros_like(x)),
         finish=lambda c: c[0] + 2 * c[1] - c[2] * c[3],
     ),
-    "last": Monoid(last_combine, (0, False), lift=lambda x: (x, x > 0), finish=lambda c: c[0]),
+    "last": Monoid(
+        last_combine, (0, False), lift=lambda x: (jnp.where(x > 0, x, 0), x > 0),
+        finish=lambda c: c[0],
+    ),
     "first_and_max": Monoid(  # a dictionary as carrier
         lambda a, b: {"top": jnp.where(b["top"] > a["top"], b["top"], a["top"])},
         {"top": -np.inf}, lift=lambda x: {"top": x}, finish=lambda c: c["top"],
