@@ -36,6 +36,7 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 _TAPS_AT_ONCE = {"cpu": 9, "default": 49}
 _TANGENT_AT_ONCE = {"cpu": 25, "default": 49}
 _NATIVE_AT_ONCE = 9
+_LIMITS = {"taps": math.inf, "axes": 0}  # for an `implementation` that is named
 
 
 def window_max(
@@ -46,9 +47,9 @@ def window_max(
 ) -> jax.Array:
     """Maximum of each window of `x`, of its `valid` elements if given.
 
-    "taps" compares all elements of a window at once, "axes" one axis after the other (large ones
-    in log2(k) steps); both agree bit for bit. "reduce_window" is XLA's own maximum and gradient.
-    Without a choice, each platform that is lowered for gets what is fastest there.
+    "taps" compares all elements of a window at once, "axes" one axis after the other; both agree
+    bit for bit. "reduce_window" is XLA's own maximum and gradient. Without a choice, each platform
+    that is lowered for gets what is fastest there.
     """
     return _window_max(x, valid, tuple(sorted(windows)), implementation)
 
@@ -59,20 +60,11 @@ def _window_max(
 ) -> jax.Array:
     if valid is not None:
         x = jnp.where(valid, x, lowest_value(x.dtype))
-    # On TPUs, XLA's own form; but it has no gradient for windows with holes.
-    native = implementation is None and all(w.dilation == 1 for _, w in windows)
-
-    def form(style: str) -> Callable:
-        if style == "reduce_window":
-            return lambda x, valid: _native_max(x, windows)
-        if style == "taps":  # chooses for TPUs inside its rule, to keep no more than it needs
-            return lambda x, valid: _max_by_taps(x, valid, windows, native)
-        return lambda x, valid: _picked_by_axes(x, valid, windows)[0]
-
-    styles = _styles(windows) if implementation is None else {"default": implementation}
-    if native and styles["default"] == "axes":
-        styles["tpu"] = "reduce_window"
-    return _by_platform({platform: form(style) for platform, style in styles.items()}, x, valid)
+    if implementation == "reduce_window":
+        return _native_max(x, windows)
+    if not _known(windows) and _size(windows) > _TAPS_AT_ONCE["default"]:
+        return _picked_by_axes(x, valid, windows)[0]  # selections, which JAX differentiates
+    return _max_by_taps(x, valid, windows, implementation)
 
 
 @functools.partial(jax.jit, static_argnames="windows")
@@ -81,12 +73,10 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     windows = tuple(sorted(windows))
     if valid is not None:
         x = jnp.where(valid, x, lowest_value(x.dtype))
-
-    def form(style: str) -> Callable:
-        picked = _picked_at_once if style == "taps" else _picked_by_axes
-        return lambda x, valid: picked(x, valid, windows)[1]
-
-    forms = {platform: form(style) for platform, style in _styles(windows).items()}
+    forms = {
+        platform: functools.partial(_only_taps, form)
+        for platform, form in _picked_forms(windows, None).items()
+    }
     taps = _by_platform(forms, x, valid).astype(np.int32)
     position, size = jnp.zeros(taps.shape, np.int32), 1
     for axis, w in reversed(windows):
@@ -97,13 +87,31 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     return position
 
 
-def _styles(windows: Windows) -> dict[str, str]:
-    """For each platform, whether to take all taps at once or axis by axis."""
-    size = math.prod(w.window for _, w in windows)
-    styles = {
-        platform: "taps" if size <= limit else "axes" for platform, limit in _TAPS_AT_ONCE.items()
-    }
-    return styles if len(set(styles.values())) > 1 else {"default": styles["default"]}
+def _only_taps(picked: Callable, x: jax.Array, valid: jax.Array | None) -> jax.Array:
+    return picked(x, valid)[1]
+
+
+def _picked_forms(windows: Windows, style: str | None) -> dict[str, Callable]:
+    """For each platform, the function of x and `valid` to maxima and taps."""
+    limits = _TAPS_AT_ONCE if style is None else dict.fromkeys(_TAPS_AT_ONCE, _LIMITS[style])
+    forms = {}
+    for platform, limit in limits.items():
+        picked = _picked_at_once if _size(windows) <= limit else _picked_by_axes
+        if platform == "cpu" and _one_cpu():
+            picked = functools.partial(_picked_in_runs, picked)
+        forms[platform] = functools.partial(picked, windows=windows)
+    return forms
+
+
+def _one_cpu() -> bool:
+    """Whether all of an array is on one CPU device, if it is on any.
+
+    XLA parts the concatenations of `_picked_in_runs` among devices at the price of all-to-alls.
+    """
+    try:
+        return jax.device_count("cpu") == 1
+    except RuntimeError:  # JAX_PLATFORMS leaves out CPUs
+        return False
 
 
 def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
@@ -154,37 +162,40 @@ def _native_max(x: jax.Array, windows: Windows) -> jax.Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _max_by_taps(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, native: bool
+    x: jax.Array, valid: jax.Array | None, windows: Windows, style: str | None
 ) -> jax.Array:
-    """Maxima; the taps that they come from are computed only where a derivative asks.
+    """Maxima; the taps that they come from are computed only where a derivative asks."""
+    forms = {
+        platform: functools.partial(_only_maxima, form)
+        for platform, form in _picked_forms(windows, style).items()
+    }
+    if _native(windows, style):
+        forms["tpu"] = lambda x, valid: _native_max(x, windows)
+    return _by_platform(forms, x, valid)
 
-    `native` says that TPUs get XLA's own form instead.
-    """
-    del valid  # x holds the lowest value where it is not
 
-    def by_taps(x: jax.Array) -> jax.Array:
-        # Not lax.max, for which 0.0 is larger than -0.0: of equal elements the first is the value.
-        return _picked_at_once(x, None, windows)[0]
+def _only_maxima(picked: Callable, x: jax.Array, valid: jax.Array | None) -> jax.Array:
+    return picked(x, valid)[0]
 
-    forms = {"default": by_taps}
-    if native:
-        forms["tpu"] = functools.partial(_native_max, windows=windows)
-    return _by_platform(forms, x)
+
+def _native(windows: Windows, style: str | None) -> bool:
+    """Whether TPUs get XLA's own form, which has no gradient for windows with holes."""
+    return style is None and all(w.dilation == 1 for _, w in windows)
 
 
 @_max_by_taps.defjvp
 def _max_by_taps_jvp(
-    windows: Windows, native: bool, primals: Any, tangents: Any
+    windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, valid = primals
-    picked = functools.partial(_picked_at_once, windows=windows)
-    forms = {"cpu": functools.partial(_once, picked), "default": picked}
-    if native:
+    forms = _picked_forms(windows, style)
+    forms["cpu"] = functools.partial(_once, forms["cpu"])
+    if _native(windows, style):
         forms["tpu"] = functools.partial(_native_picked, windows=windows)
     y, taps = _by_platform(forms, lax.stop_gradient(x), valid)
     return (
-        _with_taps(x, y, taps, windows, native),
-        _tangent(tangents[0], x, taps, windows, native),
+        _with_taps(x, y, taps, windows, style),
+        _tangent(tangents[0], x, taps, windows, style),
     )
 
 
@@ -199,20 +210,42 @@ def _native_picked(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _with_taps(
-    x: jax.Array, y: jax.Array, taps: jax.Array, windows: Windows, native: bool
+    x: jax.Array, y: jax.Array, taps: jax.Array, windows: Windows, style: str | None
 ) -> jax.Array:
     """`y`, the maximum of x, with the derivative that the picked `taps` say."""
-    del x, taps, windows, native
+    del x, taps, windows, style
     return y
 
 
 @_with_taps.defjvp
 def _with_taps_jvp(
-    windows: Windows, native: bool, primals: Any, tangents: Any
+    windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, y, taps = primals
-    tangent = _tangent(tangents[0], x, taps, windows, native)
-    return _with_taps(x, y, taps, windows, native), tangent
+    tangent = _tangent(tangents[0], x, taps, windows, style)
+    return _with_taps(x, y, taps, windows, style), tangent
+
+
+def _picked_in_runs(
+    picked: Callable, x: jax.Array, valid: jax.Array | None, windows: Windows
+) -> tuple[jax.Array, jax.Array]:
+    """`picked`, of the windows at each border and of those between, put side by side.
+
+    Only the borders are padded, and no copy is made of the rest.
+    """
+    for number, (axis, w) in enumerate(windows):
+        runs = w.runs()
+        if len(runs) > 1:
+            parts = []
+            for start, stop, run in runs:
+                inner = (*windows[:number], (axis, run), *windows[number + 1 :])
+                cut = functools.partial(
+                    lax.slice_in_dim, start_index=start, limit_index=stop, axis=axis
+                )
+                valid_part = None if valid is None else cut(valid)
+                parts.append(_picked_in_runs(picked, cut(x), valid_part, inner))
+            return jax.tree.map(lambda *p: lax.concatenate(p, axis), *parts)
+    return picked(x, valid, windows)
 
 
 def _picked_at_once(
@@ -315,19 +348,22 @@ def _first_inside(windows: Windows, ndim: int) -> Any:
 
 
 def _tangent(
-    tangent: jax.Array, x: jax.Array, taps: jax.Array, windows: Windows, native: bool
+    tangent: jax.Array, x: jax.Array, taps: jax.Array, windows: Windows, style: str | None
 ) -> jax.Array:
     """The tangents of the picked elements: a masked sum over all taps, linear in `tangent`."""
-    if not all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows):
+    if not _known(windows):
         forms = {"default": functools.partial(_tangent_in_slices, windows=windows)}
     else:
+        limits = (
+            _TANGENT_AT_ONCE if style is None else dict.fromkeys(_TANGENT_AT_ONCE, _LIMITS[style])
+        )
         forms = {
             platform: functools.partial(
                 _tangent_in_blocks,
                 groups=_groups(windows, limit),
-                keep=_kept if platform == "cpu" else _as_is,
+                once=_once if platform == "cpu" else _directly,
             )
-            for platform, limit in _TANGENT_AT_ONCE.items()
+            for platform, limit in limits.items()
         }
 
     def with_x(form: Callable) -> Callable:
@@ -338,7 +374,7 @@ def _tangent(
         return jax.jvp(functools.partial(_native_max, windows=windows), (x,), (tangent,))[1]
 
     forms = {platform: with_x(form) for platform, form in forms.items()}
-    if native:
+    if _native(windows, style):
         forms["tpu"] = by_xla
     # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
     rule = jax.checkpoint(functools.partial(_by_platform, forms), prevent_cse=False)
@@ -361,21 +397,23 @@ def _groups(windows: Windows, limit: int) -> tuple[Windows, ...]:
     return (windows,) if _size(windows) <= limit else tuple((window,) for window in windows)
 
 
+def _known(windows: Windows) -> bool:
+    """Whether no size along pooled axes is symbolic."""
+    return all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows)
+
+
 def _size(windows: Windows) -> int:
+    """Number of elements of a window."""
     return math.prod(w.window for _, w in windows)
 
 
-def _as_is(*operands: Any) -> Any:
-    return operands
-
-
-def _kept(*operands: Any) -> Any:
-    """The operands, as arrays in memory and not as terms of what they are used for."""
-    return _once(lambda *operands: operands, *operands)
+def _directly(function: Callable, *operands: Any) -> Any:
+    """In place of `_once`, where XLA knows best."""
+    return function(*operands)
 
 
 def _tangent_in_blocks(
-    tangent: jax.Array, taps: jax.Array, groups: tuple[Windows, ...], keep: Callable
+    tangent: jax.Array, taps: jax.Array, groups: tuple[Windows, ...], once: Callable
 ) -> jax.Array:
     """The tangents of the picked elements, one group of axes after the other.
 
@@ -386,28 +424,28 @@ def _tangent_in_blocks(
     slices without the additional windows would ask of each element whether it is at the border.
     """
     windows = sum(groups, ())
-    more, shape = [(0, 0, 0)] * tangent.ndim, taps.shape
+    more, inside = [(0, 0, 0)] * tangent.ndim, [slice(None)] * tangent.ndim
     for axis, w in windows:
         shifts = list(w.shifts())
         more[axis] = (shifts[-1], w.blocks - shifts[0] - w.output, 0)
-    if any(before + after for before, after, _ in more):
+        inside[axis] = slice(shifts[-1], shifts[-1] + w.output)
+    bordered = any(before + after for before, after, _ in more)
+    if bordered:
         nothing = np.array(np.iinfo(taps.dtype).max, taps.dtype)
-        (taps,) = keep(lax.pad(taps, nothing, more))
+        taps = once(lambda taps: lax.pad(taps, nothing, more), taps)
     steps, weight = [], _size(windows)
     for group in groups:
         weight //= _size(group)
         steps.append((group, taps, weight))
         if weight > 1:
-            (taps,) = keep(_taps_left(taps, group, weight))
+            taps = once(functools.partial(_taps_left, group=group, weight=weight), taps)
     for group, taps, weight in reversed(steps):
-        tangent = _tangent_along(tangent, taps, group, weight)
-        if weight > 1 and len(groups) > 1:
-            (tangent,) = keep(tangent)
-    if any(before + after for before, after, _ in more):
-        for axis, (before, _, _) in enumerate(more):
-            tangent = lax.slice_in_dim(tangent, before, before + shape[axis], 1, axis)
-        (tangent,) = keep(tangent)
-    return tangent
+        along_group = functools.partial(_tangent_along, group=group, weight=weight)
+        # The transpose of the last step gives the result.
+        tangent = (once if weight > 1 and len(groups) > 1 else _directly)(
+            along_group, tangent, taps
+        )
+    return once(lambda tangent: tangent[tuple(inside)], tangent) if bordered else tangent
 
 
 def _tangent_along(tangent: jax.Array, taps: jax.Array, group: Windows, weight: int) -> jax.Array:
