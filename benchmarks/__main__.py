@@ -156,9 +156,7 @@ def _measure(
     if mode == "compile":
         samples = {name: one.compile_samples for name, one in ready.items()}
     else:
-        jax_calls = {name: one.call for name, one in ready.items() if name != "torch"}
-        torch_calls = {name: one.call for name, one in ready.items() if name == "torch"}
-        samples = timing.measure([jax_calls, torch_calls], repeats)
+        samples = timing.measure({name: one.call for name, one in ready.items()}, repeats)
     moved = programs.floor_bytes(op, case, dtype, mode)
     rows = []
     for name, one in ready.items():

@@ -5,7 +5,7 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -35,42 +35,37 @@ class Samples:
 
 
 def measure(
-    groups: Sequence[dict[str, Call]], repeats: int, *, blocks: int = 3, shortest: float = 1e-3
+    calls: dict[str, Call], repeats: int, *, blocks: int = 5, shortest: float = 1e-3
 ) -> dict[str, Samples]:
-    """Times each call about `repeats` times, those of one group in turns.
+    """Times each call about `repeats` times, in blocks of one call that take turns.
 
-    A block is one group after the other. In a group every round runs each call once, in random
-    order. torch belongs in a group of its own: even told to sleep, its threads are awake for a
-    moment after a call, and a jaxpool call right behind it in every round would pay for that. The
-    group's calls run once off the clock before a block, and blocks are short beside the minutes
-    in which a shared machine drifts, so ratios across groups still compare like with like. How
+    Within a block a call follows itself, so that all start with what they left in the caches; one
+    that follows another would pay for what that one evicted. (And for torch's threads, which spin
+    for a moment after a call, even told not to: set OMP_WAIT_POLICY=PASSIVE.) A block is short
+    beside the minutes in which a shared machine drifts, so ratios still compare like with like. How
     well is measured, not assumed: `self_check`.
 
     Args:
-      groups: calls by name; empty groups are skipped.
+      calls: calls by name.
       repeats: samples of each call, rounded up to a multiple of the blocks.
-      blocks: how often the groups take turns, at most `repeats`.
+      blocks: how often the calls take turns, at most `repeats`.
       shortest: a faster call is repeated within a sample until it takes that many seconds.
     """
     blocks = min(blocks, repeats)
-    random = np.random.default_rng(0)
     numbers = {}
-    for group in groups:
-        for name, call in group.items():
-            call()  # warm up; the second one is what counts
-            numbers[name] = max(1, math.ceil(shortest / _seconds(call, 1)))
-    samples: dict[str, list[list[float]]] = {name: [] for name in numbers}
+    for name, call in calls.items():
+        call()  # warm up; the second one is what counts
+        numbers[name] = max(1, math.ceil(shortest / _seconds(call, 1)))
+    samples: dict[str, list[list[float]]] = {name: [] for name in calls}
     collecting = gc.isenabled()
     gc.disable()
     try:
         for _ in range(blocks):
-            for group in groups:
-                for name, call in group.items():
+            for name, call in calls.items():
+                for _ in range(2):
                     call()
-                    samples[name].append([])
-                for _ in range(math.ceil(repeats / blocks)):
-                    for name in random.permutation(list(group)):
-                        samples[name][-1].append(_seconds(group[name], numbers[name]))
+                many = range(math.ceil(repeats / blocks))
+                samples[name].append([_seconds(call, numbers[name]) for _ in many])
     finally:
         if collecting:
             gc.enable()
@@ -87,14 +82,13 @@ def _seconds(call: Call, number: int) -> float:
 def self_check(first: Call, twin: Call, torch: Call | None, repeats: int) -> dict[str, float]:
     """Ratios of two identical programs, which must be near 1 before anything else is believed.
 
-    "turns" is for twins in one group, as JAX's peers are. "torch" is for a twin right after a
-    group of torch's, against one that runs before it.
+    "twins" is for two that take turns, "torch" for two with torch's program between them.
     """
-    together = measure([{"first": first, "twin": twin}], repeats)
-    found = {"turns": together["first"].ratio(together["twin"])}
-    if torch is not None:
-        apart = measure([{"first": first}, {"torch": torch}, {"twin": twin}], repeats)
-        found["torch"] = apart["first"].ratio(apart["twin"])
+    found = {}
+    for how, between in (("twins", {}), ("torch", {} if torch is None else {"torch": torch})):
+        if how == "twins" or between:
+            samples = measure({"first": first, **between, "twin": twin}, repeats)
+            found[how] = samples["first"].ratio(samples["twin"])
     return found
 
 

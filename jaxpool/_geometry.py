@@ -69,13 +69,13 @@ class AxisWindow:
         room = self.length + self.high - self.starts(xp)
         return xp.minimum(-(-room // self.dilation), self.window)
 
-    def runs(self) -> list[tuple[int, int, "AxisWindow"]]:
+    def runs(self) -> list[tuple[Size, Size, "AxisWindow"]]:
         """The windows in runs: those with padding before the input, those without, those after.
 
         Of each run the geometry, and from where to where it reads the input. One run if lengths
         are symbolic, and where some window has padding on both sides.
         """
-        whole = [(0, self.length, self)]
+        whole: list[tuple[Size, Size, AxisWindow]] = [(0, self.length, self)]
         if not (isinstance(self.length, int) and isinstance(self.low, int)) or not self.padded:
             return whole
         last_start = self.length + self.low - self.span  # the last without padding after

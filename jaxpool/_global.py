@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool import _arguments
-from jaxpool._lowering import lowest_value, pad, positions
+from jaxpool._lowering import lowest_value, pad, positions, widened
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -113,11 +113,14 @@ class Global(Domain):
         self, x: jax.Array, where: jax.Array | None = None, *, implementation: str | None = None
     ) -> jax.Array:
         del implementation  # there is one
+        narrow, x = x.dtype, widened(x)
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
-        return self._drop_axes(_compiled_first_max(x, where, self.pooled_axes(x.ndim)))
+        y = _compiled_first_max(x, where, self.pooled_axes(x.ndim))
+        return self._drop_axes(y).astype(narrow)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        x = widened(x)
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
         return self._drop_axes(_compiled_argmax(x, where, self.pooled_axes(x.ndim)))

@@ -44,6 +44,17 @@ def lowest_value(dtype: Any) -> Any:
     return np.array(lowest, dtype)[()]
 
 
+def widened(x: jax.Array) -> jax.Array:
+    """Floats in at least float32, which holds every narrower one.
+
+    XLA:CPU emulates arithmetic and comparisons of those one by one, and of 8 bits not all have an
+    infinity. A cast is part of the program that reads x; before a conditional, it would be a copy.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    return x.astype(np.promote_types(x.dtype, np.float32))
+
+
 @functools.partial(jax.jit, static_argnames="windows")
 def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
     """Sum of each window of `x`; padding adds nothing."""
@@ -175,15 +186,15 @@ def tap_sum(
 
 def taps_at(x: jax.Array, windows: Windows, taps: Sequence[Any]) -> jax.Array:
     """For each window of the padded `x`, its element number `taps`, one per axis, traced or not."""
+    starts, stops, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
     for (axis, w), tap in zip(windows, taps, strict=True):
         reach = (w.output - 1) * w.stride + 1
         if isinstance(tap, int):
-            start = tap * w.dilation
-            x = lax.slice_in_dim(x, start, start + reach, w.stride, axis)
+            starts[axis] = tap * w.dilation
         else:
             x = lax.dynamic_slice_in_dim(x, tap * w.dilation, reach, axis)
-            x = lax.slice_in_dim(x, 0, reach, w.stride, axis)
-    return x
+        stops[axis], strides[axis] = starts[axis] + reach, w.stride
+    return lax.slice(x, starts, stops, strides)
 
 
 def pad_windows(x: jax.Array, windows: Windows, value: Any) -> jax.Array:

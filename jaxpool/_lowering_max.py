@@ -26,6 +26,7 @@ from jaxpool._lowering import (
     pad,
     pad_windows,
     taps_at,
+    widened,
 )
 
 Implementation = Literal["taps", "axes", "reduce_window"]
@@ -34,9 +35,12 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 # Windows of up to this many elements are compared all at once, larger ones axis by axis. By XLA on
 # TPUs, larger ones take a minute to compile otherwise.
 _TAPS_AT_ONCE = {"cpu": 9, "default": 49}
-_TANGENT_AT_ONCE = {"cpu": 25, "default": 49}
+_TANGENT_AT_ONCE = {"cpu": 9, "default": 49}
 _NATIVE_AT_ONCE = 9
-_LIMITS = {"taps": math.inf, "axes": 0}  # for an `implementation` that is named
+# On CPUs, borders are compared apart from the rest for arrays of at least `_SMALL` elements, if as
+# many as `_WIDE` lie side by side along an axis that is not pooled, or a copy of `_LARGE` bytes
+# would be needed, which malloc takes from the system anew each time.
+_SMALL, _WIDE, _LARGE = 2**14, 16, 2**25
 
 
 def window_max(
@@ -58,10 +62,8 @@ def window_max(
 def _window_max(
     x: jax.Array, valid: jax.Array | None, windows: Windows, implementation: Any
 ) -> jax.Array:
-    if valid is not None:
-        x = jnp.where(valid, x, lowest_value(x.dtype))
     if implementation == "reduce_window":
-        return _native_max(x, windows)
+        return _native_max(x, valid, windows)
     if not _known(windows) and _size(windows) > _TAPS_AT_ONCE["default"]:
         return _picked_by_axes(x, valid, windows)[0]  # selections, which JAX differentiates
     return _max_by_taps(x, valid, windows, implementation)
@@ -71,8 +73,6 @@ def _window_max(
 def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """Row-major position, on the pooled axes of the unpadded `x`, of what each window picks."""
     windows = tuple(sorted(windows))
-    if valid is not None:
-        x = jnp.where(valid, x, lowest_value(x.dtype))
     forms = {
         platform: functools.partial(_only_taps, form)
         for platform, form in _picked_forms(windows, None).items()
@@ -93,14 +93,37 @@ def _only_taps(picked: Callable, x: jax.Array, valid: jax.Array | None) -> jax.A
 
 def _picked_forms(windows: Windows, style: str | None) -> dict[str, Callable]:
     """For each platform, the function of x and `valid` to maxima and taps."""
-    limits = _TAPS_AT_ONCE if style is None else dict.fromkeys(_TAPS_AT_ONCE, _LIMITS[style])
     forms = {}
-    for platform, limit in limits.items():
+    for platform, limit in _limits(_TAPS_AT_ONCE, style).items():
         picked = _picked_at_once if _size(windows) <= limit else _picked_by_axes
-        if platform == "cpu" and _one_cpu():
-            picked = functools.partial(_picked_in_runs, picked)
+        if platform == "cpu" and picked is _picked_at_once:
+            picked = _picked_on_cpu
         forms[platform] = functools.partial(picked, windows=windows)
     return forms
+
+
+def _picked_on_cpu(
+    x: jax.Array, valid: jax.Array | None, windows: Windows
+) -> tuple[jax.Array, jax.Array]:
+    """As at once, without a padded copy of x where that copy takes longer than the comparisons."""
+    if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
+        return _picked_by_axes(x, valid, windows)  # widens each element once and not for each tap
+    size = math.prod(n for n in x.shape if isinstance(n, int))
+    last = x.ndim - 1
+    is_wide = (
+        last not in dict(windows) and isinstance(x.shape[last], int) and x.shape[last] >= _WIDE
+    )
+    is_large = size * x.dtype.itemsize >= _LARGE
+    if _one_cpu() and size >= _SMALL and (is_wide or is_large):
+        return _picked_in_runs(x, valid, windows)
+    return _picked_at_once(x, valid, windows)
+
+
+def _limits(by_platform: dict[str, int], style: str | None) -> dict[str, float]:
+    """The number of elements up to which each platform takes them at once."""
+    if style is None:
+        return dict(by_platform)
+    return dict.fromkeys(by_platform, math.inf if style == "taps" else 0)
 
 
 def _one_cpu() -> bool:
@@ -135,10 +158,14 @@ def _once(function: Callable, *operands: Any) -> Any:
     return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
 
 
-def _native_max(x: jax.Array, windows: Windows) -> jax.Array:
+def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """XLA's own windowed maximum, per axis where windows are large: those compile slowly."""
+    dtype = x.dtype
+    if dtype.itemsize == 1:
+        x = widened(x)
+    x = _masked(x, valid)
     groups = [windows]
-    if math.prod(w.window for _, w in windows) > _NATIVE_AT_ONCE:
+    if _size(windows) > _NATIVE_AT_ONCE:
         groups = [(window,) for window in reversed(windows)]
     for group in groups:
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
@@ -157,7 +184,12 @@ def _native_max(x: jax.Array, windows: Windows) -> jax.Array:
         )
         for axis, w in group:
             x = lax.slice_in_dim(x, 0, w.output, 1, axis)
-    return x
+    return x.astype(dtype)
+
+
+def _masked(x: jax.Array, valid: jax.Array | None) -> jax.Array:
+    """`x` with the lowest value where it is not valid."""
+    return x if valid is None else jnp.where(valid, x, lowest_value(x.dtype))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -170,7 +202,7 @@ def _max_by_taps(
         for platform, form in _picked_forms(windows, style).items()
     }
     if _native(windows, style):
-        forms["tpu"] = lambda x, valid: _native_max(x, windows)
+        forms["tpu"] = functools.partial(_native_max, windows=windows)
     return _by_platform(forms, x, valid)
 
 
@@ -194,8 +226,8 @@ def _max_by_taps_jvp(
         forms["tpu"] = functools.partial(_native_picked, windows=windows)
     y, taps = _by_platform(forms, lax.stop_gradient(x), valid)
     return (
-        _with_taps(x, y, taps, windows, style),
-        _tangent(tangents[0], x, taps, windows, style),
+        _with_taps(x, valid, y, taps, windows, style),
+        _tangent(tangents[0], x, valid, taps, windows, style),
     )
 
 
@@ -203,17 +235,21 @@ def _native_picked(
     x: jax.Array, valid: jax.Array | None, windows: Windows
 ) -> tuple[jax.Array, jax.Array]:
     """Maxima, and taps that are never read: XLA's own gradient looks at x again."""
-    del valid
-    y = _native_max(x, windows)
+    y = _native_max(x, valid, windows)
     return y, jnp.zeros(y.shape, _tap_dtype(windows))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
 def _with_taps(
-    x: jax.Array, y: jax.Array, taps: jax.Array, windows: Windows, style: str | None
+    x: jax.Array,
+    valid: jax.Array | None,
+    y: jax.Array,
+    taps: jax.Array,
+    windows: Windows,
+    style: str | None,
 ) -> jax.Array:
     """`y`, the maximum of x, with the derivative that the picked `taps` say."""
-    del x, taps, windows, style
+    del x, valid, taps, windows, style
     return y
 
 
@@ -221,37 +257,38 @@ def _with_taps(
 def _with_taps_jvp(
     windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
-    x, y, taps = primals
-    tangent = _tangent(tangents[0], x, taps, windows, style)
-    return _with_taps(x, y, taps, windows, style), tangent
+    x, valid, _, taps = primals
+    tangent = _tangent(tangents[0], x, valid, taps, windows, style)
+    return _with_taps(*primals, windows, style), tangent
 
 
 def _picked_in_runs(
-    picked: Callable, x: jax.Array, valid: jax.Array | None, windows: Windows
+    x: jax.Array, valid: jax.Array | None, windows: Windows
 ) -> tuple[jax.Array, jax.Array]:
-    """`picked`, of the windows at each border and of those between, put side by side.
+    """As at once, but of the windows at each border, and of those between, and side by side then.
 
-    Only the borders are padded, and no copy is made of the rest.
+    Only the borders are padded.
     """
     for number, (axis, w) in enumerate(windows):
         runs = w.runs()
         if len(runs) > 1:
             parts = []
             for start, stop, run in runs:
-                inner = (*windows[:number], (axis, run), *windows[number + 1 :])
                 cut = functools.partial(
                     lax.slice_in_dim, start_index=start, limit_index=stop, axis=axis
                 )
-                valid_part = None if valid is None else cut(valid)
-                parts.append(_picked_in_runs(picked, cut(x), valid_part, inner))
-            return jax.tree.map(lambda *p: lax.concatenate(p, axis), *parts)
-    return picked(x, valid, windows)
+                inner = (*windows[:number], (axis, run), *windows[number + 1 :])
+                parts.append(_picked_in_runs(cut(x), None if valid is None else cut(valid), inner))
+            maxima, taps = zip(*parts, strict=True)
+            return lax.concatenate(maxima, axis), lax.concatenate(taps, axis)
+    return _picked_at_once(x, valid, windows)
 
 
 def _picked_at_once(
     x: jax.Array, valid: jax.Array | None, windows: Windows
 ) -> tuple[jax.Array, jax.Array]:
     """Maxima and the taps that they come from."""
+    narrow, x = x.dtype, _masked(widened(x), valid)
     x = pad_windows(x, windows, lowest_value(x.dtype))
     valid = None if valid is None else pad_windows(valid, windows, False)
     dtype = _tap_dtype(windows)
@@ -267,8 +304,8 @@ def _picked_at_once(
             take |= ~seen
             seen |= taps_at(valid, windows, taps)
         y = lax.select(take, element, y)
-        picked = jnp.where(take, np.array(number, dtype), picked)
-    return y, picked
+        picked = lax.select(take, lax.full_like(picked, number), picked)
+    return y.astype(narrow), picked
 
 
 def _picked_by_axes(
@@ -278,6 +315,7 @@ def _picked_by_axes(
 
     Selections have all derivatives, so this form needs no rule.
     """
+    narrow, x = x.dtype, _masked(widened(x), valid)
     lowest, dtype = lowest_value(x.dtype), _tap_dtype(windows)
     picked, weight = jnp.zeros([1] * x.ndim, dtype), 1
     for axis, window in reversed(windows):
@@ -301,7 +339,7 @@ def _picked_by_axes(
         # Without a mask every window has an element to pick, so no cell of this pass is invalid.
         valid = None if valid is None else here
         weight *= window.window
-    return x, jnp.broadcast_to(picked, x.shape)
+    return x.astype(narrow), jnp.broadcast_to(picked, x.shape)
 
 
 def _pick(a: Any, b: Any, taps: int, weight: int) -> Any:
@@ -320,7 +358,10 @@ def _pick(a: Any, b: Any, taps: int, weight: int) -> Any:
 
 def _exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
     """Whether an element displaces an earlier one: it is larger, or NaN."""
-    return (new > old) | (new != new)
+    # By lax, since tracing a jnp function takes several times as long, and there are many of these.
+    larger = lax.gt(new, old)
+    is_float = jnp.issubdtype(new.dtype, jnp.floating)
+    return lax.bitwise_or(larger, lax.ne(new, new)) if is_float else larger
 
 
 def _tap_dtype(windows: Windows) -> Any:
@@ -348,51 +389,55 @@ def _first_inside(windows: Windows, ndim: int) -> Any:
 
 
 def _tangent(
-    tangent: jax.Array, x: jax.Array, taps: jax.Array, windows: Windows, style: str | None
+    tangent: jax.Array,
+    x: jax.Array,
+    valid: jax.Array | None,
+    taps: jax.Array,
+    windows: Windows,
+    style: str | None,
 ) -> jax.Array:
     """The tangents of the picked elements: a masked sum over all taps, linear in `tangent`."""
-    if not _known(windows):
-        forms = {"default": functools.partial(_tangent_in_slices, windows=windows)}
-    else:
-        limits = (
-            _TANGENT_AT_ONCE if style is None else dict.fromkeys(_TANGENT_AT_ONCE, _LIMITS[style])
-        )
+
+    def by_taps(form: Callable) -> Callable:
+        return lambda tangent, x, valid, taps: form(tangent, taps)
+
+    def by_xla(tangent: jax.Array, x: jax.Array, valid: Any, taps: jax.Array) -> jax.Array:
+        del taps
+        return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]
+
+    if _known(windows):
+        limits = _limits(_TANGENT_AT_ONCE, style)
         forms = {
-            platform: functools.partial(
-                _tangent_in_blocks,
-                groups=_groups(windows, limit),
-                once=_once if platform == "cpu" else _directly,
+            platform: by_taps(
+                functools.partial(
+                    _tangent_in_blocks,
+                    groups=_groups(windows, limit),
+                    once=_once if platform == "cpu" else _directly,
+                )
             )
             for platform, limit in limits.items()
         }
-
-    def with_x(form: Callable) -> Callable:
-        return lambda tangent, x, taps: form(tangent, taps)
-
-    def by_xla(tangent: jax.Array, x: jax.Array, taps: jax.Array) -> jax.Array:
-        del taps
-        return jax.jvp(functools.partial(_native_max, windows=windows), (x,), (tangent,))[1]
-
-    forms = {platform: with_x(form) for platform, form in forms.items()}
+    else:
+        forms = {"default": by_taps(functools.partial(_tangent_in_slices, windows=windows))}
     if _native(windows, style):
         forms["tpu"] = by_xla
     # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
     rule = jax.checkpoint(functools.partial(_by_platform, forms), prevent_cse=False)
-    return rule(tangent, x, taps)
+    return rule(tangent, x, valid, taps)
 
 
 def _tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
     """For sizes that may be symbolic."""
-    tangent = pad_windows(tangent, windows, 0)
+    narrow, tangent = tangent.dtype, pad_windows(widened(tangent), windows, 0)
     zero = np.zeros((), tangent.dtype)
     terms = (
         jnp.where(taps == np.array(number, taps.dtype), taps_at(tangent, windows, tap), zero)
         for number, tap in enumerate(_all_taps(windows))
     )
-    return functools.reduce(lax.add, terms)
+    return functools.reduce(lax.add, terms).astype(narrow)
 
 
-def _groups(windows: Windows, limit: int) -> tuple[Windows, ...]:
+def _groups(windows: Windows, limit: float) -> tuple[Windows, ...]:
     """All axes at once if a window has at most `limit` elements, else one by one."""
     return (windows,) if _size(windows) <= limit else tuple((window,) for window in windows)
 
@@ -423,7 +468,7 @@ def _tangent_in_blocks(
     transpose is a sum of dense slices; that of strided slices would be full of holes, and that of
     slices without the additional windows would ask of each element whether it is at the border.
     """
-    windows = sum(groups, ())
+    windows, narrow = sum(groups, ()), tangent.dtype
     more, inside = [(0, 0, 0)] * tangent.ndim, [slice(None)] * tangent.ndim
     for axis, w in windows:
         shifts = list(w.shifts())
@@ -439,13 +484,16 @@ def _tangent_in_blocks(
         steps.append((group, taps, weight))
         if weight > 1:
             taps = once(functools.partial(_taps_left, group=group, weight=weight), taps)
+    tangent = widened(tangent)
     for group, taps, weight in reversed(steps):
         along_group = functools.partial(_tangent_along, group=group, weight=weight)
         # The transpose of the last step gives the result.
         tangent = (once if weight > 1 and len(groups) > 1 else _directly)(
             along_group, tangent, taps
         )
-    return once(lambda tangent: tangent[tuple(inside)], tangent) if bordered else tangent
+    if not bordered:
+        return tangent.astype(narrow)
+    return once(lambda tangent: tangent[tuple(inside)].astype(narrow), tangent)
 
 
 def _tangent_along(tangent: jax.Array, taps: jax.Array, group: Windows, weight: int) -> jax.Array:
@@ -460,13 +508,12 @@ def _tangent_along(tangent: jax.Array, taps: jax.Array, group: Windows, weight: 
             shape.append(size)
     tangent = tangent.reshape(shape)
     zero = np.zeros((), tangent.dtype)
-    inner = [axis + n for n, axis in enumerate(a for a, w in group if w.stride > 1)]
-    inner = [at + 1 for at in inner]
-    total = None
+    inner = [axis + n for n, axis in enumerate((a for a, w in group if w.stride > 1), start=1)]
+    zeros, total = lax.full_like(tangent, 0), None
     for widths, match, _ in _matches(taps, group, weight):
-        part = jnp.where(match, tangent, zero)
-        part = lax.pad(jnp.sum(part, inner, dtype=part.dtype) if inner else part, zero, widths)
-        total = part if total is None else total + part
+        part = lax.select(match, tangent, zeros)
+        part = lax.pad(lax.reduce_sum(part, inner) if inner else part, zero, widths)
+        total = part if total is None else lax.add(total, part)
     assert total is not None
     return total
 
@@ -478,7 +525,7 @@ def _taps_left(taps: jax.Array, group: Windows, weight: int) -> jax.Array:
     """
     found = None
     for _, match, rest in _matches(taps, group, weight):
-        found = jnp.where(match, rest, np.zeros((), taps.dtype) if found is None else found)
+        found = lax.select(match, rest, lax.full_like(rest, 0) if found is None else found)
     assert found is not None
     geometry = dict(group)
     shape = [
@@ -502,20 +549,33 @@ def _matches(taps: jax.Array, group: Windows, weight: int) -> Iterator[tuple[Any
         places[axis] = len(shape)
         shape += [size, 1] if axis in geometry and geometry[axis].stride > 1 else [size]
     taps, kind = taps.reshape(shape), taps.dtype
-    for step in itertools.product(*(w.shifts().items() for _, w in group)):
-        part, number, found, unit = taps, np.int64(0), np.True_, weight
-        widths = [(0, 0, 0)] * len(geometry | dict.fromkeys(places))
-        for (axis, w), (q, here) in zip(reversed(group), reversed(step), strict=True):
-            shifts, at = list(w.shifts()), places[axis]
-            widths[axis] = (shifts[-1] - q, q - shifts[0], 0)
-            part = lax.slice_in_dim(part, shifts[-1] - q, shifts[-1] - q + w.blocks, 1, at)
+    whole = list(shape)
+    for axis, w in group:
+        whole[places[axis]] = w.blocks
+        if w.stride > 1:
+            whole[places[axis] + 1] = w.stride
+    # By lax, as in `_exceeds`.
+    spread = functools.partial(
+        lax.broadcast_in_dim, shape=whole, broadcast_dimensions=range(len(whole))
+    )
+    shifts = [w.shifts() for _, w in group]
+    for step in itertools.product(*(s.items() for s in shifts)):
+        number, found, unit = np.zeros([1] * len(shape), np.int64), np.True_, weight
+        widths, starts, stops = [(0, 0, 0)] * len(places), [0] * len(shape), list(shape)
+        for (axis, w), (q, here), every in reversed(list(zip(group, step, shifts, strict=True))):
+            at, (first, last) = places[axis], (min(every), max(every))
+            widths[axis] = (last - q, q - first, 0)
+            starts[at], stops[at] = last - q, last - q + w.blocks
             here = along(here, at + (w.stride > 1), len(shape))
             number, found = number + np.maximum(here, 0) * unit, found & (here >= 0)
             unit *= w.window
+        part = spread(lax.slice(taps, starts, stops))
         if weight == 1:
             number = np.where(found, number, np.iinfo(kind).max - 1)
-            yield widths, part == jnp.asarray(number, kind), None
+            yield widths, lax.eq(part, spread(number.astype(kind))), None
         else:
-            rest = part - jnp.asarray(number, kind)  # wraps if the number is larger
-            match = rest < np.array(weight, kind)
-            yield widths, match if np.all(found) else match & jnp.asarray(found), rest
+            rest = lax.sub(part, spread(number.astype(kind)))  # wraps if the number is larger
+            match = lax.lt(rest, lax.full_like(rest, weight))
+            if not np.all(found):
+                match = lax.bitwise_and(match, spread(found))
+            yield widths, match, rest

@@ -98,16 +98,10 @@ def _reversed(x: jax.Array) -> jax.Array:
 
 
 def _comparable(dtype: Any) -> Any:
-    """A dtype that XLA compares natively and that holds every value of `dtype`.
-
-    XLA:CPU emulates comparisons of 16-bit and 8-bit floats one by one, and some of the latter
-    have no infinity to pad with.
-    """
+    """A dtype that has an order, and ints of at least a byte, which XLA compares natively."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
-    if jnp.issubdtype(dtype, jnp.floating):
-        return np.promote_types(dtype, np.float32)
-    if jnp.iinfo(dtype).bits < 8:
+    if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8:
         return np.dtype(np.uint8 if jnp.issubdtype(dtype, jnp.unsignedinteger) else np.int8)
     return dtype
 
