@@ -5,6 +5,8 @@ names taken from JAX are ``max_dim`` and ``min_dim``, which are ``max`` and ``mi
 """
 
 import dataclasses
+import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from jax.core import max_dim, min_dim
 
 # An int, or a symbolic dimension, which behaves like one but has no public type.
 Size = Any
+
+# Up to this many taps for each element of the input are looked at one by one.
+_FEW = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,22 +103,58 @@ class AxisWindow:
         """Number of blocks of `stride` elements that the input falls into, the last padded."""
         return -(-self.length // self.stride)
 
-    def shifts(self) -> dict[int, np.ndarray]:
-        """For each q such that window i has taps in block ``i + q``: which ones.
+    def shifts(self, run: int = 1) -> dict[int, np.ndarray]:
+        """For each q such that taps of window i begin in block ``i + q``: which, and where.
 
-        As a vector over the block's elements of the number of the tap there, or -1. Of a length
-        that is known; q counts up.
+        Taps come in runs of `run`, of which the last ends with the window and so may overlap the
+        one before. A matrix has a row for each element of the block: the first tap that the run
+        which begins there is for, the number of taps that it is for (0 if none begins), and the
+        first tap that it has. Of a length that is known; q counts up.
         """
         found: dict[int, np.ndarray] = {}
-        for tap in range(self.window):
-            q, element = divmod(tap * self.dilation - self.low, self.stride)
-            found.setdefault(q, np.full(self.stride, -1))[element] = tap
+        for number, start in enumerate(run_starts(self.window, run)):
+            first = number * run
+            q, element = divmod(start * self.dilation - self.low, self.stride)
+            rows = found.setdefault(q, np.zeros((self.stride, 3), np.int64))
+            rows[element] = first, min(run, self.window - first), start
         return dict(sorted(found.items()))
+
+    def border(self, run: int = 1) -> tuple[int, int]:
+        """How many windows more, before and after, would begin or end all of their runs outside.
+
+        With these, every block is reached by windows ``block - q`` for all q of `shifts`.
+        """
+        shifts = list(self.shifts(run))
+        return max(shifts[-1], 0), max(self.blocks - shifts[0] - self.output, 0)
+
+    def run_lengths(self) -> list[int]:
+        """Lengths of runs of taps, each a few times the next, that make up a large window."""
+        taps, stride, lengths = self.window, self.stride, []
+        # Taps one by one read taps / stride elements for each element of the input.
+        while taps > _FEW * stride:
+            levels = next(n for n in itertools.count(2) if taps ** (1 / n) <= _FEW)
+            taps, stride = -(-taps // math.ceil(taps ** (1 / levels))), 1
+            lengths.append(taps)
+        return lengths
+
+    def runs_and_rest(self, run: int) -> tuple["AxisWindow", "AxisWindow"]:
+        """This as windows over runs of `run` taps, and each run as a window over the input."""
+        starts = self.low + self.length + self.right - (run - 1) * self.dilation
+        outer = dataclasses.replace(self, length=starts, low=0, high=0)
+        inner = dataclasses.replace(
+            self, window=run, stride=1, high=self.right, output=starts, ceil_mode=False
+        )
+        return outer, inner
 
     def inside(self, tap: int, xp: Any = np) -> Any:
         """For each window, whether tap number `tap` lies inside the input."""
         position = self.starts(xp) + tap * self.dilation
         return (position >= 0) & (position < self.length)
+
+
+def run_starts(taps: int, run: int) -> list[int]:
+    """First taps of the runs of `run` taps that make up `taps`; the last may overlap."""
+    return [min(first, taps - run) for first in range(0, taps, run)]
 
 
 def axis_window(

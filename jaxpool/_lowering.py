@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._geometry import AxisWindow
+from jaxpool._geometry import AxisWindow, run_starts
 
 # Pooled axes with their geometry; hashable, so that it is a static argument of jax.jit.
 Windows = tuple[tuple[int, AxisWindow], ...]
@@ -90,47 +90,73 @@ def fold(
     return carrier
 
 
-def fold_axis(
-    carrier: Any, axis: int, window: AxisWindow, combine: Callable, *, idempotent: bool = False
-) -> Any:
-    """Folds windows along one axis, whose padding is already in `carrier`.
+def fold_axis(carrier: Any, axis: int, window: AxisWindow, combine: Callable) -> Any:
+    """Folds windows along one axis, whose padding is already in `carrier`, by doubling.
 
     `combine` takes two carriers and how many taps the second starts after the first.
-    `idempotent` says that combining what is already in does no harm, so that parts may overlap.
     """
-    k, s, d = window.window, window.stride, window.dilation
-
-    def part(tree: Any, tap: int) -> Any:
-        """For every window, the entry of `tree` that starts at its tap number `tap`."""
-        stop = tap * d + (window.output - 1) * s + 1
-        return jax.tree.map(lambda c: lax.slice_in_dim(c, tap * d, stop, s, axis), tree)
+    k, s = window.window, window.stride
+    part = functools.partial(_tap, axis=axis, window=window)
 
     # Taps one by one read k/s elements per input element; doubling makes log2(k) passes instead.
     if k <= 4 or (k <= _UNROLLED_TAPS and k <= 2 * s * math.log2(k)):
-        result = part(carrier, 0)
-        for tap in range(1, k):
-            result = combine(result, part(carrier, tap), tap)
-        return result
+        return _fold_parts(carrier, range(k), part, combine)
 
     # `runs` holds folds of `size` consecutive taps, from every position.
     runs, size = carrier, 1
     result, done = None, 0
     while True:
-        if k & size and not idempotent:
+        if k & size:
             piece = part(runs, done)
             result = piece if result is None else combine(result, piece, done)
             done += size
         if 2 * size > k:
-            break
-        reach = size * d
+            return result
+        reach = size * window.dilation
         near = jax.tree.map(lambda c, r=reach: lax.slice_in_dim(c, 0, -r, 1, axis), runs)
         far = jax.tree.map(lambda c, r=reach: lax.slice_in_dim(c, r, None, 1, axis), runs)
         runs = combine(near, far, size)
         size *= 2
-    if idempotent:
-        return (
-            part(runs, 0) if size == k else combine(part(runs, 0), part(runs, k - size), k - size)
-        )
+
+
+def fold_runs(
+    carrier: Any, axis: int, window: AxisWindow, combine: Callable, once: Callable
+) -> Any:
+    """As `fold_axis`, where combining what is already in does no harm: parts may overlap.
+
+    A large window is a few runs of taps, and each of these is a few shorter runs.
+    ``once(f, x)`` is f(x), as arrays in memory if that is of use.
+    """
+    taps = 1  # of which `carrier` holds folds, from every position
+    for run in reversed(window.run_lengths()):
+        starts = run_starts(run, taps)
+
+        def fold(tree: Any, starts: Any = starts, reach: int = (run - taps)) -> Any:
+            def part(tree: Any, start: int) -> Any:
+                first, left = start * window.dilation, (reach - start) * window.dilation
+                return jax.tree.map(
+                    lambda c: lax.slice_in_dim(c, first, c.shape[axis] - left, 1, axis), tree
+                )
+
+            return _fold_parts(tree, starts, part, combine)
+
+        carrier, taps = once(fold, carrier), run
+    part = functools.partial(_tap, axis=axis, window=window)
+    return _fold_parts(carrier, run_starts(window.window, taps), part, combine)
+
+
+def _tap(tree: Any, tap: int, axis: int, window: AxisWindow) -> Any:
+    """For every window along `axis`, the entry of `tree` at its tap number `tap`."""
+    start = tap * window.dilation
+    stop = start + (window.output - 1) * window.stride + 1
+    return jax.tree.map(lambda c: lax.slice_in_dim(c, start, stop, window.stride, axis), tree)
+
+
+def _fold_parts(carrier: Any, starts: Sequence[int], part: Callable, combine: Callable) -> Any:
+    """Combines the parts of `carrier` that begin at some taps, in order."""
+    result = part(carrier, starts[0])
+    for start in starts[1:]:
+        result = combine(result, part(carrier, start), start)
     return result
 
 

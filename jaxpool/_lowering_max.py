@@ -6,6 +6,7 @@ the taps, the derivative is a masked sum, which is linear: that gives jvp, vjp a
 without select-and-scatter, and it is what the backward pass keeps instead of the input.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -20,7 +21,7 @@ from jax import lax
 from jaxpool._lowering import (
     Windows,
     along,
-    fold_axis,
+    fold_runs,
     lowest_value,
     numeric_module,
     pad,
@@ -41,6 +42,9 @@ _NATIVE_AT_ONCE = 9
 # many as `_WIDE` lie side by side along an axis that is not pooled, or a copy of `_LARGE` bytes
 # would be needed, which malloc takes from the system anew each time.
 _SMALL, _WIDE, _LARGE = 2**14, 16, 2**25
+
+
+Picked = tuple[jax.Array, Any]  # maxima, and the taps that they come from
 
 
 def window_max(
@@ -91,20 +95,23 @@ def _only_taps(picked: Callable, x: jax.Array, valid: jax.Array | None) -> jax.A
     return picked(x, valid)[1]
 
 
-def _picked_forms(windows: Windows, style: str | None) -> dict[str, Callable]:
-    """For each platform, the function of x and `valid` to maxima and taps."""
+def _picked_forms(
+    windows: Windows, style: str | None, *, only_maxima: bool = False
+) -> dict[str, Callable]:
+    """For each platform, the function of x and `valid` to maxima and taps, or maxima and any."""
     forms = {}
     for platform, limit in _limits(_TAPS_AT_ONCE, style).items():
-        picked = _picked_at_once if _size(windows) <= limit else _picked_by_axes
-        if platform == "cpu" and picked is _picked_at_once:
-            picked = _picked_on_cpu
-        forms[platform] = functools.partial(picked, windows=windows)
+        cpu = platform == "cpu"
+        if _size(windows) <= limit:
+            form = _picked_on_cpu if cpu else _picked_at_once
+        else:
+            once = _once if cpu else _directly
+            form = functools.partial(_picked_by_axes, once=once, only_maxima=only_maxima)
+        forms[platform] = functools.partial(form, windows=windows)
     return forms
 
 
-def _picked_on_cpu(
-    x: jax.Array, valid: jax.Array | None, windows: Windows
-) -> tuple[jax.Array, jax.Array]:
+def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
     """As at once, without a padded copy of x where that copy takes longer than the comparisons."""
     if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
         return _picked_by_axes(x, valid, windows)  # widens each element once and not for each tap
@@ -158,6 +165,11 @@ def _once(function: Callable, *operands: Any) -> Any:
     return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
 
 
+def _directly(function: Callable, *operands: Any) -> Any:
+    """In place of `_once`, where XLA knows best."""
+    return function(*operands)
+
+
 def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """XLA's own windowed maximum, per axis where windows are large: those compile slowly."""
     dtype = x.dtype
@@ -199,7 +211,7 @@ def _max_by_taps(
     """Maxima; the taps that they come from are computed only where a derivative asks."""
     forms = {
         platform: functools.partial(_only_maxima, form)
-        for platform, form in _picked_forms(windows, style).items()
+        for platform, form in _picked_forms(windows, style, only_maxima=True).items()
     }
     if _native(windows, style):
         forms["tpu"] = functools.partial(_native_max, windows=windows)
@@ -262,9 +274,7 @@ def _with_taps_jvp(
     return _with_taps(*primals, windows, style), tangent
 
 
-def _picked_in_runs(
-    x: jax.Array, valid: jax.Array | None, windows: Windows
-) -> tuple[jax.Array, jax.Array]:
+def _picked_in_runs(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
     """As at once, but of the windows at each border, and of those between, and side by side then.
 
     Only the borders are padded.
@@ -284,9 +294,7 @@ def _picked_in_runs(
     return _picked_at_once(x, valid, windows)
 
 
-def _picked_at_once(
-    x: jax.Array, valid: jax.Array | None, windows: Windows
-) -> tuple[jax.Array, jax.Array]:
+def _picked_at_once(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
     """Maxima and the taps that they come from."""
     narrow, x = x.dtype, _masked(widened(x), valid)
     x = pad_windows(x, windows, lowest_value(x.dtype))
@@ -309,21 +317,26 @@ def _picked_at_once(
 
 
 def _picked_by_axes(
-    x: jax.Array, valid: jax.Array | None, windows: Windows
-) -> tuple[jax.Array, jax.Array]:
+    x: jax.Array,
+    valid: jax.Array | None,
+    windows: Windows,
+    *,
+    once: Callable = _directly,
+    only_maxima: bool = False,
+) -> Picked:
     """Maxima and the taps that they come from, one axis after the other, the last one first.
 
     Selections have all derivatives, so this form needs no rule.
     """
     narrow, x = x.dtype, _masked(widened(x), valid)
     lowest, dtype = lowest_value(x.dtype), _tap_dtype(windows)
-    picked, weight = jnp.zeros([1] * x.ndim, dtype), 1
+    picked, weight = None if only_maxima else jnp.zeros([1] * x.ndim, dtype), 1
     for axis, window in reversed(windows):
         here = valid
         if window.padded:
             widths = (window.low, window.right)
             x = pad(axis, widths, x, lowest)
-            if picked.shape[axis] > 1:
+            if picked is not None and picked.shape[axis] > 1:
                 picked = pad(axis, widths, picked, 0)
             if valid is not None:
                 here = pad(axis, widths, valid, False)
@@ -331,15 +344,18 @@ def _picked_by_axes(
                 # As above. On the right, padding comes after an element of the input.
                 place = numeric_module(x.shape[axis]).arange(x.shape[axis])
                 here = along(jnp.asarray(place >= window.low), axis, x.ndim)
-        shape = list(picked.shape)
-        shape[axis] = x.shape[axis]
-        picked = jnp.broadcast_to(picked, shape)
+        if picked is not None:
+            shape = list(picked.shape)
+            shape[axis] = x.shape[axis]
+            picked = jnp.broadcast_to(picked, shape)
         pick = functools.partial(_pick, weight=weight)
-        x, here, picked = fold_axis((x, here, picked), axis, window, pick, idempotent=True)
+        x, here, picked = fold_runs((x, here, picked), axis, window, pick, once)
         # Without a mask every window has an element to pick, so no cell of this pass is invalid.
         valid = None if valid is None else here
         weight *= window.window
-    return x.astype(narrow), jnp.broadcast_to(picked, x.shape)
+    if picked is not None:
+        picked = jnp.broadcast_to(picked, x.shape)
+    return x.astype(narrow), picked
 
 
 def _pick(a: Any, b: Any, taps: int, weight: int) -> Any:
@@ -348,12 +364,10 @@ def _pick(a: Any, b: Any, taps: int, weight: int) -> Any:
     take = _exceeds(y, x)
     if x_valid is not None:
         take |= ~x_valid
-    y_picked = y_picked + np.array(taps * weight, y_picked.dtype)
-    return (
-        lax.select(take, y, x),
-        None if x_valid is None else x_valid | y_valid,
-        jnp.where(take, y_picked, x_picked),
-    )
+    if y_picked is not None:
+        y_picked = y_picked + np.array(taps * weight, y_picked.dtype)
+        x_picked = jnp.where(take, y_picked, x_picked)
+    return lax.select(take, y, x), None if x_valid is None else x_valid | y_valid, x_picked
 
 
 def _exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
@@ -411,7 +425,7 @@ def _tangent(
             platform: by_taps(
                 functools.partial(
                     _tangent_in_blocks,
-                    groups=_groups(windows, limit),
+                    steps=_steps(windows, limit),
                     once=_once if platform == "cpu" else _directly,
                 )
             )
@@ -437,14 +451,37 @@ def _tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) ->
     return functools.reduce(lax.add, terms).astype(narrow)
 
 
-def _groups(windows: Windows, limit: float) -> tuple[Windows, ...]:
-    """All axes at once if a window has at most `limit` elements, else one by one."""
-    return (windows,) if _size(windows) <= limit else tuple((window,) for window in windows)
+def _steps(windows: Windows, limit: float) -> list["_Step"]:
+    """All axes at once if a window has at most `limit` elements, else one by one.
+
+    And that in several steps where a window is large: as runs of taps, and then within runs.
+    """
+    if _size(windows) <= limit:
+        return [_Step(windows)]
+    steps, unit = [], _size(windows)
+    for axis, w in windows:
+        unit //= w.window
+        inner = False
+        for run in w.run_lengths():
+            outer, w = w.runs_and_rest(run)
+            steps.append(_Step(((axis, outer),), run, unit, inner))
+            inner = True
+        steps.append(_Step(((axis, w),), 1, unit, inner))
+    return steps
 
 
-def _known(windows: Windows) -> bool:
-    """Whether no size along pooled axes is symbolic."""
-    return all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows)
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """A part of the way from a window to the element that it picks.
+
+    `run` taps of it are taken together, and one of them is found in a later step. Taps count in
+    `unit`, the number of taps along all later axes. An `inner` step follows one on the same axis.
+    """
+
+    windows: Windows
+    run: int = 1
+    unit: int = 1
+    inner: bool = False
 
 
 def _size(windows: Windows) -> int:
@@ -452,15 +489,15 @@ def _size(windows: Windows) -> int:
     return math.prod(w.window for _, w in windows)
 
 
-def _directly(function: Callable, *operands: Any) -> Any:
-    """In place of `_once`, where XLA knows best."""
-    return function(*operands)
+def _known(windows: Windows) -> bool:
+    """Whether no size along pooled axes is symbolic."""
+    return all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows)
 
 
 def _tangent_in_blocks(
-    tangent: jax.Array, taps: jax.Array, groups: tuple[Windows, ...], once: Callable
+    tangent: jax.Array, taps: jax.Array, steps: list[_Step], once: Callable
 ) -> jax.Array:
-    """The tangents of the picked elements, one group of axes after the other.
+    """The tangents of the picked elements, step by step.
 
     Written for its transpose, in which an element adds up what the windows that picked it hand
     back. Each axis is cut into blocks of `stride` elements; with a few windows more than there are,
@@ -468,37 +505,58 @@ def _tangent_in_blocks(
     transpose is a sum of dense slices; that of strided slices would be full of holes, and that of
     slices without the additional windows would ask of each element whether it is at the border.
     """
-    windows, narrow = sum(groups, ()), tangent.dtype
-    more, inside = [(0, 0, 0)] * tangent.ndim, [slice(None)] * tangent.ndim
-    for axis, w in windows:
-        shifts = list(w.shifts())
-        more[axis] = (shifts[-1], w.blocks - shifts[0] - w.output, 0)
-        inside[axis] = slice(shifts[-1], shifts[-1] + w.output)
-    bordered = any(before + after for before, after, _ in more)
-    if bordered:
-        nothing = np.array(np.iinfo(taps.dtype).max, taps.dtype)
-        taps = once(lambda taps: lax.pad(taps, nothing, more), taps)
-    steps, weight = [], _size(windows)
-    for group in groups:
-        weight //= _size(group)
-        steps.append((group, taps, weight))
-        if weight > 1:
-            taps = once(functools.partial(_taps_left, group=group, weight=weight), taps)
+    narrow = tangent.dtype
+    first = [step for step in steps if not step.inner]
+    taps = _add_border(taps, first, once)
+    told = []
+    for step in steps:
+        if step.inner:
+            taps = _add_border(taps, [step], once)
+        told.append((step, taps))
+        if step is not steps[-1]:
+            taps = once(functools.partial(_taps_left, step=step), taps)
     tangent = widened(tangent)
-    for group, taps, weight in reversed(steps):
-        along_group = functools.partial(_tangent_along, group=group, weight=weight)
+    for step, taps in reversed(told):
+        along_step = functools.partial(_tangent_along, step=step)
         # The transpose of the last step gives the result.
-        tangent = (once if weight > 1 and len(groups) > 1 else _directly)(
-            along_group, tangent, taps
-        )
-    if not bordered:
-        return tangent.astype(narrow)
-    return once(lambda tangent: tangent[tuple(inside)].astype(narrow), tangent)
+        tangent = (_directly if step is steps[-1] else once)(along_step, tangent, taps)
+        if step.inner:
+            tangent = _drop_border(tangent, [step], once)
+    return _drop_border(tangent, first, once, narrow)
 
 
-def _tangent_along(tangent: jax.Array, taps: jax.Array, group: Windows, weight: int) -> jax.Array:
-    """The tangents that windows along the axes of `group` pick by their `taps`."""
-    geometry, shape = dict(group), []
+def _borders(steps: list[_Step], ndim: int) -> tuple[list[tuple[int, int, int]], bool]:
+    """The additional windows on each axis, as padding, and whether there are any."""
+    widths = [(0, 0, 0)] * ndim
+    for step in steps:
+        for axis, w in step.windows:
+            widths[axis] = (*w.border(step.run), 0)
+    return widths, any(low or high for low, high, _ in widths)
+
+
+def _add_border(taps: jax.Array, steps: list[_Step], once: Callable) -> jax.Array:
+    """`taps` with those of additional windows, which pick nothing."""
+    widths, any_ = _borders(steps, taps.ndim)
+    nothing = np.array(np.iinfo(taps.dtype).max, taps.dtype)
+    return once(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
+
+
+def _drop_border(
+    tangent: jax.Array, steps: list[_Step], once: Callable, dtype: Any = None
+) -> jax.Array:
+    """`tangent` without those of additional windows."""
+    widths, any_ = _borders(steps, tangent.ndim)
+    dtype = tangent.dtype if dtype is None else dtype
+    starts = [low for low, _, _ in widths]
+    stops = [n - high for n, (_, high, _) in zip(tangent.shape, widths, strict=True)]
+    if not any_:
+        return tangent.astype(dtype)
+    return once(lambda tangent: lax.slice(tangent, starts, stops).astype(dtype), tangent)
+
+
+def _tangent_along(tangent: jax.Array, taps: jax.Array, step: _Step) -> jax.Array:
+    """The tangents that windows, along the axes of a step, pick by their `taps`."""
+    geometry, shape = dict(step.windows), []
     for axis, size in enumerate(tangent.shape):
         if axis in geometry and geometry[axis].stride > 1:
             w = geometry[axis]
@@ -508,9 +566,10 @@ def _tangent_along(tangent: jax.Array, taps: jax.Array, group: Windows, weight: 
             shape.append(size)
     tangent = tangent.reshape(shape)
     zero = np.zeros((), tangent.dtype)
-    inner = [axis + n for n, axis in enumerate((a for a, w in group if w.stride > 1), start=1)]
+    strided = (axis for axis, w in step.windows if w.stride > 1)
+    inner = [axis + n for n, axis in enumerate(strided, start=1)]
     zeros, total = lax.full_like(tangent, 0), None
-    for widths, match, _ in _matches(taps, group, weight):
+    for widths, match, _ in _matches(taps, step):
         part = lax.select(match, tangent, zeros)
         part = lax.pad(lax.reduce_sum(part, inner) if inner else part, zero, widths)
         total = part if total is None else lax.add(total, part)
@@ -518,39 +577,39 @@ def _tangent_along(tangent: jax.Array, taps: jax.Array, group: Windows, weight: 
     return total
 
 
-def _taps_left(taps: jax.Array, group: Windows, weight: int) -> jax.Array:
-    """For each element along the axes of `group`, what its windows' taps say of later axes.
+def _taps_left(taps: jax.Array, step: _Step) -> jax.Array:
+    """For each element along the axes of a step, what its windows' taps say of later steps.
 
     The windows that pick the element agree on that: it is where the element comes from.
     """
     found = None
-    for _, match, rest in _matches(taps, group, weight):
+    for _, match, rest in _matches(taps, step):
         found = lax.select(match, rest, lax.full_like(rest, 0) if found is None else found)
     assert found is not None
-    geometry = dict(group)
-    shape = [
-        geometry[axis].blocks * geometry[axis].stride if axis in geometry else size
-        for axis, size in enumerate(taps.shape)
-    ]
-    found = found.reshape(shape)
-    for axis, w in group:
+    geometry = dict(step.windows)
+    found = found.reshape(
+        [
+            geometry[axis].blocks * geometry[axis].stride if axis in geometry else size
+            for axis, size in enumerate(taps.shape)
+        ]
+    )
+    for axis, w in step.windows:
         found = lax.slice_in_dim(found, 0, w.length, 1, axis)
     return found
 
 
-def _matches(taps: jax.Array, group: Windows, weight: int) -> Iterator[tuple[Any, Any, Any]]:
+def _matches(taps: jax.Array, step: _Step) -> Iterator[tuple[Any, Any, Any]]:
     """For each shift between blocks and the windows that reach them: which elements are picked.
 
-    Yields how the blocks lie among the windows, as padding; whether the window picks the element,
-    in blocks; and the window's tap on the later axes, which have `weight` taps.
+    Yields how the blocks lie among the windows, as padding; whether the window picks the element
+    (or what its run is for), in blocks; and what its tap says of later steps.
     """
-    geometry, shape, places = dict(group), [], {}
+    geometry, shape, places = dict(step.windows), [], {}
     for axis, size in enumerate(taps.shape):
         places[axis] = len(shape)
         shape += [size, 1] if axis in geometry and geometry[axis].stride > 1 else [size]
-    taps, kind = taps.reshape(shape), taps.dtype
-    whole = list(shape)
-    for axis, w in group:
+    taps, kind, whole = taps.reshape(shape), taps.dtype, list(shape)
+    for axis, w in step.windows:
         whole[places[axis]] = w.blocks
         if w.stride > 1:
             whole[places[axis] + 1] = w.stride
@@ -558,24 +617,25 @@ def _matches(taps: jax.Array, group: Windows, weight: int) -> Iterator[tuple[Any
     spread = functools.partial(
         lax.broadcast_in_dim, shape=whole, broadcast_dimensions=range(len(whole))
     )
-    shifts = [w.shifts() for _, w in group]
-    for step in itertools.product(*(s.items() for s in shifts)):
-        number, found, unit = np.zeros([1] * len(shape), np.int64), np.True_, weight
+    shifts = [w.shifts(step.run).items() for _, w in step.windows]
+    for blocks in itertools.product(*shifts):
         widths, starts, stops = [(0, 0, 0)] * len(places), [0] * len(shape), list(shape)
-        for (axis, w), (q, here), every in reversed(list(zip(group, step, shifts, strict=True))):
-            at, (first, last) = places[axis], (min(every), max(every))
-            widths[axis] = (last - q, q - first, 0)
-            starts[at], stops[at] = last - q, last - q + w.blocks
-            here = along(here, at + (w.stride > 1), len(shape))
-            number, found = number + np.maximum(here, 0) * unit, found & (here >= 0)
+        first = start = np.zeros([1] * len(shape), np.int64)
+        count, unit = first + 1, step.unit
+        for (axis, w), (q, rows) in reversed(list(zip(step.windows, blocks, strict=True))):
+            at, (before, after) = places[axis], w.border(step.run)
+            widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
+            starts[at], stops[at] = before - q, before - q + w.blocks
+            here = [along(column, at + (w.stride > 1), len(shape)) for column in rows.T]
+            first, count, start = first + here[0] * unit, count * here[1], start + here[2] * unit
             unit *= w.window
         part = spread(lax.slice(taps, starts, stops))
-        if weight == 1:
-            number = np.where(found, number, np.iinfo(kind).max - 1)
-            yield widths, lax.eq(part, spread(number.astype(kind))), None
+        first, start = first.astype(kind), start.astype(kind)
+        if step.unit == step.run == 1:
+            first = np.where(count, first, np.iinfo(kind).max - 1)  # which is no window's tap
+            yield widths, lax.eq(part, spread(first)), None
         else:
-            rest = lax.sub(part, spread(number.astype(kind)))  # wraps if the number is larger
-            match = lax.lt(rest, lax.full_like(rest, weight))
-            if not np.all(found):
-                match = lax.bitwise_and(match, spread(found))
-            yield widths, match, rest
+            # Wraps if `first` is larger. Of several axes at once, all runs are of one tap.
+            beyond = lax.sub(part, spread(first))
+            match = lax.lt(beyond, spread((count * step.unit).astype(kind)))
+            yield widths, match, lax.sub(part, spread(start))
