@@ -10,7 +10,7 @@ from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import Global, global_arguments
 from jaxpool._max import Max, Min
-from jaxpool._pool import Domain, run
+from jaxpool._pool import Domain, parted_by_xla, run
 from jaxpool._window import Window, window_arguments
 
 
@@ -252,9 +252,14 @@ def _with_indices(
             f"int32; got x.shape={x.shape} with pooled axes {axes}."
         )
     mask = _arguments.mask(op, where, x.shape, axes, weights=False)
-    with jax.named_scope(f"jaxpool.{op}.indices"):
+
+    def compute(x: jax.Array, mask: Any, domain: Domain, reduction: Max | Min) -> jax.Array:
         indices = reduction.argument(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
         if mask is not None or domain.can_be_empty(x.shape):
             filled = jnp.broadcast_to(domain.count(x.shape, mask) > 0, indices.shape)
             indices = jnp.where(filled, indices, np.int32(-1))
-    return values, indices
+        return indices
+
+    with jax.named_scope(f"jaxpool.{op}.indices"):
+        kept = [i for i in range(x.ndim) if values.ndim == x.ndim or i not in axes]
+        return values, parted_by_xla(compute, values.shape, kept, x, mask, domain, reduction)

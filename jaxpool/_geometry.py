@@ -15,9 +15,6 @@ from jax.core import max_dim, min_dim
 # An int, or a symbolic dimension, which behaves like one but has no public type.
 Size = Any
 
-# Up to this many taps for each element of the input are looked at one by one.
-_FEW = 12
-
 
 @dataclasses.dataclass(frozen=True)
 class AxisWindow:
@@ -127,12 +124,12 @@ class AxisWindow:
         shifts = list(self.shifts(run))
         return max(shifts[-1], 0), max(self.blocks - shifts[0] - self.output, 0)
 
-    def run_lengths(self) -> list[int]:
-        """Lengths of runs of taps, each a few times the next, that make up a large window."""
+    def run_lengths(self, few: int) -> list[int]:
+        """Lengths of runs of taps, each at most `few` times the next, that make up a window."""
         taps, stride, lengths = self.window, self.stride, []
         # Taps one by one read taps / stride elements for each element of the input.
-        while taps > _FEW * stride:
-            levels = next(n for n in itertools.count(2) if taps ** (1 / n) <= _FEW)
+        while taps > few * stride:
+            levels = next(n for n in itertools.count(2) if taps ** (1 / n) <= few)
             taps, stride = -(-taps // math.ceil(taps ** (1 / levels))), 1
             lengths.append(taps)
         return lengths

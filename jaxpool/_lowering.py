@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import max_dim
 
 from jaxpool._geometry import AxisWindow, run_starts
 
@@ -120,15 +121,15 @@ def fold_axis(carrier: Any, axis: int, window: AxisWindow, combine: Callable) ->
 
 
 def fold_runs(
-    carrier: Any, axis: int, window: AxisWindow, combine: Callable, once: Callable
+    carrier: Any, axis: int, window: AxisWindow, combine: Callable, once: Callable, few: int
 ) -> Any:
     """As `fold_axis`, where combining what is already in does no harm: parts may overlap.
 
-    A large window is a few runs of taps, and each of these is a few shorter runs.
+    A large window is at most `few` runs of taps, and each of these is as many shorter runs.
     ``once(f, x)`` is f(x), as arrays in memory if that is of use.
     """
     taps = 1  # of which `carrier` holds folds, from every position
-    for run in reversed(window.run_lengths()):
+    for run in reversed(window.run_lengths(few)):
         starts = run_starts(run, taps)
 
         def fold(tree: Any, starts: Any = starts, reach: int = (run - taps)) -> Any:
@@ -220,6 +221,20 @@ def taps_at(x: jax.Array, windows: Windows, taps: Sequence[Any]) -> jax.Array:
         else:
             x = lax.dynamic_slice_in_dim(x, tap * w.dilation, reach, axis)
         stops[axis], strides[axis] = starts[axis] + reach, w.stride
+    return lax.slice(x, starts, stops, strides)
+
+
+def padded_taps_at(x: jax.Array, windows: Windows, taps: Sequence[int], value: Any) -> jax.Array:
+    """`taps_at` of an `x` that is not padded, by padding no more than these taps need."""
+    config, starts, stops, strides = [(0, 0, 0)] * x.ndim, [0] * x.ndim, list(x.shape), [1] * x.ndim
+    for (axis, w), tap in zip(windows, taps, strict=True):
+        start = tap * w.dilation - w.low
+        stop = start + (w.output - 1) * w.stride + 1
+        before, after = max_dim(-start, 0), max_dim(stop - w.length, 0)
+        config[axis] = (before, after, 0)
+        starts[axis], stops[axis], strides[axis] = start + before, stop + before, w.stride
+    if any(not isinstance(n, int) or n for widths in config for n in widths):
+        x = lax.pad(x, jnp.asarray(value, x.dtype), config)
     return lax.slice(x, starts, stops, strides)
 
 

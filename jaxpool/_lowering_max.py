@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._geometry import AxisWindow
 from jaxpool._lowering import (
     Windows,
     along,
@@ -26,6 +27,7 @@ from jaxpool._lowering import (
     numeric_module,
     pad,
     pad_windows,
+    padded_taps_at,
     taps_at,
     widened,
 )
@@ -38,10 +40,14 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 _TAPS_AT_ONCE = {"cpu": 9, "default": 49}
 _TANGENT_AT_ONCE = {"cpu": 9, "default": 49}
 _NATIVE_AT_ONCE = 9
-# On CPUs, borders are compared apart from the rest for arrays of at least `_SMALL` elements, if as
-# many as `_WIDE` lie side by side along an axis that is not pooled, or a copy of `_LARGE` bytes
-# would be needed, which malloc takes from the system anew each time.
-_SMALL, _WIDE, _LARGE = 2**14, 16, 2**25
+# Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
+_FEW = {"cpu": 12, "default": 64}
+# On CPUs, arrays of fewer elements are left to XLA: they stay in the cache whatever it does.
+_SMALL = 2**14
+# On CPUs, borders are compared apart from the rest if at least `_WIDE` elements lie side by side
+# along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes, for which malloc
+# asks the system anew each time.
+_WIDE, _LARGE = 16, 2**25
 
 
 Picked = tuple[jax.Array, Any]  # maxima, and the taps that they come from
@@ -102,11 +108,12 @@ def _picked_forms(
     forms = {}
     for platform, limit in _limits(_TAPS_AT_ONCE, style).items():
         cpu = platform == "cpu"
-        if _size(windows) <= limit:
-            form = _picked_on_cpu if cpu else _picked_at_once
+        if not cpu:
+            form = functools.partial(_picked_in_passes, limit=limit)
+        elif _size(windows) <= limit:
+            form = _picked_on_cpu
         else:
-            once = _once if cpu else _directly
-            form = functools.partial(_picked_by_axes, once=once, only_maxima=only_maxima)
+            form = functools.partial(_picked_by_axes, once=_once, only_maxima=only_maxima)
         forms[platform] = functools.partial(form, windows=windows)
     return forms
 
@@ -115,8 +122,7 @@ def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> P
     """As at once, without a padded copy of x where that copy takes longer than the comparisons."""
     if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
         return _picked_by_axes(x, valid, windows)  # widens each element once and not for each tap
-    size = math.prod(n for n in x.shape if isinstance(n, int))
-    last = x.ndim - 1
+    size, last = _known_size(x), x.ndim - 1
     is_wide = (
         last not in dict(windows) and isinstance(x.shape[last], int) and x.shape[last] >= _WIDE
     )
@@ -157,12 +163,19 @@ def _once(function: Callable, *operands: Any) -> Any:
     It does not fuse a conditional, and it cannot see through a barrier that the predicate is True
     until fusion is done.
     """
+    if sum(map(_known_size, jax.tree.leaves(operands))) < _SMALL:
+        return function(*operands)
 
     def never(*operands: Any) -> Any:
         shapes = jax.eval_shape(function, *operands)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.tree.map(lambda shape: lax.full_like(shape, 0), shapes)
 
     return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
+
+
+def _known_size(x: jax.Array) -> int:
+    """Number of elements; symbolic sizes are taken for large ones."""
+    return math.prod(n if isinstance(n, int) else _SMALL for n in x.shape)
 
 
 def _directly(function: Callable, *operands: Any) -> Any:
@@ -248,7 +261,7 @@ def _native_picked(
 ) -> tuple[jax.Array, jax.Array]:
     """Maxima, and taps that are never read: XLA's own gradient looks at x again."""
     y = _native_max(x, valid, windows)
-    return y, jnp.zeros(y.shape, _tap_dtype(windows))
+    return y, lax.full_like(y, 0, _tap_dtype(windows))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
@@ -295,25 +308,93 @@ def _picked_in_runs(x: jax.Array, valid: jax.Array | None, windows: Windows) -> 
 
 
 def _picked_at_once(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
-    """Maxima and the taps that they come from."""
+    """All elements of a window compared with one another, over a padded copy of x."""
     narrow, x = x.dtype, _masked(widened(x), valid)
-    x = pad_windows(x, windows, lowest_value(x.dtype))
-    valid = None if valid is None else pad_windows(valid, windows, False)
-    dtype = _tap_dtype(windows)
-    all_taps = _all_taps(windows)
-    y = taps_at(x, windows, all_taps[0])
-    seen = None if valid is None else taps_at(valid, windows, all_taps[0])
-    # Padding on the left comes before -inf in the input but must not be picked.
-    picked = jnp.broadcast_to(_first_inside(windows, x.ndim).astype(dtype), y.shape)
-    for number, taps in enumerate(all_taps[1:], start=1):
-        element = taps_at(x, windows, taps)
-        take = _exceeds(element, y)
-        if valid is not None and seen is not None:
-            take |= ~seen
-            seen |= taps_at(valid, windows, taps)
-        y = lax.select(take, element, y)
-        picked = lax.select(take, lax.full_like(picked, number), picked)
+    y, _, picked = _compared(x, valid, None, windows, _tap_dtype(windows))
     return y.astype(narrow), picked
+
+
+def _picked_in_passes(
+    x: jax.Array, valid: jax.Array | None, windows: Windows, *, limit: float
+) -> Picked:
+    """For GPUs, whose programs pad what they read as they go: no padded copy is made.
+
+    All axes at once if a window has at most `limit` elements, else the last one first.
+    """
+    narrow, dtype, picked, unit = x.dtype, _tap_dtype(windows), None, 1
+    for step in reversed(_groups(windows, limit)):
+        x = _masked(widened(x), valid)
+        x, valid, picked = _compared(x, valid, picked, step, dtype, unit=unit, pad_each=True)
+        x, unit = x.astype(narrow), unit * _size(step)
+    return x, picked
+
+
+def _compared(
+    x: jax.Array,
+    valid: jax.Array | None,
+    later: jax.Array | None,
+    windows: Windows,
+    dtype: Any,
+    *,
+    unit: int = 1,
+    pad_each: bool = False,
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """Maxima, whether any element was valid, and the taps that they come from, in `dtype`.
+
+    Taps count in `unit` and are added to those along `later` axes.
+    """
+
+    def reader(array: Any, value: Any) -> Callable:
+        if array is None:
+            return lambda taps: None
+        if pad_each:
+            return lambda taps: padded_taps_at(array, windows, taps, value)
+        padded = pad_windows(array, windows, value)
+        return lambda taps: taps_at(padded, windows, taps)
+
+    element, is_valid = reader(x, lowest_value(x.dtype)), reader(valid, False)
+    later_taps = reader(later, 0)
+    firsts = [_first_inside(w, axis, x.ndim) for axis, w in windows]
+    best = None
+    for number, taps in enumerate(_all_taps(windows)):
+        new, new_valid, picked = element(taps), is_valid(taps), later_taps(taps)
+        if picked is None:
+            picked = lax.full_like(new, number * unit, dtype)
+        elif number:
+            picked = lax.add(picked, lax.full_like(picked, number * unit))
+        if best is None:
+            best = (new, new_valid, picked)
+            continue
+        y, seen, y_picked = best
+        take = _exceeds(new, y)
+        if seen is not None:
+            take, seen = take | ~seen, seen | new_valid
+        elif (begins := _begins(firsts, taps)) is not None:
+            take = take | begins
+        best = lax.select(take, new, y), seen, lax.select(take, picked, y_picked)
+    assert best is not None
+    return best
+
+
+def _first_inside(w: AxisWindow, axis: int, ndim: int) -> Any:
+    """For each window along `axis`, its first tap inside the input; None if it is the first."""
+    if isinstance(w.low, int) and w.low == 0:
+        return None
+    xp = numeric_module(w.output, w.length, w.low)
+    tap = -(xp.minimum(w.starts(xp), 0) // w.dilation)  # ceil(-start / dilation), at least 0
+    return along(tap, axis, ndim)
+
+
+def _begins(firsts: list[Any], taps: tuple[int, ...]) -> Any:
+    """For which windows `taps` are the first inside the input; None if for none.
+
+    Padding before the input comes before its elements, and would be picked in place of -inf.
+    """
+    begins = None
+    for first, tap in zip(firsts, taps, strict=True):
+        here = np.bool_(tap == 0) if first is None else first == tap
+        begins = here if begins is None else begins & here
+    return None if isinstance(begins, np.ndarray | np.generic) and not begins.any() else begins
 
 
 def _picked_by_axes(
@@ -330,7 +411,7 @@ def _picked_by_axes(
     """
     narrow, x = x.dtype, _masked(widened(x), valid)
     lowest, dtype = lowest_value(x.dtype), _tap_dtype(windows)
-    picked, weight = None if only_maxima else jnp.zeros([1] * x.ndim, dtype), 1
+    picked, weight = None if only_maxima else lax.full_like(x, 0, dtype, [1] * x.ndim), 1
     for axis, window in reversed(windows):
         here = valid
         if window.padded:
@@ -349,7 +430,8 @@ def _picked_by_axes(
             shape[axis] = x.shape[axis]
             picked = jnp.broadcast_to(picked, shape)
         pick = functools.partial(_pick, weight=weight)
-        x, here, picked = fold_runs((x, here, picked), axis, window, pick, once)
+        carrier = (x, here, picked)
+        x, here, picked = fold_runs(carrier, axis, window, pick, once, _FEW["cpu"])
         # Without a mask every window has an element to pick, so no cell of this pass is invalid.
         valid = None if valid is None else here
         weight *= window.window
@@ -389,19 +471,6 @@ def _all_taps(windows: Windows) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(w.window) for _, w in windows)))
 
 
-def _first_inside(windows: Windows, ndim: int) -> Any:
-    """For each window, the first tap that lies inside the input."""
-    first, weight = np.zeros([1] * ndim, np.int32), 1
-    for axis, w in reversed(windows):
-        if not (isinstance(w.low, int) and w.low == 0):
-            xp = numeric_module(w.output, w.length, w.low)
-            starts = w.starts(xp)
-            tap = -(xp.minimum(starts, 0) // w.dilation)  # ceil(-start / dilation), at least 0
-            first = first + along(jnp.asarray(tap, np.int32), axis, ndim) * weight
-        weight *= w.window
-    return jnp.asarray(first)
-
-
 def _tangent(
     tangent: jax.Array,
     x: jax.Array,
@@ -425,7 +494,7 @@ def _tangent(
             platform: by_taps(
                 functools.partial(
                     _tangent_in_blocks,
-                    steps=_steps(windows, limit),
+                    steps=_steps(windows, limit, _FEW[platform]),
                     once=_once if platform == "cpu" else _directly,
                 )
             )
@@ -451,7 +520,12 @@ def _tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) ->
     return functools.reduce(lax.add, terms).astype(narrow)
 
 
-def _steps(windows: Windows, limit: float) -> list["_Step"]:
+def _groups(windows: Windows, limit: float) -> tuple[Windows, ...]:
+    """All axes together if a window has at most `limit` elements, else one by one."""
+    return (windows,) if _size(windows) <= limit else tuple((window,) for window in windows)
+
+
+def _steps(windows: Windows, limit: float, few: int) -> list["_Step"]:
     """All axes at once if a window has at most `limit` elements, else one by one.
 
     And that in several steps where a window is large: as runs of taps, and then within runs.
@@ -462,7 +536,7 @@ def _steps(windows: Windows, limit: float) -> list["_Step"]:
     for axis, w in windows:
         unit //= w.window
         inner = False
-        for run in w.run_lengths():
+        for run in w.run_lengths(few):
             outer, w = w.runs_and_rest(run)
             steps.append(_Step(((axis, outer),), run, unit, inner))
             inner = True
@@ -633,7 +707,7 @@ def _matches(taps: jax.Array, step: _Step) -> Iterator[tuple[Any, Any, Any]]:
         first, start = first.astype(kind), start.astype(kind)
         if step.unit == step.run == 1:
             first = np.where(count, first, np.iinfo(kind).max - 1)  # which is no window's tap
-            yield widths, lax.eq(part, spread(first)), None
+            yield widths, lax.eq(part, spread(first)), lax.full_like(part, 0)
         else:
             # Wraps if `first` is larger. Of several axes at once, all runs are of one tap.
             beyond = lax.sub(part, spread(first))

@@ -1,5 +1,6 @@
 """The algebra: a pooling is a domain (which elements) times a reduction (how they become one)."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, PartitionSpec, auto_axes
 
 from jaxpool import _arguments
 
@@ -163,8 +165,9 @@ def run(
     domain.check(op, x.shape)
     pooled = domain.pooled_axes(x.ndim)
     mask = _arguments.mask(op, where, x.shape, pooled, reduction.takes_weights)
-    dtype = reduction.output_dtype(x.dtype)
-    with jax.named_scope(f"jaxpool.{op}"):
+
+    def compute(x: jax.Array, mask: Any, domain: Domain, reduction: Reduction) -> jax.Array:
+        dtype = reduction.output_dtype(x.dtype)
         y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
         dtype = y.dtype if dtype is None else dtype
         y = y.astype(dtype)
@@ -172,13 +175,40 @@ def run(
         if mask is not None or domain.can_be_empty(x.shape):
             mask = mask if mask is None or mask.dtype == bool else mask != 0
             filled = domain.count(x.shape, mask) > 0
-            if not isinstance(empty_value, jax.Array):
-                empty_value = np.asarray(empty_value).astype(dtype)  # may not fit JAX's default int
-            fill = jnp.asarray(empty_value).astype(dtype)
+            # NumPy's, since it may not fit JAX's default int.
+            fill = empty_value if isinstance(empty_value, jax.Array) else np.asarray(empty_value)
+            fill = jnp.asarray(fill.astype(dtype))
             y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)
-    chex.assert_shape(y, domain.output_shape(x.shape))
-    chex.assert_type(y, dtype)
-    return y
+        chex.assert_shape(y, domain.output_shape(x.shape))
+        chex.assert_type(y, dtype)
+        return y
+
+    shape = domain.output_shape(x.shape)
+    kept = range(x.ndim) if len(shape) == x.ndim else [i for i in range(x.ndim) if i not in pooled]
+    with jax.named_scope(f"jaxpool.{op}"):
+        return parted_by_xla(compute, shape, kept, x, mask, domain, reduction)
+
+
+def parted_by_xla(
+    function: Any, shape: Sequence[Any], kept: Sequence[int], x: jax.Array, *operands: Any
+) -> Any:
+    """``function(x, *operands)``, with shardings inside left to XLA.
+
+    Where the mesh has explicit axes, JAX refuses what XLA can do, such as to pad along a sharded
+    axis. The result, of `shape`, has the axes `kept` of x and is sharded along them as x is, but
+    for axes whose new size cannot be parted evenly.
+    """
+    sharding = jax.typeof(x).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types:
+        return function(x, *operands)
+    places = []
+    for size, axis in zip(shape, kept, strict=True):
+        names = sharding.spec[axis]
+        several = names if isinstance(names, tuple) else () if names is None else (names,)
+        parts = math.prod(sharding.mesh.shape[name] for name in several)
+        places.append(names if isinstance(size, int) and size % parts == 0 else None)
+    in_auto_mode = auto_axes(out_sharding=PartitionSpec(*places))(function)
+    return in_auto_mode(x, *operands)
 
 
 def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "any") -> jax.Array:

@@ -13,6 +13,7 @@ from jax import lax
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._lowering import lowest_value
+from jaxpool._pool import parted_by_xla
 
 Convention = Literal["torch", "tensorflow", "tensorflow_with_batch", "onnx", "onnx_column_major"]
 _CONVENTIONS = ("torch", "tensorflow", "tensorflow_with_batch", "onnx", "onnx_column_major")
@@ -120,7 +121,8 @@ def max_unpool(
         raise ValueError(f"{op}: `y` must not unpool to nothing; got sizes {tuple(sizes)}.")
 
     indices = indices.astype(np.promote_types(indices.dtype, np.int32))  # int8 may not hold sizes
-    with jax.named_scope(f"jaxpool.{op}"):
+
+    def compute(y: jax.Array, indices: jax.Array) -> jax.Array:
         # This changes no value. Under shard_map, y now varies over the mesh axes of its indices.
         y = jnp.where(indices == indices, y, y)
         # Planes: the pooled axes last and flat, in the order of y's axes.
@@ -137,6 +139,12 @@ def max_unpool(
         for place, axis in enumerate([*batch, *spatial]):
             back[axis] = place
         return lax.transpose(result, back)
+
+    shape = list(y.shape)
+    for axis, size in zip(pooled, sizes, strict=True):
+        shape[axis] = size
+    with jax.named_scope(f"jaxpool.{op}"):
+        return parted_by_xla(compute, shape, range(y.ndim), y, indices)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "mode"))

@@ -1,0 +1,90 @@
+"""Run by test_sharding.py in a process with eight CPU devices: prints a JSON object."""
+
+import itertools
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxpool
+
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
+SPLITS = {"batch": P("d"), "channels": P(None, None, None, "d"), "rows": P(None, "d"),
+          "columns": P(None, None, "d")}  # fmt: skip
+
+
+def unpooled(x):
+    y, indices = jaxpool.max_pool_with_argmax(x, (2, 2))
+    return jaxpool.max_unpool(y, indices, (2, 2))
+
+
+def masked(x):
+    where = jnp.arange(x.shape[1]).reshape(-1, 1, 1) % 3 > 0
+    return jaxpool.max_pool(x, (3, 3), 2, 1, where=where)
+
+
+PROGRAMS = {
+    "max": lambda x: jaxpool.max_pool(x, (3, 3), 2, 1),
+    "max_large": lambda x: jaxpool.max_pool(x, (5, 5), 1, 2),
+    "max_runs": lambda x: jaxpool.max_pool(x, (25,), 1, 12, axes=1),
+    "max_masked": masked,
+    "min": lambda x: jaxpool.min_pool(x, (2, 2)),
+    "argmax": lambda x: jaxpool.max_pool_with_argmax(x, (3, 3), 2, 1)[0],
+    "avg": lambda x: jaxpool.avg_pool(x, (3, 3), 2, 1, count_include_pad=False),
+    "lp": lambda x: jaxpool.lp_pool(x, (3, 3), 2, 1),
+    "global_max": lambda x: jaxpool.global_max_pool(x, (1, 2), keepdims=True),
+    "global_avg": lambda x: jaxpool.global_avg_pool(x, (1, 2)),
+    "unpool": unpooled,
+}
+
+
+def with_gradient(f):
+    def both(x):
+        y, vjp = jax.vjp(f, x)
+        return y, vjp(jnp.cos(y))[0]
+
+    return both
+
+
+def difference(found, expected):
+    leaves = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    return max(float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in leaves)
+
+
+def main():
+    assert len(jax.devices()) == 8
+    x = np.random.default_rng(0).standard_normal((8, 32, 32, 8)).astype(np.float32)
+    report = {}
+    for (name, f), mode in itertools.product(PROGRAMS.items(), (AxisType.Auto, AxisType.Explicit)):
+        expected = jax.jit(with_gradient(f))(x)
+        mesh = jax.make_mesh((8,), ("d",), axis_types=(mode,))
+        for split, spec in SPLITS.items():
+            if name.startswith("global") or name == "unpool":
+                if split in ("rows", "columns"):
+                    continue  # these need all of a plane, wherever it is
+            with jax.set_mesh(mesh):
+                placed = jax.device_put(x, NamedSharding(mesh, spec))
+                compiled = jax.jit(with_gradient(f)).lower(placed).compile()
+                text, found = compiled.as_text(), compiled(placed)
+            report[f"{name} {mode.name} {split}"] = {
+                "difference": difference(found, expected),
+                "collectives": {
+                    c: n for c in COLLECTIVES if (n := len(re.findall(rf" {c}(?:-start)?\(", text)))
+                },
+                "spec": str(found[1].sharding.spec),
+            }
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    for name, f in PROGRAMS.items():
+        mapped = jax.shard_map(with_gradient(f), mesh=mesh, in_specs=P("d"), out_specs=P("d"))
+        found = jax.jit(mapped)(x)
+        report[f"{name} shard_map"] = {
+            "difference": difference(found, jax.jit(with_gradient(f))(x))
+        }
+    print(json.dumps(report))
+
+
+main()

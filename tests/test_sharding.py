@@ -1,0 +1,97 @@
+"""On several devices: values and gradients stay, and only halos are exchanged."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpool
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def report():
+    """What eight CPU devices made of each program, from a process of their own."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu",
+                   "PYTHONPATH": str(ROOT)}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "sharded_programs.py")],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_values_and_gradients_stay(report):
+    assert len(report) > 70
+    for name, found in report.items():
+        assert found["difference"] <= 1e-6, name
+
+
+def test_batch_and_channels_need_no_collective(report):
+    found = {n: r["collectives"] for n, r in report.items() if n.endswith(("batch", "channels"))}
+    assert len(found) >= 40
+    assert not any(found.values()), found
+
+
+def test_space_needs_halos_only(report):
+    found = {n: r["collectives"] for n, r in report.items() if n.endswith(("rows", "columns"))}
+    assert len(found) >= 30
+    for name, collectives in found.items():
+        assert set(collectives) <= {"collective-permute"}, name
+    assert found["max Auto rows"]  # windows that overlap cannot do without
+    assert not found["min Auto rows"]  # those that lie side by side can
+
+
+def test_gradients_are_sharded_as_the_input(report):
+    specs = {"batch": "'d'", "channels": "None, None, None, 'd'", "rows": "None, 'd'",
+             "columns": "None, None, 'd'"}  # fmt: skip
+    for name, found in report.items():
+        if "Explicit" in name:
+            assert found["spec"].startswith(f"PartitionSpec({specs[name.split()[-1]]}"), name
+
+
+@pytest.mark.parametrize("window_shape", [(3, 3), (5, 5)])
+def test_in_a_loop_and_recomputed(window_shape):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(32, 40, 16)), jnp.float32)
+
+    def pool(x):
+        return jaxpool.max_pool(x, window_shape, 1, "SAME")
+
+    def by_scan(x):
+        return jax.lax.scan(lambda c, _: (jax.checkpoint(pool)(c) * 0.5 + c, None), x, None, 3)[0]
+
+    def by_hand(x):
+        for _ in range(3):
+            x = pool(x) * 0.5 + x
+        return x
+
+    for f, g in ((by_scan, by_hand), (jax.grad(lambda x: jnp.sum(by_scan(x) ** 2)),
+                                      jax.grad(lambda x: jnp.sum(by_hand(x) ** 2)))):  # fmt: skip
+        np.testing.assert_allclose(jax.jit(f)(x), jax.jit(g)(x), rtol=1e-5)
+
+
+def test_one_export_for_all_platforms():
+    x = np.random.default_rng(0).normal(size=(2, 24, 24, 16)).astype(np.float32)
+
+    def f(x):
+        y, vjp = jax.vjp(lambda x: jaxpool.max_pool(x, (3, 3), 2, 1), x)
+        return y, vjp(jnp.cos(y))[0]
+
+    platforms = ("cpu", "cuda", "tpu")
+    exported = jax.export.export(jax.jit(f), platforms=platforms)(
+        jax.ShapeDtypeStruct(x.shape, x.dtype)
+    )
+    assert exported.platforms == platforms
+    again = jax.export.deserialize(exported.serialize())
+    for a, b in zip(again.call(x), jax.jit(f)(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
