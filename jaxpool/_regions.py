@@ -1,0 +1,632 @@
+"""Pools of boxes in one image: as many cells for every box, whatever its size."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool import _arguments, _sampling
+from jaxpool._arguments import Ints
+from jaxpool._max import Max
+from jaxpool._pool import accumulator
+
+
+def roi_align(
+    x: jax.Array,
+    boxes: jax.Array,
+    output_shape: Ints,
+    *,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 2,
+    aligned: bool = True,
+    reduction: Literal["mean", "max"] = "mean",
+) -> jax.Array:
+    """The mean of bilinear samples in each cell of each box (RoIAlign).
+
+    Edges of boxes are not rounded. A cell has ``sampling_ratio**2`` samples, along each axis at
+    ``low + (i + 0.5) / sampling_ratio * size``. A sample at most one pixel outside the map is taken
+    at the map's edge, any other outside is 0.
+
+    Args:
+      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
+      boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
+      output_shape: number (P, Q) of cells along y and x, an int or two.
+      spatial_scale: size of the map over size of the image.
+      sampling_ratio: number of samples in a cell along each axis.
+      aligned: whether the centre of pixel i is at i + 0.5 (PyTorch's ``aligned=True``, ONNX's
+        half_pixel). If False, it is at i, and boxes count as at least 1 wide and high.
+      reduction: "mean" of the samples, or "max": the largest product of a pixel and its weight
+        (ONNX's rule, whose values are not those of samples).
+
+    Returns:
+      Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
+      least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range or of another shape.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      In x and in boxes, every mode, to any order. Where a sample lies on a pixel, that in boxes is
+      the mean of both sides' ("mean"), or one side's ("max"). NaN and inf reach only cells that
+      sample them. What is lowered for GPUs has no scatter.
+
+    Example:
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> jaxpool.roi_align(x, boxes, (2, 2), sampling_ratio=1)[0, ..., 0]
+      Array([[ 3.,  5.],
+             [13., 15.]], dtype=float32)
+
+      A batch of images, each with its own boxes:
+
+      >>> pool = jax.vmap(lambda x, boxes: jaxpool.roi_align(x, boxes, (7, 7)))
+      >>> pool(jnp.ones((2, 8, 8, 3)), jnp.ones((2, 10, 4))).shape
+      (2, 10, 7, 7, 3)
+
+    References:
+      He et al., Mask R-CNN, 2017. <https://arxiv.org/abs/1703.06870>
+    """
+    op = "roi_align"
+    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
+    ratio = _samples_per_axis(op, sampling_ratio)
+    aligned = _arguments.flag(op, "aligned", aligned)
+    _arguments.one_of(op, "reduction", reduction, ("mean", "max"))
+    with jax.named_scope(f"jaxpool.{op}"):
+        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned)
+        y = _sampling.pool_samples((_wide(x, boxes),), None, ys, xs, reduction)
+        return _result(y, x, boxes, cells, x.shape[-1])
+
+
+def roi_max_pool(
+    x: jax.Array, boxes: jax.Array, output_shape: Ints, *, spatial_scale: float = 1.0
+) -> jax.Array:
+    """The maximum of each cell of each box, in whole pixels (RoI max pooling).
+
+    Edges of boxes are rounded, halves away from zero, and belong to the box, which is thus at least
+    1 wide and high. Cell i of n along a box of length l has the pixels from ``floor(i*l/n)`` to
+    ``ceil((i + 1)*l/n) - 1``, so cells may overlap. Cells outside the map are 0.
+
+    Args:
+      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
+      boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
+      output_shape: number (P, Q) of cells along y and x, an int or two.
+      spatial_scale: size of the map over size of the image.
+
+    Returns:
+      Array of shape (K, P, Q, C); the dtype is x's.
+
+    Raises:
+      ValueError: an argument is out of range or of another shape.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      In x, every mode, to any order: the gradient of a cell goes to its first maximum in row-major
+      order, and if there are NaNs, to the last of them. In boxes it is 0, since they are rounded.
+      What is lowered for GPUs has no scatter.
+
+    Example:
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 2.5, 2.5]])
+      >>> jaxpool.roi_max_pool(x, boxes, (2, 2))[0, ..., 0]
+      Array([[ 6.,  8.],
+             [16., 18.]], dtype=float32)
+
+    References:
+      Girshick, Fast R-CNN, 2015. <https://arxiv.org/abs/1504.08083>
+    """
+    op = "roi_max_pool"
+    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
+    with jax.named_scope(f"jaxpool.{op}"):
+        rows, columns = _whole_pixels(boxes, scale, cells, x.shape, inclusive=True)
+        y = _sampling.interval_max(x.astype(Max().accumulate_dtype(x.dtype)), rows, columns)
+        y = y.astype(x.dtype)
+        chex.assert_shape(y, (boxes.shape[0], *cells, x.shape[-1]))
+        return y
+
+
+def precise_roi_pool(
+    x: jax.Array, boxes: jax.Array, output_shape: Ints, *, spatial_scale: float = 1.0
+) -> jax.Array:
+    """The mean of the bilinear interpolant over each cell of each box (precise RoI pooling).
+
+    The integral is exact, so there are no samples, and the result is smooth in the boxes. Pixel i
+    is at i, and outside the map the interpolant falls to 0 within a pixel. Boxes without area give
+    0.
+
+    Args:
+      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
+      boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
+      output_shape: number (P, Q) of cells along y and x, an int or two.
+      spatial_scale: size of the map over size of the image.
+
+    Returns:
+      Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
+      least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range or of another shape.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      In x and in boxes, every mode, to any order; the first is continuous in boxes. Of boxes
+      without area it is 0. NaN and inf reach only cells that they have a part in. What is lowered
+      for GPUs has no scatter.
+
+    Example:
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> jaxpool.precise_roi_pool(x, boxes, (2, 2))[0, ..., 0]
+      Array([[ 6.,  8.],
+             [16., 18.]], dtype=float32)
+
+    References:
+      Jiang et al., Acquisition of localization confidence for accurate object detection, 2018.
+      <https://arxiv.org/abs/1807.11590>
+    """
+    op = "precise_roi_pool"
+    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
+    with jax.named_scope(f"jaxpool.{op}"):
+        wide = _wide(x, boxes)
+        rows, columns = (
+            _mean_weights(low, high, n, length)
+            for (low, high), n, length in zip(
+                _edges(boxes, scale, 0), cells, x.shape[:2], strict=True
+            )
+        )
+        y = _sampling.weighted_sum(
+            wide, rows[:, :, None].astype(wide.dtype), columns[:, None].astype(wide.dtype)
+        )
+        return _result(y, x, boxes, cells, x.shape[-1])
+
+
+def position_sensitive_roi_align(
+    x: jax.Array,
+    boxes: jax.Array,
+    output_shape: Ints,
+    *,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 2,
+) -> jax.Array:
+    """`roi_align` where each cell has channels of its own (PS-RoIAlign).
+
+    Channel c of cell (p, q) is read from channel ``(c*P + p)*Q + q`` of x. The centre of pixel i is
+    at i + 0.5, as with ``aligned=True``.
+
+    Args:
+      x: map of one image, of shape (H, W, C*P*Q). For a batch, use ``jax.vmap``.
+      boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
+      output_shape: number (P, Q) of cells along y and x, an int or two.
+      spatial_scale: size of the map over size of the image.
+      sampling_ratio: number of samples in a cell along each axis.
+
+    Returns:
+      Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
+      least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range or of another shape.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      In x and in boxes, every mode, to any order. Where a sample lies on a pixel, that in boxes is
+      the mean of both sides'. NaN and inf reach only cells that sample them. What is lowered for
+      GPUs has no scatter.
+
+    Example:
+      >>> x = jnp.broadcast_to(jnp.arange(4.), (5, 5, 4))
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> jaxpool.position_sensitive_roi_align(x, boxes, (2, 2))[0, ..., 0]
+      Array([[0., 1.],
+             [2., 3.]], dtype=float32)
+
+    References:
+      Dai et al., R-FCN: Object detection via region-based fully convolutional networks, 2016.
+      <https://arxiv.org/abs/1605.06409>
+    """
+    op = "position_sensitive_roi_align"
+    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
+    ratio = _samples_per_axis(op, sampling_ratio)
+    maps = _maps_of_cells(op, x, cells)
+    with jax.named_scope(f"jaxpool.{op}"):
+        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned=True)
+        y = _sampling.pool_samples((_wide(maps, boxes),), None, ys, xs)
+        return _result(y, x, boxes, cells, maps.shape[-1])
+
+
+def position_sensitive_roi_pool(
+    x: jax.Array, boxes: jax.Array, output_shape: Ints, *, spatial_scale: float = 1.0
+) -> jax.Array:
+    """The mean of each cell of each box, where each cell has channels of its own (PS-RoI pooling).
+
+    Channel c of cell (p, q) is read from channel ``(c*P + p)*Q + q`` of x. Edges of boxes are
+    rounded, halves away from zero, and a box is at least 1 wide and high. Cell i of n along a box
+    of length l has the pixels from ``floor(i*l/n)`` to ``ceil((i + 1)*l/n) - 1``, so cells may
+    overlap. Cells outside the map are 0.
+
+    Args:
+      x: map of one image, of shape (H, W, C*P*Q). For a batch, use ``jax.vmap``.
+      boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
+      output_shape: number (P, Q) of cells along y and x, an int or two.
+      spatial_scale: size of the map over size of the image.
+
+    Returns:
+      Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
+      least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range or of another shape.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      In x, every mode, to any order: the map is linear. In boxes it is 0, since they are rounded.
+      What is lowered for GPUs has no scatter.
+
+    Example:
+      >>> x = jnp.broadcast_to(jnp.arange(4.), (5, 5, 4))
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> jaxpool.position_sensitive_roi_pool(x, boxes, (2, 2))[0, ..., 0]
+      Array([[0., 1.],
+             [2., 3.]], dtype=float32)
+
+    References:
+      Dai et al., R-FCN: Object detection via region-based fully convolutional networks, 2016.
+      <https://arxiv.org/abs/1605.06409>
+    """
+    op = "position_sensitive_roi_pool"
+    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
+    maps = _maps_of_cells(op, x, cells)
+    with jax.named_scope(f"jaxpool.{op}"):
+        wide = _wide(maps, boxes)
+        intervals = _whole_pixels(boxes, scale, cells, x.shape, inclusive=False)
+        inside = []
+        for (start, stop), length in zip(intervals, x.shape[:2], strict=True):
+            pixel = jnp.arange(length, dtype=np.int32)[None, None]
+            here = (pixel >= start[..., None]) & (pixel < stop[..., None])
+            inside.append(here.astype(wide.dtype))
+        rows, columns = inside[0][:, :, None], inside[1][:, None]
+        y = _sampling.weighted_sum(wide, rows, columns)
+        area = jnp.sum(rows, -1) * jnp.sum(columns, -1)
+        y = y / jnp.maximum(area, 1)[..., None]
+        return _result(y, x, boxes, cells, maps.shape[-1])
+
+
+def deformable_roi_pool(
+    x: jax.Array,
+    boxes: jax.Array,
+    offsets: jax.Array,
+    output_shape: Ints,
+    *,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 2,
+    gamma: float = 0.1,
+) -> jax.Array:
+    """`roi_align` with each cell moved by an offset of its own (deformable RoI pooling).
+
+    A cell moves by gamma times the box's size times its offset, which a network learns. The centre
+    of pixel i is at i + 0.5, as with ``aligned=True``.
+
+    Args:
+      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
+      boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
+      offsets: array of shape (K, P, Q, 2) with the offsets of each cell along x and y.
+      output_shape: number (P, Q) of cells along y and x, an int or two.
+      spatial_scale: size of the map over size of the image.
+      sampling_ratio: number of samples in a cell along each axis.
+      gamma: how far an offset of 1 moves a cell, as a part of the box.
+
+    Returns:
+      Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
+      least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range or of another shape.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      In x, boxes and offsets, every mode, to any order. Where a sample lies on a pixel, those in
+      boxes and offsets are the means of both sides'. NaN and inf reach only cells that sample them.
+      What is lowered for GPUs has no scatter.
+
+    Example:
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> right = jnp.broadcast_to(jnp.array([1., 0.]), (1, 2, 2, 2))
+      >>> jaxpool.deformable_roi_pool(x, boxes, right, (2, 2), gamma=0.25)[0, ..., 0]
+      Array([[ 4.,  6.],
+             [14., 16.]], dtype=float32)
+
+    References:
+      Dai et al., Deformable convolutional networks, 2017. <https://arxiv.org/abs/1703.06211>
+    """
+    op = "deformable_roi_pool"
+    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
+    ratio = _samples_per_axis(op, sampling_ratio)
+    gamma = _number(op, "gamma", gamma, "be a finite number")
+    offsets = _arguments.array(op, offsets)
+    if offsets.shape != (boxes.shape[0], *cells, 2):
+        raise ValueError(
+            f"{op}: `offsets` must have shape (K, P, Q, 2) = {(boxes.shape[0], *cells, 2)}; got "
+            f"offsets.shape={offsets.shape}."
+        )
+    with jax.named_scope(f"jaxpool.{op}"):
+        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned=True)
+        dtype = np.promote_types(accumulator(offsets.dtype), ys.dtype)
+        (top, bottom), (left, right) = _edges(boxes.astype(dtype), scale, 0)
+        moves = gamma * offsets.astype(dtype)
+        ys = ys.astype(dtype) + ((bottom - top)[:, None, None] * moves[..., 1])[..., None]
+        xs = xs.astype(dtype) + ((right - left)[:, None, None] * moves[..., 0])[..., None]
+        y = _sampling.pool_samples((_wide(x, ys),), None, ys, xs)
+        return _result(y, x, boxes, cells, x.shape[-1])
+
+
+def multi_scale_roi_align(
+    features: Sequence[jax.Array],
+    boxes: jax.Array,
+    output_shape: Ints,
+    *,
+    spatial_scales: Sequence[float],
+    sampling_ratio: int = 2,
+    aligned: bool = True,
+    canonical_size: float = 224,
+    canonical_level: int = 4,
+) -> jax.Array:
+    """`roi_align` of each box on that map of a feature pyramid that suits its size.
+
+    The map of scale ``2**-k`` is for boxes of
+    ``k = floor(canonical_level + log2(sqrt(area) / canonical_size) + 1e-6)``; boxes too small for
+    all maps go to the first, those too large to the last.
+
+    Args:
+      features: maps of one image, of shapes (H, W, C), from fine to coarse. For a batch, use
+        ``jax.vmap``.
+      boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
+      output_shape: number (P, Q) of cells along y and x, an int or two.
+      spatial_scales: for each map, its size over size of the image: powers of 2, each half the one
+        before.
+      sampling_ratio: number of samples in a cell along each axis.
+      aligned: whether the centre of pixel i is at i + 0.5 (PyTorch's ``aligned=True``, ONNX's
+        half_pixel). If False, it is at i, and boxes count as at least 1 wide and high.
+      canonical_size: width and height of a box that belongs to `canonical_level`.
+      canonical_level: the level k of such a box.
+
+    Returns:
+      Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
+      least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range or of another shape.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      In features and in boxes, every mode, to any order, as in `roi_align`; which map a box goes to
+      has none. What is lowered for GPUs has no scatter.
+
+    Example:
+      >>> features = [jnp.full((64, 64, 1), 2.), jnp.full((32, 32, 1), 3.)]
+      >>> boxes = jnp.array([[8., 8., 40., 40.], [0., 0., 240., 240.]])
+      >>> jaxpool.multi_scale_roi_align(
+      ...     features, boxes, (1, 1), spatial_scales=(1 / 8, 1 / 16))[:, 0, 0, 0]
+      Array([2., 3.], dtype=float32)
+
+    References:
+      Lin et al., Feature pyramid networks for object detection, 2017.
+      <https://arxiv.org/abs/1612.03144>
+    """
+    op = "multi_scale_roi_align"
+    if not isinstance(features, list | tuple) or not features:
+        kind = type(features).__name__
+        raise TypeError(
+            f"{op}: `features` must be a list or tuple of at least one map; got an object of type "
+            f"{kind} with {len(features) if isinstance(features, list | tuple) else 'no'} maps."
+        )
+    maps, like = [], features[0]
+    for x in features:
+        x, points, _ = _checked(op, x, boxes, 1.0)
+        if (x.shape[-1], x.dtype) != (like.shape[-1], like.dtype):
+            raise ValueError(
+                f"{op}: `features` must have the same number of channels and dtype; got "
+                f"{_described(like)} and {_described(x)}."
+            )
+        maps.append(x)
+    cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
+    scales = _pyramid_scales(op, spatial_scales, len(maps))
+    ratio = _samples_per_axis(op, sampling_ratio)
+    aligned = _arguments.flag(op, "aligned", aligned)
+    size = _number(op, "canonical_size", canonical_size, "be a number > 0")
+    top = _arguments.integer(op, "canonical_level", canonical_level, "be an int")
+    boxes = points
+    with jax.named_scope(f"jaxpool.{op}"):
+        level = _pyramid_level(boxes, size, top, round(-math.log2(scales[0])), len(maps))
+        scale = jnp.asarray(scales, boxes.dtype)[level]
+        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned)
+        wide = tuple(_wide(x, boxes) for x in maps)
+        y = _sampling.pool_samples(wide, level if len(maps) > 1 else None, ys, xs)
+        return _result(y, maps[0], boxes, cells, maps[0].shape[-1])
+
+
+# --- what users pass ----------------------------------------------------------------------------
+
+
+def _checked(op: str, x: Any, boxes: Any, spatial_scale: Any) -> tuple[jax.Array, jax.Array, float]:
+    """The map, the boxes in a dtype to compute in, and the scale."""
+    x = _arguments.array(op, x)
+    if x.ndim != 3:
+        raise ValueError(
+            f"{op}: `x` must have shape (H, W, C); got x.shape={x.shape}. Use jax.vmap for a batch."
+        )
+    _arguments.no_empty_axis(op, x.shape, (0, 1))
+    if not isinstance(boxes, jax.Array | np.ndarray):
+        raise TypeError(
+            f"{op}: `boxes` must be a JAX or NumPy array; got an object of type "
+            f"{type(boxes).__name__}. Write jnp.asarray(boxes)."
+        )
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(
+            f"{op}: `boxes` must have shape (K, 4), with (x1, y1, x2, y2) of each box; got "
+            f"boxes.shape={boxes.shape}. Use jax.vmap for a batch."
+        )
+    if boxes.dtype == bool or not (
+        jnp.issubdtype(boxes.dtype, jnp.floating) or jnp.issubdtype(boxes.dtype, jnp.integer)
+    ):
+        raise TypeError(f"{op}: `boxes` must hold real numbers; got boxes.dtype={boxes.dtype}.")
+    dtype = accumulator(boxes.dtype)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        dtype = np.promote_types(dtype, x.dtype)
+    scale = _number(op, "spatial_scale", spatial_scale, "be a number > 0")
+    return x, jnp.asarray(boxes).astype(dtype), scale
+
+
+def _number(op: str, name: str, value: Any, allowed: str) -> float:
+    """`value` as a finite float, positive if that is `allowed`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        _arguments.fail(op, name, allowed, value, error=TypeError)
+    if not math.isfinite(value) or ("> 0" in allowed and value <= 0):
+        _arguments.fail(op, name, allowed, value)
+    return float(value)
+
+
+def _samples_per_axis(op: str, value: Any) -> int:
+    allowed = "be an int >= 1"
+    ratio = _arguments.integer(op, "sampling_ratio", value, allowed)
+    if ratio < 1:
+        hint = "A number of samples that depends on the boxes has no static shape."
+        _arguments.fail(op, "sampling_ratio", allowed, value, hint=hint)
+    return ratio
+
+
+def _pyramid_scales(op: str, value: Any, count: int) -> list[float]:
+    allowed = f"be {count} powers of 2 (one per map), each half the one before"
+    if not isinstance(value, list | tuple):
+        _arguments.fail(op, "spatial_scales", allowed, value, error=TypeError)
+    scales = [_number(op, "spatial_scales", scale, "hold numbers > 0") for scale in value]
+    if len(scales) != count or any(
+        scale != scales[0] / 2**i or math.frexp(scale)[0] != 0.5 for i, scale in enumerate(scales)
+    ):
+        _arguments.fail(op, "spatial_scales", allowed, value)
+    return scales
+
+
+def _described(x: Any) -> str:
+    return f"{x.shape[-1]} of {x.dtype}"
+
+
+def _maps_of_cells(op: str, x: jax.Array, cells: tuple[int, ...]) -> jax.Array:
+    """`x` as one map for each cell, of shape (P, Q, H, W, C)."""
+    each = math.prod(cells)
+    if x.shape[-1] % each != 0:
+        raise ValueError(
+            f"{op}: `x` must have a multiple of P*Q = {each} channels, for output_shape={cells}; "
+            f"got x.shape={x.shape}."
+        )
+    return jnp.transpose(x.reshape(*x.shape[:2], -1, *cells), (3, 4, 0, 1, 2))
+
+
+def _wide(x: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """`x` in the dtype of coordinates, which holds it and is at least float32."""
+    return x.astype(coordinates.dtype)
+
+
+def _result(
+    y: jax.Array, x: jax.Array, boxes: jax.Array, cells: tuple[int, ...], channels: Any
+) -> jax.Array:
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(np.float32)
+    y = y.astype(dtype)
+    chex.assert_shape(y, (boxes.shape[0], *cells, channels))
+    return y
+
+
+# --- from boxes to places -----------------------------------------------------------------------
+
+Edges = tuple[jax.Array, jax.Array]  # low and high, both of shape (K,)
+
+
+def _edges(boxes: jax.Array, scale: Any, shift: float) -> tuple[Edges, Edges]:
+    """Edges along y, and along x, in pixels of the map."""
+    left, top, right, bottom = (boxes[:, i] * scale - shift for i in range(4))
+    return (top, bottom), (left, right)
+
+
+def _sample_places(
+    boxes: jax.Array, scale: Any, cells: tuple[int, ...], ratio: int, aligned: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Samples along y, of shape (K, P, 1, S), and along x, of shape (K, 1, Q, S)."""
+    places = []
+    for (low, high), n in zip(_edges(boxes, scale, 0.5 if aligned else 0), cells, strict=True):
+        if not aligned:
+            high = low + jnp.maximum(high - low, 1)
+        places.append(_sampling.samples(low, high, n, ratio))
+    return places[0][:, :, None], places[1][:, None]
+
+
+def _whole_pixels(
+    boxes: jax.Array,
+    scale: float,
+    cells: tuple[int, ...],
+    shape: tuple[Any, ...],
+    *,
+    inclusive: bool,
+) -> tuple[_sampling.Intervals, _sampling.Intervals]:
+    """First pixels of cells, and those after the last ones, within the map: along y, along x.
+
+    `inclusive` says whether the pixel that the far edge is rounded to belongs to the box.
+    """
+    found = []
+    boxes = lax.stop_gradient(boxes)
+    for edges, n, length in zip(_edges(boxes, scale, 0), cells, shape, strict=False):
+        nowhere = jnp.isnan(edges[0]) | jnp.isnan(edges[1])
+        # Far beyond any map, and far from the end of int32.
+        low, high = (
+            jnp.clip(lax.round(edge, lax.RoundingMethod.AWAY_FROM_ZERO), -(2**28), 2**28)
+            for edge in edges
+        )
+        size = jnp.maximum(high - low + (1 if inclusive else 0), 1)[:, None]
+        # Behind the barrier XLA sees no constant, whose rounded reciprocal it would multiply by:
+        # 7 * (3 * (1 / 7)) may be more than 3, and then the last cell has a pixel too many.
+        step = size / lax.optimization_barrier(jnp.asarray(n, size.dtype))
+        cell = jnp.arange(n, dtype=size.dtype)[None]
+        start, stop = (
+            jnp.clip(low[:, None] + edge, 0, length).astype(np.int32)
+            for edge in (jnp.floor(cell * step), jnp.ceil((cell + 1) * step))
+        )
+        found.append((start, jnp.where(nowhere[:, None], start, stop)))
+    return found[0], found[1]
+
+
+def _mean_weights(low: jax.Array, high: jax.Array, cells: int, length: Any) -> jax.Array:
+    """Means over each cell of the hats ``max(1 - |t - i|, 0)`` of `length` pixels: (K, P, L)."""
+    low = low[:, None, None]
+    size = (high[:, None, None] - low) / cells
+    begin = low + jnp.arange(cells, dtype=low.dtype)[None, :, None] * size
+    pixel = jnp.arange(length, dtype=low.dtype)[None, None]
+    total = jnp.zeros((), low.dtype)
+    for slope, left, right in ((1, -1, 0), (-1, 0, 1)):
+        # The two sides of a hat, whose integral over what is left of a cell is its width times the
+        # height in its middle. A difference of integrals up to both ends would cancel.
+        a, b = (jnp.minimum(jnp.maximum(end - pixel, left), right) for end in (begin, begin + size))
+        total = total + (b - a) * (1 + slope * (a + b) / 2)
+    filled = size > 0
+    return jnp.where(filled, total / jnp.where(filled, size, 1), 0)
+
+
+def _pyramid_level(
+    boxes: jax.Array, size: float, canonical_level: int, first: int, count: int
+) -> jax.Array:
+    """Number of the map that each box goes to."""
+    (top, bottom), (left, right) = _edges(lax.stop_gradient(boxes), 1, 0)
+    side = jnp.sqrt(jnp.maximum((right - left) * (bottom - top), 0))
+    level = jnp.floor(canonical_level + jnp.log2(side / size) + 1e-6) - first
+    return jnp.clip(level, 0, count - 1).astype(np.int32)
