@@ -91,7 +91,8 @@ def roi_max_pool(
 
     Edges of boxes are rounded, halves away from zero, and belong to the box, which is thus at least
     1 wide and high. Cell i of n along a box of length l has the pixels from ``floor(i*l/n)`` to
-    ``ceil((i + 1)*l/n) - 1``, so cells may overlap. Cells outside the map are 0.
+    ``ceil((i + 1)*l/n) - 1``, so cells may overlap. Cells outside the map are 0. (Where
+    ``l/n`` is rounded to float32, as in onnxruntime, the last of 7 cells of 57 pixels has a 58th.)
 
     Args:
       x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
@@ -590,18 +591,18 @@ def _whole_pixels(
         nowhere = jnp.isnan(edges[0]) | jnp.isnan(edges[1])
         # Far beyond any map, and far from the end of int32.
         low, high = (
-            jnp.clip(lax.round(edge, lax.RoundingMethod.AWAY_FROM_ZERO), -(2**28), 2**28)
+            jnp.clip(lax.round(edge, lax.RoundingMethod.AWAY_FROM_ZERO), -(2**28), 2**28).astype(
+                np.int32
+            )[:, None]
             for edge in edges
         )
-        size = jnp.maximum(high - low + (1 if inclusive else 0), 1)[:, None]
-        # Behind the barrier XLA sees no constant, whose rounded reciprocal it would multiply by:
-        # 7 * (3 * (1 / 7)) may be more than 3, and then the last cell has a pixel too many.
-        step = size / lax.optimization_barrier(jnp.asarray(n, size.dtype))
-        cell = jnp.arange(n, dtype=size.dtype)[None]
-        start, stop = (
-            jnp.clip(low[:, None] + edge, 0, length).astype(np.int32)
-            for edge in (jnp.floor(cell * step), jnp.ceil((cell + 1) * step))
-        )
+        size = jnp.maximum(high - low + int(inclusive), 1)
+        cell = jnp.arange(n, dtype=np.int32)[None]
+        # floor(i * size / n) and ceil((i + 1) * size / n) in ints: in float32, 7 * (57 / 7) > 57.
+        whole, rest = size // n, size % n
+        start = low + cell * whole + cell * rest // n
+        stop = low + (cell + 1) * whole - (-(cell + 1) * rest // n)
+        start, stop = (jnp.clip(edge, 0, length) for edge in (start, stop))
         found.append((start, jnp.where(nowhere[:, None], start, stop)))
     return found[0], found[1]
 

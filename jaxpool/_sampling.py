@@ -190,12 +190,9 @@ def _fold_corners(step: Callable, carry: Any, places: Corners, weights: Corners)
     )
 
     def body(number: jax.Array, carry: Any) -> Any:
-        (row, row_weight), (column, column_weight) = (
-            (part[i] for part in stack)
-            for i, stack in zip(
-                (number // len(columns), number % len(columns)), stacks, strict=True
-            )
-        )
+        i, j = number // len(columns), number % len(columns)
+        row, row_weight = (part[i] for part in stacks[0])
+        column, column_weight = (part[j] for part in stacks[1])
         return step(carry, number, row + column, row_weight * column_weight)
 
     return lax.fori_loop(np.int32(0), np.int32(count), body, carry)
@@ -223,9 +220,9 @@ def _hats(t: jax.Array, length: Any) -> jax.Array:
     """Mean weights of `length` pixels over the samples on the last axis of `t`."""
     outside, t = _clamped(t, length)
     pixel = jnp.arange(length, dtype=t.dtype).reshape((1,) * t.ndim + (length,))
-    # Derivatives of |.| and max at their kinks, where a sample lies on a pixel, are the means of
-    # those on both sides.
-    hat = jnp.maximum(1 - jnp.abs(t[..., None] - pixel), 0)
+    distance = t[..., None] - pixel
+    # Where a sample lies on a pixel, the derivatives of min and max are the means of both sides'.
+    hat = jnp.maximum(jnp.minimum(1 + distance, 1 - distance), 0)
     return jnp.mean(jnp.where(outside[..., None], np.zeros((), t.dtype), hat), -2)
 
 
