@@ -204,16 +204,15 @@ def _fold_corners(step: Callable, carry: Any, places: Corners, weights: Corners)
 def _mean_by_matrices(
     maps: Maps, level: jax.Array | None, ys: jax.Array, xs: jax.Array, *, contain: bool = True
 ) -> jax.Array:
-    total = None
+    form = weighted_sum if contain else _product_of_finite
+    parts = []
     for number, x in enumerate(maps):
         rows, columns = _hats(ys, x.shape[-3]), _hats(xs, x.shape[-2])
         if level is not None:
             here = (level == number).reshape(-1, 1, 1, 1)
             rows = jnp.where(here, rows, np.zeros((), rows.dtype))
-        form = weighted_sum if contain else _product_of_finite
-        part = form(x, rows, columns)
-        total = part if total is None else total + part
-    return total
+        parts.append(form(x, rows, columns))
+    return functools.reduce(lax.add, parts)
 
 
 def _hats(t: jax.Array, length: Any) -> jax.Array:
