@@ -3,6 +3,10 @@
 A cell of a box reads few pixels, so values are gathered. JAX's gradient of that would be a scatter;
 derivatives are taken of products of matrices instead, one for each axis. TPUs, for which gathering
 is slow, compute values so too, as does everyone where a cell may read any number of pixels.
+
+Milliseconds of both forms of roi_align on two CPU cores, gathered and by matrices, for cases of
+``python -m benchmarks.regions``: detector 7.5 and 72, mask_head 5.6 and 48, fine_map 7.3 and 189,
+small_map 0.16 and 0.80, one_box 0.05 and 1.4. Gathering wins at every size.
 """
 
 import functools
@@ -25,8 +29,8 @@ _UNROLLED_CORNERS = 64
 
 # Products of matrices take so many boxes at once that what lies between the two products has this
 # many elements. For 512 boxes of 7 x 7 cells on a 64 x 64 x 256 map, that is three times as fast on
-# two CPU cores as all boxes at once, and takes 10 MB instead of 470.
-_ELEMENTS_AT_ONCE = 2**20
+# two CPU cores as all boxes at once, and takes 20 MB instead of 470.
+_ELEMENTS_AT_ONCE = 2**21
 
 Maps = tuple[jax.Array, ...]
 
