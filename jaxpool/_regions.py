@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from jaxpool import _arguments, _sampling
+from jaxpool import _arguments, _boxes, _sampling
 from jaxpool._arguments import Ints
 from jaxpool._max import Max
 from jaxpool._pool import accumulator
@@ -73,15 +72,15 @@ def roi_align(
       He et al., Mask R-CNN, 2017. <https://arxiv.org/abs/1703.06870>
     """
     op = "roi_align"
-    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
-    ratio = _samples_per_axis(op, sampling_ratio)
+    ratio = _boxes.samples_per_axis(op, sampling_ratio)
     aligned = _arguments.flag(op, "aligned", aligned)
     _arguments.one_of(op, "reduction", reduction, ("mean", "max"))
     with jax.named_scope(f"jaxpool.{op}"):
-        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned)
-        y = _sampling.pool_samples((_wide(x, boxes),), None, ys, xs, reduction)
-        return _result(y, x, boxes, cells, x.shape[-1])
+        ys, xs = _boxes.sample_places(boxes, scale, cells, ratio, aligned)
+        y = _sampling.pool_samples((_boxes.wide(x, boxes),), None, ys, xs, reduction)
+        return _boxes.result(y, x, boxes, cells, x.shape[-1])
 
 
 def roi_max_pool(
@@ -123,10 +122,10 @@ def roi_max_pool(
       Girshick, Fast R-CNN, 2015. <https://arxiv.org/abs/1504.08083>
     """
     op = "roi_max_pool"
-    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
     with jax.named_scope(f"jaxpool.{op}"):
-        rows, columns = _whole_pixels(boxes, scale, cells, x.shape, inclusive=True)
+        rows, columns = _boxes.whole_pixels(boxes, scale, cells, x.shape, inclusive=True)
         y = _sampling.interval_max(x.astype(Max().accumulate_dtype(x.dtype)), rows, columns)
         y = y.astype(x.dtype)
         chex.assert_shape(y, (boxes.shape[0], *cells, x.shape[-1]))
@@ -173,20 +172,20 @@ def precise_roi_pool(
       <https://arxiv.org/abs/1807.11590>
     """
     op = "precise_roi_pool"
-    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
     with jax.named_scope(f"jaxpool.{op}"):
-        wide = _wide(x, boxes)
+        wide = _boxes.wide(x, boxes)
         rows, columns = (
-            _mean_weights(low, high, n, length)
+            _boxes.mean_weights(low, high, n, length)
             for (low, high), n, length in zip(
-                _edges(boxes, scale, 0), cells, x.shape[:2], strict=True
+                _boxes.edges(boxes, scale, 0), cells, x.shape[:2], strict=True
             )
         )
         y = _sampling.weighted_sum(
             wide, rows[:, :, None].astype(wide.dtype), columns[:, None].astype(wide.dtype)
         )
-        return _result(y, x, boxes, cells, x.shape[-1])
+        return _boxes.result(y, x, boxes, cells, x.shape[-1])
 
 
 def position_sensitive_roi_align(
@@ -234,14 +233,14 @@ def position_sensitive_roi_align(
       <https://arxiv.org/abs/1605.06409>
     """
     op = "position_sensitive_roi_align"
-    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
-    ratio = _samples_per_axis(op, sampling_ratio)
-    maps = _maps_of_cells(op, x, cells)
+    ratio = _boxes.samples_per_axis(op, sampling_ratio)
+    maps = _boxes.maps_of_cells(op, x, cells)
     with jax.named_scope(f"jaxpool.{op}"):
-        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned=True)
-        y = _sampling.pool_samples((_wide(maps, boxes),), None, ys, xs)
-        return _result(y, x, boxes, cells, maps.shape[-1])
+        ys, xs = _boxes.sample_places(boxes, scale, cells, ratio, aligned=True)
+        y = _sampling.pool_samples((_boxes.wide(maps, boxes),), None, ys, xs)
+        return _boxes.result(y, x, boxes, cells, maps.shape[-1])
 
 
 def position_sensitive_roi_pool(
@@ -284,12 +283,12 @@ def position_sensitive_roi_pool(
       <https://arxiv.org/abs/1605.06409>
     """
     op = "position_sensitive_roi_pool"
-    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
-    maps = _maps_of_cells(op, x, cells)
+    maps = _boxes.maps_of_cells(op, x, cells)
     with jax.named_scope(f"jaxpool.{op}"):
-        wide = _wide(maps, boxes)
-        intervals = _whole_pixels(boxes, scale, cells, x.shape, inclusive=False)
+        wide = _boxes.wide(maps, boxes)
+        intervals = _boxes.whole_pixels(boxes, scale, cells, x.shape, inclusive=False)
         inside = []
         for (start, stop), length in zip(intervals, x.shape[:2], strict=True):
             pixel = jnp.arange(length, dtype=np.int32)[None, None]
@@ -299,7 +298,7 @@ def position_sensitive_roi_pool(
         y = _sampling.weighted_sum(wide, rows, columns)
         area = jnp.sum(rows, -1) * jnp.sum(columns, -1)
         y = y / jnp.maximum(area, 1)[..., None]
-        return _result(y, x, boxes, cells, maps.shape[-1])
+        return _boxes.result(y, x, boxes, cells, maps.shape[-1])
 
 
 def deformable_roi_pool(
@@ -351,10 +350,10 @@ def deformable_roi_pool(
       Dai et al., Deformable convolutional networks, 2017. <https://arxiv.org/abs/1703.06211>
     """
     op = "deformable_roi_pool"
-    x, boxes, scale = _checked(op, x, boxes, spatial_scale)
+    x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
-    ratio = _samples_per_axis(op, sampling_ratio)
-    gamma = _number(op, "gamma", gamma, "be a finite number")
+    ratio = _boxes.samples_per_axis(op, sampling_ratio)
+    gamma = _boxes.number(op, "gamma", gamma, "be a finite number")
     offsets = _arguments.array(op, offsets)
     if offsets.shape != (boxes.shape[0], *cells, 2):
         raise ValueError(
@@ -362,14 +361,14 @@ def deformable_roi_pool(
             f"offsets.shape={offsets.shape}."
         )
     with jax.named_scope(f"jaxpool.{op}"):
-        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned=True)
+        ys, xs = _boxes.sample_places(boxes, scale, cells, ratio, aligned=True)
         dtype = np.promote_types(accumulator(offsets.dtype), ys.dtype)
-        (top, bottom), (left, right) = _edges(boxes.astype(dtype), scale, 0)
+        (top, bottom), (left, right) = _boxes.edges(boxes.astype(dtype), scale, 0)
         moves = gamma * offsets.astype(dtype)
         ys = ys.astype(dtype) + ((bottom - top)[:, None, None] * moves[..., 1])[..., None]
         xs = xs.astype(dtype) + ((right - left)[:, None, None] * moves[..., 0])[..., None]
-        y = _sampling.pool_samples((_wide(x, ys),), None, ys, xs)
-        return _result(y, x, boxes, cells, x.shape[-1])
+        y = _sampling.pool_samples((_boxes.wide(x, ys),), None, ys, xs)
+        return _boxes.result(y, x, boxes, cells, x.shape[-1])
 
 
 def multi_scale_roi_align(
@@ -434,200 +433,24 @@ def multi_scale_roi_align(
         )
     maps, like = [], features[0]
     for x in features:
-        x, points, _ = _checked(op, x, boxes, 1.0)
+        x, points, _ = _boxes.checked(op, x, boxes, 1.0)
         if (x.shape[-1], x.dtype) != (like.shape[-1], like.dtype):
             raise ValueError(
                 f"{op}: `features` must have the same number of channels and dtype; got "
-                f"{_described(like)} and {_described(x)}."
+                f"{_boxes.described(like)} and {_boxes.described(x)}."
             )
         maps.append(x)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
-    scales = _pyramid_scales(op, spatial_scales, len(maps))
-    ratio = _samples_per_axis(op, sampling_ratio)
+    scales = _boxes.pyramid_scales(op, spatial_scales, len(maps))
+    ratio = _boxes.samples_per_axis(op, sampling_ratio)
     aligned = _arguments.flag(op, "aligned", aligned)
-    size = _number(op, "canonical_size", canonical_size, "be a number > 0")
+    size = _boxes.number(op, "canonical_size", canonical_size, "be a number > 0")
     top = _arguments.integer(op, "canonical_level", canonical_level, "be an int")
     boxes = points
     with jax.named_scope(f"jaxpool.{op}"):
-        level = _pyramid_level(boxes, size, top, round(-math.log2(scales[0])), len(maps))
+        level = _boxes.pyramid_level(boxes, size, top, round(-math.log2(scales[0])), len(maps))
         scale = jnp.asarray(scales, boxes.dtype)[level]
-        ys, xs = _sample_places(boxes, scale, cells, ratio, aligned)
-        wide = tuple(_wide(x, boxes) for x in maps)
+        ys, xs = _boxes.sample_places(boxes, scale, cells, ratio, aligned)
+        wide = tuple(_boxes.wide(x, boxes) for x in maps)
         y = _sampling.pool_samples(wide, level if len(maps) > 1 else None, ys, xs)
-        return _result(y, maps[0], boxes, cells, maps[0].shape[-1])
-
-
-# --- what users pass ----------------------------------------------------------------------------
-
-
-def _checked(op: str, x: Any, boxes: Any, spatial_scale: Any) -> tuple[jax.Array, jax.Array, float]:
-    """The map, the boxes in a dtype to compute in, and the scale."""
-    x = _arguments.array(op, x)
-    if x.ndim != 3:
-        raise ValueError(
-            f"{op}: `x` must have shape (H, W, C); got x.shape={x.shape}. Use jax.vmap for a batch."
-        )
-    _arguments.no_empty_axis(op, x.shape, (0, 1))
-    if not isinstance(boxes, jax.Array | np.ndarray):
-        raise TypeError(
-            f"{op}: `boxes` must be a JAX or NumPy array; got an object of type "
-            f"{type(boxes).__name__}. Write jnp.asarray(boxes)."
-        )
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(
-            f"{op}: `boxes` must have shape (K, 4), with (x1, y1, x2, y2) of each box; got "
-            f"boxes.shape={boxes.shape}. Use jax.vmap for a batch."
-        )
-    if boxes.dtype == bool or not (
-        jnp.issubdtype(boxes.dtype, jnp.floating) or jnp.issubdtype(boxes.dtype, jnp.integer)
-    ):
-        raise TypeError(f"{op}: `boxes` must hold real numbers; got boxes.dtype={boxes.dtype}.")
-    dtype = accumulator(boxes.dtype)
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        dtype = np.promote_types(dtype, x.dtype)
-    scale = _number(op, "spatial_scale", spatial_scale, "be a number > 0")
-    return x, jnp.asarray(boxes).astype(dtype), scale
-
-
-def _number(op: str, name: str, value: Any, allowed: str) -> float:
-    """`value` as a finite float, positive if that is `allowed`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(
-        value, int | float | np.integer | np.floating
-    ):
-        _arguments.fail(op, name, allowed, value, error=TypeError)
-    if not math.isfinite(value) or ("> 0" in allowed and value <= 0):
-        _arguments.fail(op, name, allowed, value)
-    return float(value)
-
-
-def _samples_per_axis(op: str, value: Any) -> int:
-    allowed = "be an int >= 1"
-    ratio = _arguments.integer(op, "sampling_ratio", value, allowed)
-    if ratio < 1:
-        hint = "A number of samples that depends on the boxes has no static shape."
-        _arguments.fail(op, "sampling_ratio", allowed, value, hint=hint)
-    return ratio
-
-
-def _pyramid_scales(op: str, value: Any, count: int) -> list[float]:
-    allowed = f"be {count} powers of 2 (one per map), each half the one before"
-    if not isinstance(value, list | tuple):
-        _arguments.fail(op, "spatial_scales", allowed, value, error=TypeError)
-    scales = [_number(op, "spatial_scales", scale, "hold numbers > 0") for scale in value]
-    if len(scales) != count or any(
-        scale != scales[0] / 2**i or math.frexp(scale)[0] != 0.5 for i, scale in enumerate(scales)
-    ):
-        _arguments.fail(op, "spatial_scales", allowed, value)
-    return scales
-
-
-def _described(x: Any) -> str:
-    return f"{x.shape[-1]} of {x.dtype}"
-
-
-def _maps_of_cells(op: str, x: jax.Array, cells: tuple[int, ...]) -> jax.Array:
-    """`x` as one map for each cell, of shape (P, Q, H, W, C)."""
-    each = math.prod(cells)
-    if x.shape[-1] % each != 0:
-        raise ValueError(
-            f"{op}: `x` must have a multiple of P*Q = {each} channels, for output_shape={cells}; "
-            f"got x.shape={x.shape}."
-        )
-    return jnp.transpose(x.reshape(*x.shape[:2], -1, *cells), (3, 4, 0, 1, 2))
-
-
-def _wide(x: jax.Array, coordinates: jax.Array) -> jax.Array:
-    """`x` in the dtype of coordinates, which holds it and is at least float32."""
-    return x.astype(coordinates.dtype)
-
-
-def _result(
-    y: jax.Array, x: jax.Array, boxes: jax.Array, cells: tuple[int, ...], channels: Any
-) -> jax.Array:
-    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(np.float32)
-    y = y.astype(dtype)
-    chex.assert_shape(y, (boxes.shape[0], *cells, channels))
-    return y
-
-
-# --- from boxes to places -----------------------------------------------------------------------
-
-Edges = tuple[jax.Array, jax.Array]  # low and high, both of shape (K,)
-
-
-def _edges(boxes: jax.Array, scale: Any, shift: float) -> tuple[Edges, Edges]:
-    """Edges along y, and along x, in pixels of the map."""
-    left, top, right, bottom = (boxes[:, i] * scale - shift for i in range(4))
-    return (top, bottom), (left, right)
-
-
-def _sample_places(
-    boxes: jax.Array, scale: Any, cells: tuple[int, ...], ratio: int, aligned: bool
-) -> tuple[jax.Array, jax.Array]:
-    """Samples along y, of shape (K, P, 1, S), and along x, of shape (K, 1, Q, S)."""
-    places = []
-    for (low, high), n in zip(_edges(boxes, scale, 0.5 if aligned else 0), cells, strict=True):
-        if not aligned:
-            high = low + jnp.maximum(high - low, 1)
-        places.append(_sampling.samples(low, high, n, ratio))
-    return places[0][:, :, None], places[1][:, None]
-
-
-def _whole_pixels(
-    boxes: jax.Array,
-    scale: float,
-    cells: tuple[int, ...],
-    shape: tuple[Any, ...],
-    *,
-    inclusive: bool,
-) -> tuple[_sampling.Intervals, _sampling.Intervals]:
-    """First pixels of cells, and those after the last ones, within the map: along y, along x.
-
-    `inclusive` says whether the pixel that the far edge is rounded to belongs to the box.
-    """
-    found = []
-    boxes = lax.stop_gradient(boxes)
-    for edges, n, length in zip(_edges(boxes, scale, 0), cells, shape, strict=False):
-        nowhere = jnp.isnan(edges[0]) | jnp.isnan(edges[1])
-        # Far beyond any map, and far from the end of int32.
-        low, high = (
-            jnp.clip(lax.round(edge, lax.RoundingMethod.AWAY_FROM_ZERO), -(2**28), 2**28).astype(
-                np.int32
-            )[:, None]
-            for edge in edges
-        )
-        size = jnp.maximum(high - low + int(inclusive), 1)
-        cell = jnp.arange(n, dtype=np.int32)[None]
-        # floor(i * size / n) and ceil((i + 1) * size / n) in ints: in float32, 7 * (57 / 7) > 57.
-        whole, rest = size // n, size % n
-        start = low + cell * whole + cell * rest // n
-        stop = low + (cell + 1) * whole - (-(cell + 1) * rest // n)
-        start, stop = (jnp.clip(edge, 0, length) for edge in (start, stop))
-        found.append((start, jnp.where(nowhere[:, None], start, stop)))
-    return found[0], found[1]
-
-
-def _mean_weights(low: jax.Array, high: jax.Array, cells: int, length: Any) -> jax.Array:
-    """Means over each cell of the hats ``max(1 - |t - i|, 0)`` of `length` pixels: (K, P, L)."""
-    low = low[:, None, None]
-    size = (high[:, None, None] - low) / cells
-    begin = low + jnp.arange(cells, dtype=low.dtype)[None, :, None] * size
-    pixel = jnp.arange(length, dtype=low.dtype)[None, None]
-    total = jnp.zeros((), low.dtype)
-    for slope, left, right in ((1, -1, 0), (-1, 0, 1)):
-        # The two sides of a hat, whose integral over what is left of a cell is its width times the
-        # height in its middle. A difference of integrals up to both ends would cancel.
-        a, b = (jnp.minimum(jnp.maximum(end - pixel, left), right) for end in (begin, begin + size))
-        total = total + (b - a) * (1 + slope * (a + b) / 2)
-    filled = size > 0
-    return jnp.where(filled, total / jnp.where(filled, size, 1), 0)
-
-
-def _pyramid_level(
-    boxes: jax.Array, size: float, canonical_level: int, first: int, count: int
-) -> jax.Array:
-    """Number of the map that each box goes to."""
-    (top, bottom), (left, right) = _edges(lax.stop_gradient(boxes), 1, 0)
-    side = jnp.sqrt(jnp.maximum((right - left) * (bottom - top), 0))
-    level = jnp.floor(canonical_level + jnp.log2(side / size) + 1e-6) - first
-    return jnp.clip(level, 0, count - 1).astype(np.int32)
+        return _boxes.result(y, maps[0], boxes, cells, maps[0].shape[-1])
