@@ -30,6 +30,13 @@ from jaxpool._pool import pool_mask as pool_mask
 from jaxpool._power import Lp as Lp
 from jaxpool._power import global_lp_pool as global_lp_pool
 from jaxpool._power import lp_pool as lp_pool
+from jaxpool._regions import deformable_roi_pool as deformable_roi_pool
+from jaxpool._regions import multi_scale_roi_align as multi_scale_roi_align
+from jaxpool._regions import position_sensitive_roi_align as position_sensitive_roi_align
+from jaxpool._regions import position_sensitive_roi_pool as position_sensitive_roi_pool
+from jaxpool._regions import precise_roi_pool as precise_roi_pool
+from jaxpool._regions import roi_align as roi_align
+from jaxpool._regions import roi_max_pool as roi_max_pool
 from jaxpool._unpool import convert_indices as convert_indices
 from jaxpool._unpool import max_unpool as max_unpool
 from jaxpool._window import Window as Window

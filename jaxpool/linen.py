@@ -5,7 +5,7 @@ They have no variables, and a call is the function. They stand anywhere a Linen 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -279,3 +279,159 @@ class MaxUnpool(nn.Module):
         """The unpooled y."""
         names = [f.name for f in dataclasses.fields(self) if f.name not in ("parent", "name")]
         return jaxpool.max_unpool(y, indices, **{name: getattr(self, name) for name in names})
+
+
+class _RegionPool(nn.Module):
+    """The fields that functions of boxes in one map share."""
+
+    _function: ClassVar[Callable[..., Any]]
+
+    output_shape: Ints
+    _: dataclasses.KW_ONLY
+    spatial_scale: float = 1.0
+
+    def __call__(self, x: jax.Array, boxes: jax.Array) -> jax.Array:
+        """The pooled boxes of x, of shape (K, P, Q, C)."""
+        return self._function(x, boxes, **_fields(self))
+
+
+class RoiAlign(_RegionPool):
+    """Layer form of `jaxpool.roi_align`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.linen.RoiAlign((2, 2), sampling_ratio=1)
+      >>> layer.apply({}, x, boxes)[0, ..., 0]
+      Array([[ 3.,  5.],
+             [13., 15.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sampling_ratio: int = 2
+    aligned: bool = True
+    reduction: Literal["mean", "max"] = "mean"
+
+    _function = staticmethod(jaxpool.roi_align)
+
+
+class RoiMaxPool(_RegionPool):
+    """Layer form of `jaxpool.roi_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 2.5, 2.5]])
+      >>> layer = jaxpool.linen.RoiMaxPool((2, 2))
+      >>> layer.apply({}, x, boxes)[0, ..., 0]
+      Array([[ 6.,  8.],
+             [16., 18.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.roi_max_pool)
+
+
+class PreciseRoiPool(_RegionPool):
+    """Layer form of `jaxpool.precise_roi_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.linen.PreciseRoiPool((2, 2))
+      >>> layer.apply({}, x, boxes)[0, ..., 0]
+      Array([[ 6.,  8.],
+             [16., 18.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.precise_roi_pool)
+
+
+class PositionSensitiveRoiAlign(_RegionPool):
+    """Layer form of `jaxpool.position_sensitive_roi_align`; fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.broadcast_to(jnp.arange(4.), (5, 5, 4))
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.linen.PositionSensitiveRoiAlign((2, 2))
+      >>> layer.apply({}, x, boxes)[0, ..., 0]
+      Array([[0., 1.],
+             [2., 3.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sampling_ratio: int = 2
+
+    _function = staticmethod(jaxpool.position_sensitive_roi_align)
+
+
+class PositionSensitiveRoiPool(_RegionPool):
+    """Layer form of `jaxpool.position_sensitive_roi_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.broadcast_to(jnp.arange(4.), (5, 5, 4))
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.linen.PositionSensitiveRoiPool((2, 2))
+      >>> layer.apply({}, x, boxes)[0, ..., 0]
+      Array([[0., 1.],
+             [2., 3.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.position_sensitive_roi_pool)
+
+
+class DeformableRoiPool(_RegionPool):
+    """Layer form of `jaxpool.deformable_roi_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> right = jnp.broadcast_to(jnp.array([1., 0.]), (1, 2, 2, 2))
+      >>> layer = jaxpool.linen.DeformableRoiPool((2, 2), gamma=0.25)
+      >>> layer.apply({}, x, boxes, right)[0, ..., 0]
+      Array([[ 4.,  6.],
+             [14., 16.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sampling_ratio: int = 2
+    gamma: float = 0.1
+
+    def __call__(self, x: jax.Array, boxes: jax.Array, offsets: jax.Array) -> jax.Array:
+        """The pooled boxes of x, each cell moved by its offset, of shape (K, P, Q, C)."""
+        return jaxpool.deformable_roi_pool(x, boxes, offsets, **_fields(self))
+
+
+class MultiScaleRoiAlign(nn.Module):
+    """Layer form of `jaxpool.multi_scale_roi_align`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> features = [jnp.full((64, 64, 1), 2.), jnp.full((32, 32, 1), 3.)]
+      >>> boxes = jnp.array([[8., 8., 40., 40.], [0., 0., 240., 240.]])
+      >>> layer = jaxpool.linen.MultiScaleRoiAlign((1, 1), spatial_scales=(1 / 8, 1 / 16))
+      >>> layer.apply({}, features, boxes)[:, 0, 0, 0]
+      Array([2., 3.], dtype=float32)
+    """
+
+    output_shape: Ints
+    _: dataclasses.KW_ONLY
+    spatial_scales: Sequence[float]
+    sampling_ratio: int = 2
+    aligned: bool = True
+    canonical_size: float = 224
+    canonical_level: int = 4
+
+    def __call__(self, features: Sequence[jax.Array], boxes: jax.Array) -> jax.Array:
+        """The pooled boxes of the pyramid, of shape (K, P, Q, C)."""
+        return jaxpool.multi_scale_roi_align(features, boxes, **_fields(self))
+
+
+def _fields(layer: nn.Module) -> dict[str, Any]:
+    """The function's arguments: the fields that are not Linen's own."""
+    names = [field.name for field in dataclasses.fields(layer)]
+    return {name: getattr(layer, name) for name in names if name not in ("parent", "name")}

@@ -6,7 +6,7 @@ They have no state, and a call is the function. They stand anywhere an NNX modul
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -22,14 +22,19 @@ except ImportError as error:
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class _Pool(nnx.Module):
-    """Calls `_function` with the fields."""
-
-    _function: ClassVar[Callable[..., Any]]
+class _Layer(nnx.Module):
+    """A layer whose fields are arguments of a function."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Fields are part of the key under which nnx.jit caches, so they have to be hashable.
         super().__setattr__(name, _as_tuple(value))
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _Pool(_Layer):
+    """Calls `_function` with the fields."""
+
+    _function: ClassVar[Callable[..., Any]]
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
@@ -301,6 +306,169 @@ class MaxUnpool(_Pool):
         """The unpooled y."""
         names = [field.name for field in dataclasses.fields(self)]
         return jaxpool.max_unpool(y, indices, **{name: getattr(self, name) for name in names})
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _RegionPool(_Layer):
+    """The fields that functions of boxes in one map share."""
+
+    _function: ClassVar[Callable[..., Any]]
+
+    output_shape: Ints
+    _: dataclasses.KW_ONLY
+    spatial_scale: float = 1.0
+
+    def __call__(self, x: jax.Array, boxes: jax.Array) -> jax.Array:
+        """The pooled boxes of x, of shape (K, P, Q, C)."""
+        return self._function(x, boxes, **_fields(self))
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RoiAlign(_RegionPool):
+    """Layer form of `jaxpool.roi_align`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.nnx.RoiAlign((2, 2), sampling_ratio=1)
+      >>> layer(x, boxes)[0, ..., 0]
+      Array([[ 3.,  5.],
+             [13., 15.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sampling_ratio: int = 2
+    aligned: bool = True
+    reduction: Literal["mean", "max"] = "mean"
+
+    _function = staticmethod(jaxpool.roi_align)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RoiMaxPool(_RegionPool):
+    """Layer form of `jaxpool.roi_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 2.5, 2.5]])
+      >>> layer = jaxpool.nnx.RoiMaxPool((2, 2))
+      >>> layer(x, boxes)[0, ..., 0]
+      Array([[ 6.,  8.],
+             [16., 18.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.roi_max_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class PreciseRoiPool(_RegionPool):
+    """Layer form of `jaxpool.precise_roi_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.nnx.PreciseRoiPool((2, 2))
+      >>> layer(x, boxes)[0, ..., 0]
+      Array([[ 6.,  8.],
+             [16., 18.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.precise_roi_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class PositionSensitiveRoiAlign(_RegionPool):
+    """Layer form of `jaxpool.position_sensitive_roi_align`; fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.broadcast_to(jnp.arange(4.), (5, 5, 4))
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.nnx.PositionSensitiveRoiAlign((2, 2))
+      >>> layer(x, boxes)[0, ..., 0]
+      Array([[0., 1.],
+             [2., 3.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sampling_ratio: int = 2
+
+    _function = staticmethod(jaxpool.position_sensitive_roi_align)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class PositionSensitiveRoiPool(_RegionPool):
+    """Layer form of `jaxpool.position_sensitive_roi_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.broadcast_to(jnp.arange(4.), (5, 5, 4))
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> layer = jaxpool.nnx.PositionSensitiveRoiPool((2, 2))
+      >>> layer(x, boxes)[0, ..., 0]
+      Array([[0., 1.],
+             [2., 3.]], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.position_sensitive_roi_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class DeformableRoiPool(_RegionPool):
+    """Layer form of `jaxpool.deformable_roi_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(25.).reshape(5, 5, 1)
+      >>> boxes = jnp.array([[0., 0., 4., 4.]])
+      >>> right = jnp.broadcast_to(jnp.array([1., 0.]), (1, 2, 2, 2))
+      >>> layer = jaxpool.nnx.DeformableRoiPool((2, 2), gamma=0.25)
+      >>> layer(x, boxes, right)[0, ..., 0]
+      Array([[ 4.,  6.],
+             [14., 16.]], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sampling_ratio: int = 2
+    gamma: float = 0.1
+
+    def __call__(self, x: jax.Array, boxes: jax.Array, offsets: jax.Array) -> jax.Array:
+        """The pooled boxes of x, each cell moved by its offset, of shape (K, P, Q, C)."""
+        return jaxpool.deformable_roi_pool(x, boxes, offsets, **_fields(self))
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MultiScaleRoiAlign(_Layer):
+    """Layer form of `jaxpool.multi_scale_roi_align`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> features = [jnp.full((64, 64, 1), 2.), jnp.full((32, 32, 1), 3.)]
+      >>> boxes = jnp.array([[8., 8., 40., 40.], [0., 0., 240., 240.]])
+      >>> layer = jaxpool.nnx.MultiScaleRoiAlign((1, 1), spatial_scales=(1 / 8, 1 / 16))
+      >>> layer(features, boxes)[:, 0, 0, 0]
+      Array([2., 3.], dtype=float32)
+    """
+
+    output_shape: Ints
+    _: dataclasses.KW_ONLY
+    spatial_scales: Sequence[float]
+    sampling_ratio: int = 2
+    aligned: bool = True
+    canonical_size: float = 224
+    canonical_level: int = 4
+
+    def __call__(self, features: Sequence[jax.Array], boxes: jax.Array) -> jax.Array:
+        """The pooled boxes of the pyramid, of shape (K, P, Q, C)."""
+        return jaxpool.multi_scale_roi_align(features, boxes, **_fields(self))
+
+
+def _fields(layer: Any) -> dict[str, Any]:
+    """The function's arguments."""
+    return {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
 
 
 def _as_tuple(value: Any) -> Any:

@@ -116,5 +116,21 @@ def test_plot_window_pools_shows_every_window_function():
     example = load("plot_window_pools")
     shown = {name.split()[0] for name in example.FUNCTIONS}
     found = {n for n in vars(jaxpool) if n.endswith("_pool") and n[0] != "_"}
-    found = {n for n in found if not n.startswith("global_")}
+    found = {n for n in found if not n.startswith("global_") and "roi" not in n}
     assert shown == found
+
+
+def test_plot_roi_align(tmp_path):
+    example = load("plot_roi_align")
+    figure = example.main(cells=7, out=tmp_path)
+    photograph, *pooled = [ax.images[0].get_array() for ax in figure.findobj(matplotlib.axes.Axes)]
+    assert photograph.shape == (427, 640, 3)
+    assert len(pooled) == len(example.FUNCTIONS) * len(example.BOXES)
+    assert {picture.shape for picture in pooled} == {(7, 7, 3)}
+    assert all(0 <= picture.min() < picture.max() <= 1 for picture in pooled)
+    assert (pooled[3][-1, -1] == 0).all()  # beyond the photograph
+    np.testing.assert_allclose(
+        pooled[0].mean((0, 1)), photograph[91:296, 193:457].mean((0, 1)), atol=0.05
+    )
+    assert plt.imread(tmp_path / "roi_align.png").shape == (520, 1300, 4)
+    plt.close(figure)

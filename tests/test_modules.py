@@ -17,9 +17,9 @@ import jaxpool
 import jaxpool.linen
 import jaxpool.nnx
 
-NAMES = sorted(
-    n for n in vars(jaxpool) if n.endswith("_pool") and inspect.isfunction(vars(jaxpool)[n])
-)
+FUNCTIONS = {n: f for n, f in vars(jaxpool).items() if inspect.isfunction(f)}
+REGIONS = sorted(n for n, f in FUNCTIONS.items() if "boxes" in inspect.signature(f).parameters)
+NAMES = sorted(n for n in FUNCTIONS if n.endswith("_pool") and n not in REGIONS)
 FRAMEWORKS = [jaxpool.linen, jaxpool.nnx]
 frameworks = pytest.mark.parametrize("framework", FRAMEWORKS, ids=["linen", "nnx"])
 named = pytest.mark.parametrize("name", NAMES)
@@ -71,17 +71,23 @@ def test_all_named_functions_are_found():
 def test_every_layer_has_a_function(framework):
     classes = {n for n, c in vars(framework).items() if inspect.isclass(c) and n.endswith("Pool")}
     public = {n for n in classes if not n.startswith("_")}
-    assert public == {module_class(framework, name).__name__ for name in NAMES}
+    regions = {n for n in REGIONS if n.endswith("_pool")}
+    assert public == {module_class(framework, name).__name__ for name in {*NAMES, *regions}}
+    assert {n for n in vars(framework) if "Roi" in n} == {
+        module_class(framework, name).__name__ for name in REGIONS
+    }
+
+
+# What a call takes; everything else is a field.
+ARRAYS = ("x", "where", "features", "boxes", "offsets")
 
 
 @frameworks
-@named
+@pytest.mark.parametrize("name", [*NAMES, *REGIONS])
 def test_fields_are_the_parameters_of_the_function(framework, name):
     function = inspect.signature(getattr(jaxpool, name)).parameters
     layer = inspect.signature(module_class(framework, name).__init__).parameters
-    wanted = [
-        (p.name, p.kind, p.default) for p in function.values() if p.name not in ("x", "where")
-    ]
+    wanted = [(p.name, p.kind, p.default) for p in function.values() if p.name not in ARRAYS]
     found = [
         (p.name, p.kind, p.default)
         for p in layer.values()
@@ -91,7 +97,7 @@ def test_fields_are_the_parameters_of_the_function(framework, name):
 
 
 @frameworks
-@named
+@pytest.mark.parametrize("name", [*NAMES, *REGIONS])
 def test_types_are_those_of_the_function(framework, name):
     wanted = inspect.get_annotations(getattr(jaxpool, name))
     fields = dataclasses.fields(module_class(framework, name))
@@ -109,7 +115,27 @@ def test_call_takes_x_and_where(framework, name):
 
 
 @frameworks
-@named
+@pytest.mark.parametrize("name", REGIONS)
+def test_call_of_regions(framework, name):
+    """A call takes the function's arrays, in its order, and is the function."""
+    function, layer = getattr(jaxpool, name), module_class(framework, name)
+    arrays = [n for n in inspect.signature(function).parameters if n in ARRAYS]
+    assert list(inspect.signature(layer.__call__).parameters) == ["self", *arrays]
+    values = {
+        "x": X[0, 0],
+        "features": [X[0, 0], X[0, 0, ::2, ::2]],
+        "boxes": jnp.array([[1.0, 0.5, 6.0, 5.0], [0.0, 0.0, 3.0, 3.0]]),
+        "offsets": jnp.ones((2, 1, 2, 2)),
+    }
+    values = [values[n] for n in arrays]
+    options = {"spatial_scale": 0.5} if "features" not in arrays else {"spatial_scales": [1, 0.5]}
+    wanted = function(*values, (1, 2), **options)
+    np.testing.assert_array_equal(call(layer([1, 2], **options), *values), wanted, strict=True)
+    assert wanted.shape == (2, 1, 2, 2 if "position" in name else 4)
+
+
+@frameworks
+@pytest.mark.parametrize("name", [*NAMES, *REGIONS])
 def test_doc_names_the_function(framework, name):
     assert f"Layer form of `jaxpool.{name}`" in module_class(framework, name).__doc__
 

@@ -126,10 +126,15 @@ def test_what_follows_padding_is_keyword_only(name):
     assert set(after) <= {inspect.Parameter.KEYWORD_ONLY}
 
 
+# Pools of boxes in one map, which have arguments of their own.
+REGIONS = {n: f for n, f in FUNCTIONS.items() if "boxes" in parameters(f)}
+
+
 def pools(prefix):
     return {
         n: f for n, f in FUNCTIONS.items()
         if n.endswith("_pool") and n.startswith("global_") == prefix and n != "pool"
+        and n not in REGIONS
     }  # fmt: skip
 
 
@@ -164,18 +169,37 @@ def test_pools_share_their_arguments(is_global):
             assert parameters(function)["axes"].default is None
 
 
+def test_regions_share_their_arguments():
+    """Arrays, then `output_shape`, which all may be positional; the rest only by name."""
+    assert len(REGIONS) >= 7
+    assert all("roi" in name for name in REGIONS)
+    defaults = {"spatial_scale": 1.0, "sampling_ratio": 2, "aligned": True}
+    for name, function in REGIONS.items():
+        found = parameters(function)
+        positional = [p.name for p in found.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        rest = list(found)[len(positional) :]
+        assert positional[0] in ("x", "features"), name
+        assert positional[1] == "boxes"
+        assert positional[-1] == "output_shape"
+        assert {found[n].kind for n in rest} == {inspect.Parameter.KEYWORD_ONLY}
+        assert [n for n in rest if n in defaults] == [n for n in defaults if n in rest]
+        for argument in set(defaults) & set(rest):
+            assert found[argument].default == defaults[argument], (name, argument)
+
+
 # Where the text of a shared argument has a reason to differ.
 OWN_WORDS = {
     ("padding", "window"): r" As in ``\(.*\)``\.",  # what is padded with
     ("where", "window"): r" Floats are weights of a weighted mean\.",
     ("where", "global"): r" Floats are weights of a weighted mean\.",
+    ("x", "region"): r"(?<=C)\*P\*Q",  # channels of position-sensitive pools
 }
 
 
-@pytest.mark.parametrize("kind", ["window", "global"])
+@pytest.mark.parametrize("kind", ["window", "global", "region"])
 def test_shared_arguments_are_explained_in_the_same_words(kind):
     texts = {}
-    for name, function in pools(kind == "global").items():
+    for name, function in (REGIONS if kind == "region" else pools(kind == "global")).items():
         for argument, text in sections(function)[1]["Args"].items():
             own = OWN_WORDS.get((argument, kind))
             text = re.sub(own, "", text) if own else text

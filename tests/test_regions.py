@@ -1,0 +1,688 @@
+"""Pools of boxes: against live onnxruntime, NumPy float64 loops, and finite differences."""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpool
+from jaxpool import _sampling
+
+H, W, C = 9, 12, 3
+P, Q = 3, 2
+SCALE = 0.5
+X = np.random.default_rng(0).normal(size=(H, W, C)).astype(np.float32)
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def some_boxes(count, seed=0):
+    """Inside, partly and wholly outside, tiny, huge, on whole and half pixels; in image coordinates."""
+    rng = np.random.default_rng(seed)
+    kinds = [
+        rng.uniform(0, 1, (count, 2, 2)), rng.uniform(-1, 2, (count, 2, 2)),
+        rng.uniform(0, 1, (count, 1, 2)) + rng.uniform(0, 0.02, (count, 2, 2)),
+        rng.uniform(-3, 4, (count, 2, 2)),
+    ]  # fmt: skip
+    corners = np.sort(np.concatenate(kinds), axis=1) * np.array([W, H]) / SCALE
+    boxes = corners.reshape(-1, 4)
+    boxes = np.concatenate([boxes, np.round(boxes), np.round(2 * boxes) / 2])
+    return boxes.astype(np.float32)
+
+
+BOXES = some_boxes(40)
+REVERSED = BOXES[:20, [2, 3, 0, 1]]
+
+
+# --- live onnxruntime -----------------------------------------------------------------------------
+
+
+def run_onnx(op, x, boxes, opset=16, **attributes):
+    """The operator of onnxruntime for x of shape (H, W, C), as a result of shape (K, P, Q, C)."""
+    onnx = pytest.importorskip("onnx", reason="onnx writes what onnxruntime, an oracle, runs")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is the oracle of this test")
+    align = op == "RoiAlign"
+    rois = boxes if align else np.concatenate([np.zeros((len(boxes), 1), np.float32), boxes], 1)
+    feeds = {"x": np.moveaxis(x, -1, 0)[None], "rois": rois}
+    if align:
+        feeds["batch"] = np.zeros(len(boxes), np.int64)
+    node = onnx.helper.make_node(op, list(feeds), ["y"], **attributes)
+    kinds = {
+        np.dtype(np.float32): onnx.TensorProto.FLOAT,
+        np.dtype(np.int64): onnx.TensorProto.INT64,
+    }
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, kinds[value.dtype], value.shape)
+        for name, value in feeds.items()
+    ]
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", inputs, [output]),
+        opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=9,
+    )  # fmt: skip
+    session = runtime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return np.moveaxis(session.run(None, feeds)[0], 1, -1)
+
+
+def decided(boxes, ratio, aligned):
+    """Boxes none of whose samples lies where it may be in or out by a rounding: -1, and the size."""
+    low, high = (boxes[:, i].astype(np.float64) * SCALE - 0.5 * aligned for i in ([1, 0], [3, 2]))
+    size = high - low if aligned else np.maximum(high - low, 1)
+    near = np.zeros(len(boxes), bool)
+    for axis, (n, length) in enumerate(((P, H), (Q, W))):
+        parts = (np.arange(n * ratio) + 0.5) / (n * ratio)
+        places = low[:, axis, None] + parts * size[:, axis, None]
+        for jump in (-1, length):
+            near |= (np.abs(places - jump) < 1e-4).any(1)
+    return ~near
+
+
+@pytest.mark.parametrize("reduction", ["mean", "max"])
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("ratio", [1, 2, 5])  # 5 x 5 x 4 corners run in a loop
+def test_roi_align_is_that_of_onnxruntime(reduction, aligned, ratio):
+    boxes = np.concatenate([BOXES, REVERSED])
+    y = jaxpool.roi_align(
+        X, boxes, (P, Q), spatial_scale=SCALE, sampling_ratio=ratio, aligned=aligned,
+        reduction=reduction,
+    )  # fmt: skip
+    expected = run_onnx(
+        "RoiAlign", X, boxes, output_height=P, output_width=Q, spatial_scale=SCALE,
+        sampling_ratio=ratio, mode={"mean": "avg", "max": "max"}[reduction],
+        coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
+    )  # fmt: skip
+    assert y.shape == expected.shape == (len(boxes), P, Q, C)
+    sure = decided(boxes, ratio, aligned)
+    assert sure.mean() > 0.9
+    np.testing.assert_allclose(y[sure], expected[sure], rtol=1e-5, atol=2e-5)
+
+
+def test_roi_align_by_hand():
+    """The figures that onnxruntime 1.32 gives, so that they hold without it too."""
+    x, boxes = jnp.arange(25.0).reshape(5, 5, 1), jnp.array([[0.0, 0.0, 4.0, 4.0]])
+    for options, expected in [
+        ({}, [3, 5, 13, 15]),
+        ({"reduction": "max"}, [1.5, 2, 4, 4.5]),
+        ({"aligned": False}, [6, 8, 16, 18]),
+    ]:
+        y = jaxpool.roi_align(x, boxes, 2, sampling_ratio=1, **options)
+        np.testing.assert_array_equal(y.ravel(), expected)
+
+
+@pytest.mark.parametrize("cells", [(1, 1), (3, 2), (7, 7)])
+def test_roi_max_pool_is_that_of_onnxruntime(cells):
+    boxes = np.concatenate([BOXES, REVERSED])
+    x = X - 5  # so that 0, the value of empty cells, is no maximum
+    y = jaxpool.roi_max_pool(x, boxes, cells, spatial_scale=SCALE)
+    expected = run_onnx("MaxRoiPool", x, boxes, pooled_shape=cells, spatial_scale=SCALE)
+    np.testing.assert_array_equal(y, expected)
+    assert (expected == 0).any()
+
+
+def test_roi_max_pool_has_no_pixel_too_many():
+    """A fault of onnxruntime 1.32: in float32, 7 * (57 / 7) is more than 57."""
+    x = np.arange(60, dtype=np.float32).reshape(1, 60, 1)
+    boxes = np.array([[0, 0, 56, 0]], np.float32)
+    assert jaxpool.roi_max_pool(x, boxes, (1, 7))[0, 0, -1, 0] == 56
+    assert run_onnx("MaxRoiPool", x, boxes, pooled_shape=(1, 7))[0, 0, -1, 0] == 57
+
+
+# --- NumPy loops ----------------------------------------------------------------------------------
+
+
+def half_away(v):
+    return math.copysign(math.floor(abs(v) + 0.5), v)
+
+
+def bilinear(image, y, x):
+    """`image` at a point: 0 if more than a pixel outside, else clamped to the image."""
+    height, width = image.shape[:2]
+    if y < -1 or y > height or x < -1 or x > width:
+        return np.zeros(image.shape[2])
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    i, j = min(int(y), max(height - 2, 0)), min(int(x), max(width - 2, 0))
+    a, b = y - i, x - j
+    down, right = min(i + 1, height - 1), min(j + 1, width - 1)
+    return (
+        (1 - a) * (1 - b) * image[i, j] + (1 - a) * b * image[i, right]
+        + a * (1 - b) * image[down, j] + a * b * image[down, right]
+    )  # fmt: skip
+
+
+def by_samples(image, box, cells, scale, ratio, aligned=True, offsets=None, gamma=0.1):
+    """RoIAlign of one box, whose cells may be moved by offsets; image maybe per cell."""
+    x1, y1, x2, y2 = (np.float64(v) * scale - (0.5 if aligned else 0) for v in box)
+    width, height = x2 - x1, y2 - y1
+    if not aligned:
+        width, height = max(width, 1), max(height, 1)
+    y = []
+    for p in range(cells[0]):
+        for q in range(cells[1]):
+            dx, dy = (0, 0) if offsets is None else gamma * offsets[p, q] * (width, height)
+            here = image if image.ndim == 3 else image[..., p, q]
+            points = [
+                bilinear(here, y1 + dy + (p + (i + 0.5) / ratio) * height / cells[0],
+                         x1 + dx + (q + (j + 0.5) / ratio) * width / cells[1])
+                for i in range(ratio) for j in range(ratio)
+            ]  # fmt: skip
+            y.append(np.mean(points, axis=0))
+    return np.reshape(y, (*cells, -1))
+
+
+def per_cell(x, cells):
+    """Channels ``(c*P + p)*Q + q`` as an array of shape (H, W, C, P, Q)."""
+    return x.astype(np.float64).reshape(*x.shape[:2], -1, *cells)
+
+
+SENSITIVE = np.random.default_rng(1).normal(size=(H, W, 2 * P * Q)).astype(np.float32)
+
+
+def test_position_sensitive_roi_align():
+    boxes = BOXES[::7]
+    y = jaxpool.position_sensitive_roi_align(SENSITIVE, boxes, (P, Q), spatial_scale=SCALE)
+    maps = per_cell(SENSITIVE, (P, Q))
+    expected = [by_samples(maps, box, (P, Q), SCALE, 2) for box in boxes]
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_position_sensitive_roi_pool():
+    y = jaxpool.position_sensitive_roi_pool(SENSITIVE, BOXES, (P, Q), spatial_scale=SCALE)
+    maps = per_cell(SENSITIVE, (P, Q))
+    empty = 0
+    for box, found in zip(BOXES, np.asarray(y), strict=True):
+        x1, y1, x2, y2 = (int(half_away(np.float32(v) * np.float32(SCALE))) for v in box)
+        for p in range(P):
+            for q in range(Q):
+                # Whole numbers divided at last, so that floor and ceil are exact.
+                tall, wide = max(y2 - y1, 1), max(x2 - x1, 1)
+                top, bottom = y1 + p * tall // P, y1 - (-(p + 1) * tall // P)
+                left, right = x1 + q * wide // Q, x1 - (-(q + 1) * wide // Q)
+                cell = maps[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0), :, p, q]
+                empty += cell[..., 0].size == 0
+                expected = cell.mean((0, 1)) if cell[..., 0].size else np.zeros(2)
+                np.testing.assert_allclose(found[p, q], expected, rtol=1e-5, atol=1e-6)
+    assert empty > 20
+
+
+def pieces(a, b):
+    """[a, b] cut at whole numbers, where the interpolant has its kinks."""
+    inner = [float(i) for i in range(math.ceil(a), math.floor(b) + 1) if a < i < b]
+    ends = [a, *inner, b]
+    return itertools.pairwise(ends)
+
+
+def test_precise_roi_pool():
+    """The midpoint rule is exact between kinks, where the interpolant is linear in each axis."""
+    boxes = np.concatenate([BOXES[::7], REVERSED[:3], BOXES[:2, [0, 1, 0, 3]]])
+    y = jaxpool.precise_roi_pool(X, boxes, (P, Q), spatial_scale=SCALE)
+    framed = np.pad(X.astype(np.float64), ((1, 1), (1, 1), (0, 0)))  # 0 a pixel outside
+    for box, found in zip(boxes, np.asarray(y), strict=True):
+        x1, y1, x2, y2 = (np.float64(v) * SCALE for v in box)
+        height, width = (y2 - y1) / P, (x2 - x1) / Q
+        for p in range(P):
+            for q in range(Q):
+                total = np.zeros(C)
+                if height > 0 and width > 0:
+                    for top, bottom in pieces(y1 + p * height, y1 + (p + 1) * height):
+                        for left, right in pieces(x1 + q * width, x1 + (q + 1) * width):
+                            v, u = (top + bottom) / 2, (left + right) / 2
+                            if -1 < v < H and -1 < u < W:
+                                area = (bottom - top) * (right - left)
+                                total += area * bilinear(framed, v + 1, u + 1)
+                    total /= height * width
+                np.testing.assert_allclose(found[p, q], total, rtol=2e-5, atol=5e-5)
+
+
+def test_precise_roi_pool_of_tiny_cells():
+    """A difference of integrals up to both ends would lose the cell's area."""
+    y = jaxpool.precise_roi_pool(np.ones((64, 64, 1), np.float32),
+                                 np.array([[40, 50, 40.001, 50.002]], np.float32), 2)  # fmt: skip
+    np.testing.assert_allclose(y, 1, rtol=1e-6)
+
+
+def test_deformable_roi_pool():
+    boxes = BOXES[::7]
+    offsets = np.random.default_rng(2).normal(size=(len(boxes), P, Q, 2)).astype(np.float32)
+    y = jaxpool.deformable_roi_pool(
+        X, boxes, offsets, (P, Q), spatial_scale=SCALE, sampling_ratio=3, gamma=0.3
+    )
+    expected = [
+        by_samples(X.astype(np.float64), box, (P, Q), SCALE, 3, offsets=offset, gamma=0.3)
+        for box, offset in zip(boxes, offsets, strict=True)
+    ]
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
+    still = jaxpool.deformable_roi_pool(X, boxes, 0 * offsets, (P, Q), spatial_scale=SCALE)
+    np.testing.assert_array_equal(still, jaxpool.roi_align(X, boxes, (P, Q), spatial_scale=SCALE))
+
+
+PYRAMID = [np.random.default_rng(i).normal(size=(40 // 2**i, 48 // 2**i, C)).astype(np.float32)
+           for i in range(3)]  # fmt: skip
+
+
+def pyramid_boxes():
+    """Squares around the sizes at which levels change, and others."""
+    sides = np.array([1, 27.9, 28, 28.1, 55.9, 56, 56.1, 111.9, 112, 112.1, 300, 0, 70])
+    corner = np.random.default_rng(0).integers(0, 40, (len(sides), 2))
+    return np.concatenate([corner, corner + sides[:, None]], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_multi_scale_roi_align(aligned):
+    boxes, scales = pyramid_boxes(), (1 / 4, 1 / 8, 1 / 16)
+    pool = functools.partial(
+        jaxpool.multi_scale_roi_align, output_shape=(P, Q), spatial_scales=scales, aligned=aligned
+    )
+    y = pool(PYRAMID, boxes)
+    used = set()
+    for box, found in zip(boxes, np.asarray(y), strict=True):
+        side = math.sqrt(np.float64(box[2] - box[0]) * np.float64(box[3] - box[1]))
+        level = math.floor(4 + math.log2(max(side, 1e-9) / 224) + 1e-6)
+        number = min(max(level, 2), 4) - 2
+        used.add(number)
+        expected = by_samples(PYRAMID[number].astype(np.float64), box, (P, Q), scales[number], 2,
+                              aligned)  # fmt: skip
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
+    assert used == {0, 1, 2}
+    canonical = pool(PYRAMID, boxes, canonical_size=112, canonical_level=3)
+    np.testing.assert_array_equal(canonical, y)
+    one = jaxpool.multi_scale_roi_align(PYRAMID[:1], boxes, (P, Q), spatial_scales=[0.25])
+    alone = jaxpool.roi_align(PYRAMID[0], boxes, (P, Q), spatial_scale=0.25)
+    np.testing.assert_array_equal(one, alone)
+
+
+# --- every function -------------------------------------------------------------------------------
+
+# No sample lies on a pixel, where derivatives jump.
+FEW = np.array(
+    [[1.31, 2.27, 9.73, 14.19], [-3.17, 4.33, 12.91, 21.79], [15.23, 0.71, 30.37, 9.43]], np.float32
+)
+OFFSETS = np.random.default_rng(3).normal(size=(3, P, Q, 2)).astype(np.float32)
+
+
+def deformable(x, boxes, **options):
+    kind = boxes.dtype if jnp.issubdtype(boxes.dtype, jnp.floating) else np.float32
+    offsets = jnp.asarray(OFFSETS[: len(boxes)]).astype(kind)
+    return jaxpool.deformable_roi_pool(x, boxes, offsets, (P, Q), **options)
+
+
+def pyramid(x, boxes, spatial_scale=1):
+    """`x` at two scales, small enough boxes for both."""
+    coarse = x[::2, ::2] * 2 if x.dtype != bool else x[::2, ::2]
+    return jaxpool.multi_scale_roi_align(
+        [x, coarse], boxes, (P, Q), spatial_scales=(spatial_scale, spatial_scale / 2),
+        canonical_size=9, canonical_level=1,
+    )  # fmt: skip
+
+
+def function(name, **options):
+    return functools.partial(getattr(jaxpool, name), output_shape=(P, Q), **options)
+
+
+# Functions of (x, boxes, spatial_scale=...): whether there is a gradient in boxes, and channels of x.
+POOLS = {
+    "roi_align": (function("roi_align"), True, C),
+    "roi_align_max": (function("roi_align", reduction="max"), True, C),
+    "roi_max_pool": (function("roi_max_pool"), False, C),
+    "precise_roi_pool": (function("precise_roi_pool"), True, C),
+    "position_sensitive_roi_align": (function("position_sensitive_roi_align"), True, 2 * P * Q),
+    "position_sensitive_roi_pool": (function("position_sensitive_roi_pool"), False, 2 * P * Q),
+    "deformable_roi_pool": (deformable, True, C),
+    "multi_scale_roi_align": (pyramid, True, C),
+}
+every = pytest.mark.parametrize("name", POOLS)
+
+
+def setting(name, dtype=np.float32):
+    pool, in_boxes, channels = POOLS[name]
+    x = SENSITIVE if channels != C else X
+    return (
+        functools.partial(pool, spatial_scale=SCALE),
+        x.astype(dtype),
+        FEW.astype(dtype),
+        in_boxes,
+    )
+
+
+@every
+def test_transformations(name):
+    """vmap over images, over boxes, and over both; one program each."""
+    pool, x, boxes, _ = setting(name)
+    images = np.stack([x, x[::-1], -x])
+    many = np.stack([boxes, boxes + 1, boxes * 0.7]).astype(np.float32)
+
+    @quick_jit
+    def batched(images, many):
+        return (
+            jax.vmap(pool)(images, many),
+            jax.vmap(pool, in_axes=(0, None))(images, many[0]),
+            jax.vmap(pool, in_axes=(None, 0))(images[0], many),
+            jax.vmap(jax.vmap(pool, in_axes=(None, 0)), in_axes=(0, None))(images, many),
+        )
+
+    both, over_images, over_boxes, nested = batched(images, many)
+    alone = np.array([[pool(image, boxes) for boxes in many] for image in images])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    close(nested, alone)
+    close(over_images, alone[:, 0])
+    close(over_boxes, alone[0])
+    close(both, alone[[0, 1, 2], [0, 1, 2]])
+
+
+@every
+def test_derivatives(name):
+    """First and second order, every mode, in x and where there is one in boxes."""
+
+    def wave(v):
+        return jnp.cos(jnp.arange(float(v.size))).reshape(v.shape)
+
+    def dot(a, b):
+        return sum(
+            jnp.vdot(u, v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        )
+
+    with jax.enable_x64(True):
+        pool, x, boxes, in_boxes = setting(name, np.float64)
+        at = (jnp.asarray(x), jnp.asarray(boxes))[: 1 + in_boxes]
+        direction = jax.tree.map(wave, at)
+        f = lambda args: pool(*args, *([] if in_boxes else [boxes]))  # noqa: E731
+        gradient = jax.grad(lambda args: jnp.sum(jnp.sin(f(args))))
+
+        @quick_jit
+        def everything(args):
+            y, tangent = jax.jvp(f, (args,), (direction,))
+            cotangent = wave(y)
+            (back,) = jax.vjp(f, args)[1](cotangent)
+            g, hvp = jax.jvp(gradient, (args,), (direction,))
+            again = jax.grad(lambda args: dot(gradient(args), direction))(args)
+            return (y, g), (tangent, hvp), (dot(cotangent, tangent), dot(back, direction)), again
+
+        step = 1e-6
+        ahead, behind = (
+            everything(jax.tree.map(lambda v, d, s=s: v + s * step * d, at, direction))[0]
+            for s in (1, -1)
+        )
+        _, derivative, (forward, backward), again = everything(at)
+        for d, a, b in zip(*map(jax.tree.leaves, (derivative, ahead, behind)), strict=True):
+            np.testing.assert_allclose(d, (a - b) / (2 * step), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(backward, forward, rtol=1e-10)
+        for a, b in zip(again, derivative[1], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
+
+
+@every
+def test_cuda_gets_no_scatter_and_one_program_serves_all_numbers_of_boxes(name):
+    pool, x, boxes, in_boxes = setting(name)
+
+    def f(x, boxes):
+        y, vjp = jax.vjp(pool, x, boxes)
+        gradients = vjp(jnp.cos(y))
+        return (y, *gradients[: 1 + in_boxes])
+
+    text = jax.jit(f).trace(x, boxes).lower(lowering_platforms=("cuda",)).as_text()
+    assert "scatter" not in text
+    if name == "deformable_roi_pool":
+        return  # as many offsets as boxes
+    (count,) = jax.export.symbolic_shape("k")
+    exported = jax.export.export(jax.jit(f))(
+        jax.ShapeDtypeStruct(x.shape, x.dtype), jax.ShapeDtypeStruct((count, 4), boxes.dtype)
+    )
+    many = np.tile(boxes, (4, 1))
+    for a, b in zip(quick_jit(exported.call)(x, many), quick_jit(f)(x, many), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_one_bad_pixel_reaches_its_own_cells_only(name):
+    """NaN and infinities; which cells those are is what the gradient in x says."""
+    pool, x, boxes, _ = setting(name)
+    boxes = np.concatenate([boxes, [[2, 2, 8, 8]]]).astype(np.float32)[:3]
+    f = quick_jit(pool)
+    clean = np.asarray(f(x, boxes))
+    reached = np.asarray(quick_jit(jax.jacrev(pool))(x, boxes)) != 0  # (K, P, Q, C, H, W, C_in)
+    touched = 0
+    for at in ((3, 4), (0, 0), (H - 1, W - 1), (5, 1), (2, 9)):
+        for bad in (np.nan, np.inf, -np.inf):
+            dirty = x.copy()
+            dirty[at] = bad
+            found = np.asarray(f(dirty, boxes))
+            hit = reached[..., at[0], at[1], :].any(-1)
+            if "max" not in name:
+                touched += hit.sum()
+                assert (~np.isfinite(found) == hit).all()
+                assert (np.isnan(found) | (found == bad))[hit].all()
+            elif name == "roi_max_pool" and np.isnan(bad):
+                touched += np.isnan(found).sum()
+                assert np.isnan(found)[hit].all()
+            spared = np.isfinite(found) if np.isnan(bad) else found == clean
+            np.testing.assert_array_equal(found[spared], clean[spared])
+            assert spared.mean() > 0.5
+    assert touched or name == "roi_align_max"
+
+
+@every
+def test_gradients_beside_bad_pixels_are_finite(name):
+    pool, x, boxes, _ = setting(name)
+    if "max" in name:
+        return
+    dirty = x.copy()
+    dirty[3, 4] = np.nan
+    dirty[0, 0] = np.inf
+    for gradient in quick_jit(jax.grad(lambda x, b: pool(x, b).sum(), argnums=(0, 1)))(
+        dirty, boxes
+    ):
+        assert np.isfinite(gradient).all()
+
+
+@every
+def test_dtypes(name):
+    pool, x, boxes, _ = setting(name)
+    f = quick_jit(pool)
+    narrow = jnp.asarray(x).astype(jnp.bfloat16)
+    y = f(narrow, boxes)
+    assert y.dtype == jnp.bfloat16
+    # Accumulated in float32 and rounded once.
+    expected = f(narrow.astype(np.float32), boxes).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(y.astype(np.float32), expected.astype(np.float32))
+    whole = np.clip(np.round(20 * x), -100, 100).astype(np.int8)
+    y = f(whole, boxes)
+    assert y.dtype == (np.int8 if name == "roi_max_pool" else np.float32)
+    np.testing.assert_allclose(y, f(whole.astype(np.float32), boxes), rtol=1e-6)
+    np.testing.assert_array_equal(f(x, np.round(boxes).astype(np.int32)), f(x, np.round(boxes)))
+    for other, dtype in (("bool", np.float32), ("float16", np.float16)):
+        y = jax.eval_shape(f, jnp.asarray(x).astype(other), boxes.astype(jnp.bfloat16))
+        assert y.dtype == (np.bool_ if (name, other) == ("roi_max_pool", "bool") else dtype)
+    with jax.enable_x64(True):  # the values of float64 are those of test_derivatives
+        assert jax.eval_shape(pool, x.astype(np.float64), boxes).dtype == np.float64
+
+
+@every
+def test_degenerate_boxes(name):
+    """No boxes; boxes without area, turned round, far away, infinite or NaN: each keeps to itself."""
+    pool, x, boxes, in_boxes = setting(name)
+    if name == "deformable_roi_pool":
+        pool = lambda x, b: jaxpool.deformable_roi_pool(  # noqa: E731
+            x, b, jnp.resize(OFFSETS, (len(b), P, Q, 2)), (P, Q), spatial_scale=SCALE
+        )
+    odd = np.array(
+        [[4, 4, 4, 4], [9, 9, 2, 2], [1e9, 1e9, 2e9, 2e9], [-1e9] * 4, [-1e30, -1e30, 1e30, 1e30],
+         [np.nan] * 4, [-np.inf, -np.inf, np.inf, np.inf]], np.float32,
+    )  # fmt: skip
+
+    def f(x, boxes):
+        y, vjp = jax.vjp(pool, x, boxes)
+        return y, vjp(jnp.ones_like(y))[1]
+
+    both = quick_jit(f)
+    y, gradient = both(x, np.concatenate([boxes, odd]))
+    plain, plain_gradient = both(x, np.tile(boxes, (4, 1))[: len(odd) + 3])
+    np.testing.assert_allclose(y[:3], plain[:3], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient[:3], plain_gradient[:3], rtol=1e-4, atol=1e-5)
+    assert np.isfinite(plain_gradient).all()
+    assert (np.asarray(plain_gradient) != 0).any() == in_boxes
+    assert np.isfinite(y[3:7]).all()
+    assert np.isfinite(gradient[3:7]).all()
+    assert (np.asarray(y[5:7]) == 0).all()
+    assert pool(x, boxes[:0]).shape[0] == 0
+
+
+def test_matrices_and_gathering_agree():
+    """TPUs get the other form; and in the loop of boxes, that a large map makes, too."""
+    pool, x, boxes, _ = setting("roi_align")
+    many = np.tile(BOXES, (2, 1))
+    places = [jnp.asarray(v) for v in (
+        np.random.default_rng(0).uniform(-3, H + 3, (len(many), P, 1, 2)).astype(np.float32),
+        np.random.default_rng(1).uniform(-3, W + 3, (len(many), 1, Q, 2)).astype(np.float32),
+    )]  # fmt: skip
+    gathered = jax.jit(_sampling._mean_by_gathering)((x,), None, *places)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sampling, "_ELEMENTS_AT_ONCE", 50 * P * W * C)
+        looped = jax.jit(_sampling._mean_by_matrices)((x,), None, *places)
+    np.testing.assert_allclose(looped, gathered, rtol=1e-5, atol=1e-5)
+    dirty = jnp.asarray(x).at[3, 4].set(jnp.nan).at[5, 6].set(-jnp.inf)
+    a = jax.jit(lambda *v: jax.tree.map(
+        lambda form: form((dirty,), None, *v),
+        [_sampling._mean_by_gathering, _sampling._mean_by_matrices]))(*places)  # fmt: skip
+    np.testing.assert_allclose(*a, rtol=1e-5, atol=1e-5)
+    text = jax.jit(pool).trace(x, boxes).lower(lowering_platforms=("tpu",)).as_text()
+    assert "gather" not in text
+    assert "dot_general" in text
+
+
+def test_ties_go_to_the_first_maximum():
+    x = jnp.zeros((4, 4, 1)).at[1, 2].set(3.0).at[2, 1].set(3.0)
+    whole = jnp.array([[0.0, 0.0, 3.0, 3.0]])
+    gradient = jax.grad(lambda x: jaxpool.roi_max_pool(x, whole, 1).sum())
+    np.testing.assert_array_equal(np.argwhere(gradient(x)[..., 0]), [[1, 2]])
+    np.testing.assert_array_equal(np.argwhere(gradient(0 * x - jnp.inf)[..., 0]), [[0, 0]])
+    nans = x.at[0, 3].set(jnp.nan).at[3, 0].set(jnp.nan)
+    np.testing.assert_array_equal(np.argwhere(gradient(nans)[..., 0]), [[3, 0]])
+
+
+def test_the_slope_where_a_sample_lies_on_a_pixel_is_the_mean_of_both_sides():
+    x = jnp.array([0.0, 1.0, 5.0]).reshape(1, 3, 1)
+    at = lambda t: jaxpool.roi_align(  # noqa: E731
+        x, jnp.stack([t, 0.0, t + 1, 1.0])[None], 1, sampling_ratio=1)[0, 0, 0, 0]  # fmt: skip
+    assert at(1.0) == 1
+    assert jax.jit(jax.grad(at))(1.0) == (1 + 4) / 2
+    assert jax.grad(lambda t: jaxpool.precise_roi_pool(
+        jnp.tile(x, (3, 1, 1)), jnp.array([[0.0, 0.5, 1.0, 1.5]]) + t * jnp.array([[0.0, 0, 1, 0]]), 1
+    ).sum())(0.0) == pytest.approx(0.5)  # fmt: skip
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+def raises(error, text, pool, *args, **kwargs):
+    with pytest.raises(error) as caught:
+        pool(*args, **kwargs)
+    assert type(caught.value) is error
+    assert str(caught.value) == text
+
+
+def call(name, x=X, boxes=FEW, output_shape=(P, Q), **options):
+    """A function by its name, with what else it needs."""
+    if name == "multi_scale_roi_align":
+        options.setdefault("spatial_scales", (1.0,))
+        x = [x]
+    more = [OFFSETS] if name == "deformable_roi_pool" else []
+    return getattr(jaxpool, name)(x, boxes, *more, output_shape, **options)
+
+
+SEVEN = ["roi_align", "roi_max_pool", "precise_roi_pool", "position_sensitive_roi_align",
+         "position_sensitive_roi_pool", "deformable_roi_pool", "multi_scale_roi_align"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVEN)
+def test_mistakes_of_all(name):
+    x = np.ones((H, W, P * Q), np.float32)
+    bad = functools.partial(raises, pool=functools.partial(call, name))
+    bad(ValueError, f"{name}: `x` must have shape (H, W, C); got x.shape=(2, 9, 12, 6). "
+        "Use jax.vmap for a batch.", x=np.stack([x, x]))  # fmt: skip
+    bad(ValueError, f"{name}: `x` must have at least one element along each pooled axis; got "
+        "x.shape=(0, 12, 6) with pooled axes (0, 1). Only batch axes may be empty.", x=x[:0])  # fmt: skip
+    with pytest.raises(TypeError, match=f"^{name}: `x` must be a JAX or NumPy array"):
+        call(name, x="image")
+    with pytest.raises(TypeError, match=f"^{name}: `x` must be real"):
+        call(name, x=x.astype(np.complex64))
+    for shape in ((4,), (3, 5), (2, 3, 4)):
+        bad(ValueError, f"{name}: `boxes` must have shape (K, 4), with (x1, y1, x2, y2) of each box; "
+            f"got boxes.shape={shape}. Use jax.vmap for a batch.",
+            x=x, boxes=np.ones(shape, np.float32))  # fmt: skip
+    bad(TypeError, f"{name}: `boxes` must be a JAX or NumPy array; got an object of type list. "
+        "Write jnp.asarray(boxes).", x=x, boxes=[[0, 0, 1, 1]])  # fmt: skip
+    for dtype in (bool, np.complex64):
+        bad(TypeError, f"{name}: `boxes` must hold real numbers; got boxes.dtype={np.dtype(dtype)}.",
+            x=x, boxes=FEW.astype(dtype))  # fmt: skip
+    allowed = f"{name}: `output_shape` must be an int >= 1, or 2 of them (one per window axis); "
+    for value in (0, (3, -1), (3,), (3, 2, 1)):
+        bad(ValueError, f"{allowed}got output_shape={value!r}.", x=x, output_shape=value)
+    for value in (2.0, None, True):
+        bad(TypeError, f"{allowed}got output_shape={value!r}.", x=x, output_shape=value)
+
+
+@pytest.mark.parametrize("name", SEVEN[:-1])
+def test_mistakes_of_scales(name):
+    x = np.ones((H, W, P * Q), np.float32)
+    for value, error in [(0, ValueError), (-1.0, ValueError), (float("nan"), ValueError),
+                         ("1", TypeError), (True, TypeError), ((1, 1), TypeError)]:  # fmt: skip
+        raises(error, f"{name}: `spatial_scale` must be a number > 0; got spatial_scale={value!r}.",
+               call, name, x, spatial_scale=value)  # fmt: skip
+
+
+def test_mistakes_of_samples():
+    x = np.ones((H, W, P * Q), np.float32)
+    for name in SEVEN:
+        if name in ("roi_max_pool", "precise_roi_pool", "position_sensitive_roi_pool"):
+            continue
+        for value in (0, -1):
+            raises(ValueError, f"{name}: `sampling_ratio` must be an int >= 1; got sampling_ratio="
+                   f"{value}. A number of samples that depends on the boxes has no static shape.",
+                   call, name, x, sampling_ratio=value)  # fmt: skip
+        raises(TypeError, f"{name}: `sampling_ratio` must be an int >= 1; got sampling_ratio=2.0.",
+               call, name, x, sampling_ratio=2.0)  # fmt: skip
+
+
+def test_mistakes_of_one():
+    raises(ValueError, "roi_align: `reduction` must be one of ('mean', 'max'); got reduction='avg'.",
+           call, "roi_align", reduction="avg")  # fmt: skip
+    raises(TypeError, "roi_align: `aligned` must be True or False; got aligned=1.",
+           call, "roi_align", aligned=1)  # fmt: skip
+    for name in ("position_sensitive_roi_align", "position_sensitive_roi_pool"):
+        raises(ValueError, f"{name}: `x` must have a multiple of P*Q = 6 channels, for output_shape="
+               "(3, 2); got x.shape=(9, 12, 3).", call, name)  # fmt: skip
+    raises(ValueError, "deformable_roi_pool: `offsets` must have shape (K, P, Q, 2) = (3, 3, 2, 2); "
+           "got offsets.shape=(3, 2, 3, 2).",
+           jaxpool.deformable_roi_pool, X, FEW, OFFSETS.swapaxes(1, 2), (P, Q))  # fmt: skip
+    raises(TypeError, "deformable_roi_pool: `gamma` must be a finite number; got gamma='0.1'.",
+           call, "deformable_roi_pool", gamma="0.1")  # fmt: skip
+    with pytest.raises(TypeError, match="positional"):
+        jaxpool.roi_align(X, FEW, (P, Q), 0.5)
+
+
+def test_mistakes_of_pyramids():
+    name = "multi_scale_roi_align"
+    pool = functools.partial(jaxpool.multi_scale_roi_align, boxes=FEW, output_shape=(P, Q))
+    for features in (X, [], None):
+        with pytest.raises(TypeError, match=f"{name}: `features` must be a list or tuple of at"):
+            pool(features, spatial_scales=(1.0,))
+    for other in (X[..., :2], X.astype(np.float16)):
+        raises(ValueError, f"{name}: `features` must have the same number of channels and dtype; got "
+               f"3 of float32 and {other.shape[-1]} of {other.dtype}.",
+               pool, [X, other], spatial_scales=(1.0, 0.5))  # fmt: skip
+    for scales in ((1.0,), (0.5, 1.0), (1.0, 0.25), (0.3, 0.15)):
+        raises(ValueError, f"{name}: `spatial_scales` must be 2 powers of 2 (one per map), each half "
+               f"the one before; got spatial_scales={scales!r}.",
+               pool, [X, X], spatial_scales=scales)  # fmt: skip
+    raises(TypeError, f"{name}: `spatial_scales` must be 2 powers of 2 (one per map), each half the "
+           "one before; got spatial_scales=1.0.", pool, [X, X], spatial_scales=1.0)  # fmt: skip
+    raises(ValueError, f"{name}: `canonical_size` must be a number > 0; got canonical_size=0.",
+           pool, [X], spatial_scales=(1.0,), canonical_size=0)  # fmt: skip
+    raises(TypeError, f"{name}: `canonical_level` must be an int; got canonical_level=4.0.",
+           pool, [X], spatial_scales=(1.0,), canonical_level=4.0)  # fmt: skip
