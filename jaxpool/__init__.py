@@ -10,6 +10,8 @@ from jaxpool._argmax import global_min_pool_with_argmin as global_min_pool_with_
 from jaxpool._argmax import max_pool_with_argmax as max_pool_with_argmax
 from jaxpool._argmax import min_pool_with_argmin as min_pool_with_argmin
 from jaxpool._global import Global as Global
+from jaxpool._intervals import Adaptive as Adaptive
+from jaxpool._intervals import Intervals as Intervals
 from jaxpool._max import Max as Max
 from jaxpool._max import Min as Min
 from jaxpool._max import global_max_pool as global_max_pool

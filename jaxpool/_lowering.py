@@ -123,6 +123,29 @@ def fold_axis(
     return result
 
 
+def fold_whole_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -> Any:
+    """Combines neighbours along `axis` until one is left, which stays as size 1."""
+    length = jax.tree.leaves(carrier)[0].shape[axis]
+    if not isinstance(length, int):
+        first, rest = (
+            jax.tree.map(lambda c, a=start, b=stop: lax.slice_in_dim(c, a, b, 1, axis), carrier)
+            for start, stop in ((0, 1), (1, length))
+        )
+        rest = jax.tree.map(lambda c: jnp.expand_dims(jnp.moveaxis(c, axis, 0), axis + 1), rest)
+        return lax.scan(lambda total, c: (combine(total, c), None), first, rest)[0]
+    while length > 1:
+        if length % 2:
+            carrier = jax.tree.map(functools.partial(pad, axis, (0, 1)), carrier, identity)
+            length += 1
+        even, odd = (
+            jax.tree.map(lambda c, a=start: lax.slice_in_dim(c, a, None, 2, axis), carrier)
+            for start in (0, 1)
+        )
+        carrier = combine(even, odd)
+        length //= 2
+    return carrier
+
+
 def positions(shape: Sequence[Any], axes: Sequence[int]) -> jax.Array:
     """Row-major position along `axes`, of size 1 along all others."""
     pooled = [n if i in axes else 1 for i, n in enumerate(shape)]
