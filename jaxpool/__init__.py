@@ -5,6 +5,12 @@ value): ``pool(x, domain, reduction)``. Named functions such as `max_pool` spell
 out. Layers are in `jaxpool.linen` and `jaxpool.nnx`, which need Flax.
 """
 
+from jaxpool._adaptive import adaptive_avg_pool as adaptive_avg_pool
+from jaxpool._adaptive import adaptive_max_pool as adaptive_max_pool
+from jaxpool._adaptive import (
+    adaptive_max_pool_with_argmax as adaptive_max_pool_with_argmax,
+)
+from jaxpool._adaptive import adaptive_min_pool as adaptive_min_pool
 from jaxpool._argmax import global_max_pool_with_argmax as global_max_pool_with_argmax
 from jaxpool._argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
 from jaxpool._argmax import max_pool_with_argmax as max_pool_with_argmax

@@ -268,7 +268,7 @@ def no_empty_axis(op: str, shape: Sequence[Any], axes: Sequence[int]) -> None:
 def sizes_and_axes(
     op: str, name: str, sizes: Any, axes: Any
 ) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
-    """Numbers of cells, None where an axis stays as it is, and the axes, as tuples of one length."""
+    """Numbers of cells, None where an axis stays, and the axes, as tuples of one length."""
     given = None if axes is None else axis_numbers(op, axes)
     many = isinstance(sizes, list | tuple)
     if many and not sizes:

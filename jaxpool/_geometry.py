@@ -153,8 +153,7 @@ def exact_intervals(length: int, starts: tuple[int, ...], stops: tuple[int, ...]
 
 
 def adaptive_intervals(length: int, output: int) -> AxisIntervals:
-    """PyTorch's bins: number i has the elements from ``i*length // output`` up to
-    ``ceil((i + 1)*length / output)``, which overlap where sizes do not divide.
+    """PyTorch's bins, ``i*length // output`` up to ``ceil((i + 1)*length / output)``.
 
     They repeat as often as the greatest common divisor of both sizes says.
     """

@@ -7,14 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxpool import _arguments, _lowering_intervals
 from jaxpool._geometry import AxisIntervals, adaptive_intervals, exact_intervals
 from jaxpool._lowering import along, lowest_value
 from jaxpool._lowering_intervals import Bounds
-from jaxpool._pool import Domain, Reduction, run
-from jaxpool._window import Window, product_of_counts
+from jaxpool._pool import Domain
+from jaxpool._window import product_of_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +94,7 @@ class _Intervals(Domain):
         sizes = [geometry.length * geometry.repeats for _, geometry in self.geometry]
         position = jnp.zeros([1] * x.ndim, np.int32)
         for i, (axis, geometry, bounds) in reversed(list(enumerate(self._axes))):
-            x, where, picked = _lowering_intervals.interval_argmax(
-                x, where, bounds, axis, geometry
-            )
+            x, where, picked = _lowering_intervals.interval_argmax(x, where, bounds, axis, geometry)
             part = np.repeat(np.arange(geometry.repeats), len(geometry.starts)) * geometry.length
             place = picked.astype(np.int32) + along(part.astype(np.int32), axis, x.ndim)
             if position.shape[axis] > 1:
@@ -207,7 +204,7 @@ class Adaptive(_Delegating):
 
     Along one axis of length n, cell i of o has the elements from ``i*n // o`` up to, without it,
     ``ceil((i + 1)*n / o)``: PyTorch's rule. Neighbours share an element where o does not divide n,
-    and elements repeat where o is larger. Where o divides n, this is a `Window`.
+    and elements repeat where o is larger. Where o divides n, these are the cells of a `Window`.
 
     Args:
       sizes: number of cells along each pooled axis, None to keep an axis as it is; or an int for
@@ -255,9 +252,6 @@ class Adaptive(_Delegating):
     def _over(self, shape: Sequence[Any]) -> Domain:
         me, rank = self._canonical, len(shape)
         pairs = sorted((a % rank, s) for a, s in zip(me.axes, me.sizes, strict=True) if s)
-        if all(shape[axis] % size == 0 for axis, size in pairs):
-            window = [shape[axis] // size for axis, size in pairs]
-            return Window(window, axes=[axis for axis, _ in pairs])
         geometry = tuple((axis, adaptive_intervals(shape[axis], size)) for axis, size in pairs)
         return _Intervals(geometry, (None,) * len(geometry))
 

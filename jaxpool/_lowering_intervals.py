@@ -112,6 +112,14 @@ def _and(a: Condition, b: Condition) -> Condition:
     return b if a is None else a if b is None else a & b
 
 
+def _total(terms: list[jax.Array]) -> jax.Array:
+    """Sum of all terms, by halves: that rounds less than one after the other."""
+    while len(terms) > 1:
+        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[2 * len(pairs) :]
+    return terms[0]
+
+
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
 def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals) -> jax.Array:
     """Sum of each interval along `axis`."""
@@ -133,7 +141,7 @@ def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisInterval
                 for place, inside in zip(hull, insides, strict=True)
             ]
             nothing = jnp.zeros_like(elements[0])
-            sums.append(functools.reduce(lax.add, terms) if terms else nothing)
+            sums.append(_total(terms) if terms else nothing)
         return _joined(sums, axis)
 
     return _in_parts(run, axis, geometry, x)
@@ -175,9 +183,7 @@ def _fold(
 
         def step(total: Any, place: jax.Array) -> tuple[Any, None]:
             inside = lax.dynamic_index_in_dim(mask, place, axis + 1, keepdims=False)
-            element = jax.tree.map(
-                lambda c: lax.dynamic_slice_in_dim(c, place, 1, axis), carrier
-            )
+            element = jax.tree.map(lambda c: lax.dynamic_slice_in_dim(c, place, 1, axis), carrier)
             return combine(total, only(inside, element)), None
 
         nothing = jax.tree.map(
@@ -234,9 +240,36 @@ def _max_jvp(
     axis: int, geometry: AxisIntervals, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, valid, bounds = primals
-    y, _, picked = _picked(lax.stop_gradient(x), valid, bounds, axis, geometry)
+    pick = functools.partial(_values_and_picks, axis=axis, geometry=geometry)
+    y, picked = lax.platform_dependent(
+        lax.stop_gradient(x),
+        valid,
+        bounds,
+        cpu=functools.partial(_once, pick),
+        default=pick,
+    )
     y = _with_picked(x, y, picked, axis, geometry)
     return y, _tangent(tangents[0], picked, axis, geometry)
+
+
+def _values_and_picks(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array]:
+    y, _, picked = _picked(x, valid, bounds, axis, geometry)
+    return y, picked
+
+
+def _once(function: Callable, *operands: Any) -> Any:
+    """``function(*operands)``, computed once: XLA:CPU would fuse it into each use of its results.
+
+    It does not fuse a conditional, and cannot see through a barrier that the predicate is True.
+    """
+
+    def never(*operands: Any) -> Any:
+        shapes = jax.eval_shape(function, *operands)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
@@ -306,9 +339,7 @@ def _pick(a: Any, b: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
-def pick_elements(
-    x: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals
-) -> jax.Array:
+def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
     """The element of `x` that is `picked` in each interval along `axis`: linear in x."""
     zero, form = np.zeros((), x.dtype), _form(geometry)
 
@@ -331,7 +362,9 @@ def pick_elements(
                     x.dtype,
                     keepdims=True,
                 )
-                for p, hull, part in zip(each, geometry.hulls, _slices(x, axis, geometry))
+                for p, hull, part in zip(
+                    each, geometry.hulls, _slices(x, axis, geometry), strict=True
+                )
             ]
             return _joined(parts, axis)
         elements = _elements(x, axis)
@@ -339,7 +372,7 @@ def pick_elements(
         for p, hull in zip(each, geometry.hulls, strict=True):
             terms = [jnp.where(p == picked.dtype.type(i), elements[i], zero) for i in hull]
             nothing = jnp.zeros_like(elements[0])
-            sums.append(functools.reduce(lax.add, terms) if terms else nothing)
+            sums.append(_total(terms) if terms else nothing)
         return _joined(sums, axis)
 
     return _in_parts(run, axis, geometry, x, picked)
