@@ -15,6 +15,11 @@ from jaxpool._argmax import global_max_pool_with_argmax as global_max_pool_with_
 from jaxpool._argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
 from jaxpool._argmax import max_pool_with_argmax as max_pool_with_argmax
 from jaxpool._argmax import min_pool_with_argmin as min_pool_with_argmin
+from jaxpool._fractional import fractional_avg_pool as fractional_avg_pool
+from jaxpool._fractional import fractional_max_pool as fractional_max_pool
+from jaxpool._fractional import (
+    fractional_max_pool_with_argmax as fractional_max_pool_with_argmax,
+)
 from jaxpool._global import Global as Global
 from jaxpool._intervals import Adaptive as Adaptive
 from jaxpool._intervals import Intervals as Intervals

@@ -193,7 +193,7 @@ def _fold(
             carrier,
             identity,
         )
-        return lax.scan(step, nothing, np.arange(geometry.length, dtype=np.int32))[0]
+        return lax.scan(step, nothing, jnp.arange(geometry.length, dtype=np.int32))[0]
 
     empty = jax.tree.map(
         lambda c, e: jnp.full_like(lax.slice_in_dim(c, 0, 1, 1, axis), e), carrier, identity
