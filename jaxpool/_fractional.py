@@ -328,6 +328,7 @@ def _domain(op: str, x: jax.Array, options: _Options) -> Intervals:
             )
     batch = tuple(size for i, size in enumerate(x.shape) if i not in places) if torch else ()
     u = _samples(op, o, deterministic, (*batch, n), x.dtype)
+    xp = np if deterministic else jnp  # what is known while tracing stays so
     starts, stops, limits = [], [], []
     for i, (axis, length, k, cells) in enumerate(
         zip(places, lengths, windows, outputs, strict=True)
@@ -338,10 +339,10 @@ def _domain(op: str, x: jax.Array, options: _Options) -> Intervals:
                 sample, axis = sample.reshape(1), 0
             else:
                 sample = lax.expand_dims(sample, places)
-            start = _torch_starts(sample, length, k, cells, axis)
+            start = _torch_starts(xp, sample, length, k, cells, axis)
             stop, limit = start + k, _torch_limits(length, k, cells)
         else:
-            start, stop, limit = _tensorflow_bounds(sample, length, cells, overlapping)
+            start, stop, limit = _tensorflow_bounds(xp, sample, length, cells, overlapping)
         starts.append(start)
         stops.append(stop)
         limits.append(limit)
@@ -424,9 +425,8 @@ def _samples(op: str, o: _Options, deterministic: bool, shape: tuple[Any, ...], 
     return jnp.asarray(samples).astype(np.promote_types(samples.dtype, np.float32))
 
 
-def _torch_starts(u: Any, length: int, k: int, cells: int, axis: int) -> Any:
+def _torch_starts(xp: Any, u: Any, length: int, k: int, cells: int, axis: int) -> Any:
     """Where windows start, with one sample for each plane; in the arithmetic of PyTorch."""
-    xp = np if isinstance(u, np.ndarray) else jnp
     last = xp.full([1 if i == axis else n for i, n in enumerate(u.shape)], length - k, np.int32)
     if cells == 1:
         return last
@@ -449,7 +449,7 @@ def _torch_limits(length: int, k: int, cells: int) -> Any:
     return tuple(starts), tuple((a + k, b + k) for a, b in starts)
 
 
-def _tensorflow_bounds(u: Any, length: int, cells: int, overlapping: bool) -> Any:
+def _tensorflow_bounds(xp: Any, u: Any, length: int, cells: int, overlapping: bool) -> Any:
     """Starts and stops for one sample, and their limits; in the arithmetic of TensorFlow."""
     alpha, k = length / cells, length // cells
     if length % cells == 0:
@@ -461,10 +461,8 @@ def _tensorflow_bounds(u: Any, length: int, cells: int, overlapping: bool) -> An
         least = [math.ceil(alpha * j - 1e-3) - 1 for j in range(1, cells)]
         largest = [math.ceil(alpha * (j + most) + 1e-3) - 1 for j in range(1, cells)]
         i = np.arange(1, cells)
-        xp = np if isinstance(u, np.generic) else jnp
-        ratio: Any = u.dtype.type(alpha)
-        inner_u: Any = u * u.dtype.type(most)
-        inner = xp.ceil(ratio * (i.astype(u.dtype) + inner_u))
+        number = u.dtype.type
+        inner = xp.ceil(number(alpha) * (i.astype(u.dtype) + u * number(most)))
         # Each cell keeps an element, however the last digit is rounded.
         inner = xp.minimum(inner.astype(np.int32) - 1, (length - cells + i).astype(np.int32))
         ends = (np.zeros(1, np.int32), np.full(1, length, np.int32))
@@ -472,7 +470,7 @@ def _tensorflow_bounds(u: Any, length: int, cells: int, overlapping: bool) -> An
         limits = [(0, 0), *zip(least, largest, strict=True), (length, length)]
     stops, stop_limits = bounds[1:], limits[1:]
     if overlapping:
-        stops = (np if isinstance(stops, np.ndarray) else jnp).minimum(stops + 1, length)
+        stops = xp.minimum(stops + 1, length)
         stop_limits = [(min(a + 1, length), min(b + 1, length)) for a, b in stop_limits]
     return bounds[:-1], stops, (tuple(limits[:-1]), tuple(stop_limits))
 

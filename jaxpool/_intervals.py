@@ -29,8 +29,14 @@ class _Intervals(Domain):
 
     @property
     def _axes(self) -> list[tuple[int, AxisIntervals, Bounds]]:
-        """Each axis with its geometry and bounds; those go last in which nothing changes."""
+        """Each axis with its geometry and bounds."""
         return [(*g, b) for g, b in zip(self.geometry, self.bounds, strict=True)]
+
+    @property
+    def _changed(self) -> list[tuple[int, AxisIntervals, Bounds]]:
+        """Those of which not each element is a cell."""
+        single = exact_intervals(1, (0,), (1,))
+        return [entry for entry in self._axes if dataclasses.replace(entry[1], repeats=1) != single]
 
     def pooled_axes(self, ndim: int) -> tuple[int, ...]:
         del ndim
@@ -73,7 +79,7 @@ class _Intervals(Domain):
     def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         if where is not None:
             x = jnp.where(where, x, np.zeros((), x.dtype))
-        for axis, geometry, bounds in self._axes:
+        for axis, geometry, bounds in self._changed:
             x = _lowering_intervals.interval_sum(x, bounds, axis, geometry)
         return x
 
@@ -84,7 +90,7 @@ class _Intervals(Domain):
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
         # The last axis first: then the first of equal elements is so in row-major order.
-        for axis, geometry, bounds in reversed(self._axes):
+        for axis, geometry, bounds in reversed(self._changed):
             x, where = _lowering_intervals.interval_max(x, where, bounds, axis, geometry)
         return x
 
@@ -119,7 +125,7 @@ class _Intervals(Domain):
         )(x, cells)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
-        for axis, geometry, bounds in reversed(self._axes):
+        for axis, geometry, bounds in reversed(self._changed):
             carrier = _lowering_intervals.interval_fold(
                 carrier, combine, identity, bounds, axis, geometry
             )
@@ -245,14 +251,13 @@ class Adaptive(_Delegating):
     def check(self, op: str, shape: Sequence[Any]) -> None:
         axes = _arguments.resolved_axes(op, self._canonical.axes, shape)
         _arguments.no_empty_axis(op, shape, axes)
-        for axis, size in zip(axes, self._canonical.sizes, strict=True):
-            if size is not None:
-                _arguments.known_size(op, shape, axis)
+        for axis in axes:
+            _arguments.known_size(op, shape, axis)
 
     def _over(self, shape: Sequence[Any]) -> Domain:
         me, rank = self._canonical, len(shape)
-        pairs = sorted((a % rank, s) for a, s in zip(me.axes, me.sizes, strict=True) if s)
-        geometry = tuple((axis, adaptive_intervals(shape[axis], size)) for axis, size in pairs)
+        pairs = sorted((a % rank, s) for a, s in zip(me.axes, me.sizes, strict=True))
+        geometry = tuple((a, adaptive_intervals(shape[a], size or shape[a])) for a, size in pairs)
         return _Intervals(geometry, (None,) * len(geometry))
 
 

@@ -104,7 +104,7 @@ def _slices(x: jax.Array, axis: int, geometry: AxisIntervals) -> list[jax.Array]
 
 def _joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
     """Parts of size 1 along `axis`, one after the other; of size 1 elsewhere where all are."""
-    shape = np.broadcast_shapes(*(part.shape for part in parts))
+    shape = lax.broadcast_shapes(*(part.shape for part in parts))
     return lax.concatenate([jnp.broadcast_to(part, shape) for part in parts], axis)
 
 
