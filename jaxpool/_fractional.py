@@ -417,11 +417,13 @@ def _samples(op: str, o: _Options, deterministic: bool, shape: tuple[Any, ...], 
             'scheme is "torch") and then an entry for each pooled axis; got samples.shape='
             f"{samples.shape}."
         )
-    if not isinstance(samples, Tracer) and not ((samples >= 0) & (samples < 1)).all():
-        raise ValueError(
-            f"{op}: `samples` must lie in [0, 1); got numbers from {np.min(samples)} to "
-            f"{np.max(samples)}."
-        )
+    if not isinstance(samples, Tracer):
+        known = np.asarray(samples)  # under jit jnp stages comparisons of concrete arrays
+        if not ((known >= 0) & (known < 1)).all():
+            raise ValueError(
+                f"{op}: `samples` must lie in [0, 1); got numbers from {known.min()} to "
+                f"{known.max()}."
+            )
     return jnp.asarray(samples).astype(np.promote_types(samples.dtype, np.float32))
 
 

@@ -179,20 +179,17 @@ def _fold(
     form = _form(geometry)
     if form == "masks":
         mask = _mask(geometry, bounds, axis, jax.tree.leaves(carrier)[0].ndim)
-        lead, rest = mask.shape[: axis + 1], mask.shape[axis + 2 :]
 
         def step(total: Any, place: jax.Array) -> tuple[Any, None]:
             inside = lax.dynamic_index_in_dim(mask, place, axis + 1, keepdims=False)
             element = jax.tree.map(lambda c: lax.dynamic_slice_in_dim(c, place, 1, axis), carrier)
             return combine(total, only(inside, element)), None
 
-        nothing = jax.tree.map(
-            lambda c, e: jnp.broadcast_to(
-                e, lax.broadcast_shapes((*c.shape[:axis], 1, *c.shape[axis + 1 :]), lead + rest)
-            ),
-            carrier,
-            identity,
-        )
+        # Of the shape that combinations have, which may be larger than that of a leaf alone.
+        first = jax.tree.map(lambda c: lax.slice_in_dim(c, 0, 1, 1, axis), carrier)
+        inside = lax.index_in_dim(mask, 0, axis + 1, keepdims=False)
+        shapes = jax.eval_shape(lambda c, i: combine(only(i, c), only(i, c)), first, inside)
+        nothing = jax.tree.map(lambda s, e: jnp.full(s.shape, e, s.dtype), shapes, identity)
         return lax.scan(step, nothing, jnp.arange(geometry.length, dtype=np.int32))[0]
 
     empty = jax.tree.map(
@@ -317,7 +314,8 @@ def _picked(
     masked = valid is not None
 
     def run(axis: int, x: jax.Array, valid: jax.Array | None) -> Any:
-        if valid is None and not geometry.exact:
+        if valid is None and (not geometry.exact or _form(geometry) == "masks"):
+            # Or what lies outside an interval would be as good as -inf in it.
             valid = jnp.ones([1] * axis + [n] + [1] * (x.ndim - axis - 1), bool)
         place = along(jnp.arange(n, dtype=dtype), axis, x.ndim)
         identity = (lowest_value(x.dtype), None if valid is None else False, dtype(0))

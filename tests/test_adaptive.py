@@ -174,18 +174,19 @@ def test_every_form_with_every_reduction(form, traced, monkeypatch):
             arrays = jax.tree.map(np.array, (STARTS, STOPS), is_leaf=lambda b: type(b[0]) is int)
             run = quick_jit(everything)
             found = run(x, arrays)
-            both = run(x + 1e-5 * v, arrays), run(x - 1e-5 * v, arrays)
+            near = run(x + 1e-5 * v, arrays), run(x - 1e-5 * v, arrays)
         else:
             run = quick_jit(functools.partial(everything, bounds=(STARTS, STOPS)))
             found = run(x)
-            both = run(x + 1e-5 * v), run(x - 1e-5 * v)
+            near = run(x + 1e-5 * v), run(x - 1e-5 * v)
+        x, found, near = jax.tree.map(np.asarray, (x, found, near))
     jax.clear_caches()
     for (name, plain), (y, gradient, second) in found.items():
         expected = oracle.intervals(
             name, x, BOUNDS, (1, 2), where=None if plain else where, empty_value=7
         )
         np.testing.assert_allclose(y, expected, rtol=1e-12, err_msg=name)
-        up, down = (run[name, plain] for run in both)
+        up, down = (run[name, plain] for run in near)
         slope = (np.vdot(ct, up[0] ** 2) - np.vdot(ct, down[0] ** 2)) / 2e-5
         np.testing.assert_allclose(np.vdot(gradient, v), slope, rtol=1e-6, err_msg=name)
         np.testing.assert_allclose(
@@ -230,7 +231,7 @@ def test_sizes_that_divide_are_windows():
         (jaxpool.adaptive_max_pool, jaxpool.max_pool), (jaxpool.adaptive_avg_pool, jaxpool.avg_pool)
     ]:  # fmt: skip
         found = adaptive(x, (3, 4), axes=(1, 2))
-        np.testing.assert_allclose(found, window(x, (4, 2), axes=(1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(found, window(x, (4, 2), axes=(1, 2)), rtol=1e-6, atol=1e-6)
 
 
 def test_adaptive_numbers_from_the_documentation_of_pytorch():
@@ -258,7 +259,7 @@ def test_peers_faults_are_not_copied():
 
 def test_nan_and_infinity_stay_in_their_bins():
     x = np.ones((1, 32), np.float32)
-    x[0, 5], x[0, 30] = NAN, INF
+    x[0, 4], x[0, 30] = NAN, INF
     y = np.asarray(jaxpool.adaptive_avg_pool(x, 6, axes=1))[0]
     np.testing.assert_array_equal(np.isnan(y), [True, False, False, False, False, False])
     np.testing.assert_array_equal(np.isinf(y), [False] * 5 + [True])
