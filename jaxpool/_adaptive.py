@@ -277,16 +277,16 @@ def spatial_pyramid_pool(
 ) -> jax.Array:
     """All cells of a pyramid as one vector, as long for every size of x (SPP).
 
-    Equal to `pyramid_pool` with each level flattened, first by its cells and then by channels, and
-    concatenated: it takes images of any size to one fully connected layer.
+    Equal to `pyramid_pool` with the cells and channels of each level flattened and concatenated: it
+    takes images of any size to one fully connected layer.
 
     Args:
       x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
       levels: output shapes, each an int for all `axes` or an entry for each of them.
       reduction: how the elements of a cell become one value. Default: ``Max()``.
       axes: the pooled axes, an int or several. Default: the two axes just before the last, which is
-        channels-last. What lies behind the first of them is flattened with them; what lies before
-        is batch.
+        channels-last. The last axis is that of the channels, or the one before the first pooled
+        axis if the last one is pooled. What lies before them all is batch.
       where: mask that broadcasts to x; what is False takes no part. Means also take floats, as
         weights. Default: everything takes part.
       empty_value: value of cells in which nothing takes part.
@@ -332,6 +332,11 @@ def _levels(
         for level in levels
     ]
     return [run(op, x, domain, reduction, where, empty_value) for domain in domains]
+
+
+def _channel_axis(places: Sequence[int], rank: int) -> int:
+    """The last axis, or the one before the first of `places` if that is pooled; -1 if none is."""
+    return rank - 1 if rank - 1 not in places else min(places) - 1
 
 
 def sppf(
@@ -383,8 +388,8 @@ def sppf(
     _, axes = _arguments.window_axes(op, window_shape, axes)
     (count,) = _arguments.ints(op, "repeats", repeats, 1, 1)
     places = _arguments.resolved_axes(op, axes, x.shape)
-    channels = x.ndim - 1 if x.ndim - 1 not in places else min(places) - 1
-    if channels < 0 or channels in places:
+    channels = _channel_axis(places, x.ndim)
+    if channels < 0:
         _arguments.fail(op, "axes", "leave an axis for the channels", axes, shape=x.shape)
     parts, domain = [x], Window(window_shape, 1, "SAME", axes=axes)
     valid = where

@@ -21,7 +21,7 @@ class Case:
 
     Tags: "ci" small enough for loops; "core" one of the few that every property runs on; "global"
     also for global pools; "intervals" also for adaptive and fractional ones; "export" symbolic
-    sizes make sense; "bench" for benchmarks only.
+    sizes make sense; "bench" and "bench_adaptive" for benchmarks only.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Case:
     dilation: int | tuple[int, ...] = 1
     ceil_mode: bool = False
     axes: int | tuple[int, ...] | None = None
+    output_shape: tuple[int, ...] | None = None  # of adaptive pools
     tags: tuple[str, ...] = ("ci",)
 
     @property
@@ -46,7 +47,9 @@ class Case:
 
     @property
     def cells(self) -> tuple[int, ...]:
-        """An output shape for adaptive pools: smaller than x, larger than x, in turns."""
+        """An output shape for adaptive pools; smaller than x, larger than x, in turns."""
+        if self.output_shape is not None:
+            return self.output_shape
         sizes = [self.shape[a] for a in self.pooled]
         return tuple(n + 2 if i % 2 else n // 2 + 1 for i, n in enumerate(sizes))
 
@@ -143,6 +146,15 @@ CASES = [
             ("bench_skips_k2s4", (8, 112, 112, 64), "float32", (2, 2), 4, "VALID", None),
             ("bench_huge_k3s2p1", (1, 2048, 2048, 16), "float32", (3, 3), 2, 1, None),
             ("bench_tiny_k2s2", (1, 8, 8, 4), "float32", (2, 2), 2, "VALID", None),
+        ]
+    ),
+    *(
+        Case(f"bench_{shape[1]}_to_{output}", shape, output_shape=(output, output),
+             tags=("bench_adaptive",))
+        for shape, output in [
+            ((4, 224, 224, 16), 7), ((8, 56, 56, 64), 7), ((8, 13, 13, 256), 6),
+            ((8, 7, 7, 512), 1), ((8, 7, 7, 512), 3), ((8, 32, 32, 64), 1), ((8, 32, 32, 64), 2),
+            ((8, 32, 32, 64), 3), ((8, 32, 32, 64), 6),
         ]
     ),
 ]  # fmt: skip
