@@ -124,6 +124,7 @@ def save_figure(
     digit = int(np.argmax(labels == 3))
     maps = {size: np.asarray(model.features(x[digit : digit + 1]))[0] for size, x in test.items()}
     channel = int(np.argmax(maps[SIZES[0]].std((0, 1))))
+    largest = max(found[..., channel].max() for found in maps.values())
     figure = plt.figure(figsize=(13, 6.5), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(3, 2))
     left.suptitle(f"A test digit at each size, and channel {channel} pooled to 1, 2 and 3")
@@ -133,21 +134,21 @@ def save_figure(
         grid[0, column].imshow(images[digit, ..., 0], cmap="gray_r")
         grid[0, column].set_title(f"{size} x {size}\n" + ("" if size in SIZES else "never seen"))
         for row, level in enumerate(levels, start=1):
-            grid[row, column].imshow(level[..., channel], cmap="viridis", vmin=0,
-                                     vmax=maps[size][..., channel].max())  # fmt: skip
+            grid[row, column].imshow(level[..., channel], cmap="viridis", vmin=0, vmax=largest)
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])
     above, below = right.subplots(2, 1)
     above.plot(losses, color="tab:blue", linewidth=0.8)
     above.set(title="Training loss", xlabel="step", yscale="log")
-    colours = ["tab:blue" if size in SIZES else "tab:orange" for size in accuracies]
-    names = [f"{size} x {size}" for size in accuracies]
-    bars = below.bar(names, [100 * value for value in accuracies.values()], color=colours)
-    below.bar_label(bars, fmt="%.1f")
-    below.set(
-        title="Test accuracy in %: sizes trained with (blue), never seen (orange)", ylim=(0, 112)
-    )
+    for seen, colour in ((True, "tab:blue"), (False, "tab:orange")):
+        shown = {size: 100 * a for size, a in accuracies.items() if (size in SIZES) == seen}
+        names = [f"{size} x {size}" for size in shown]
+        label = "trained with" if seen else "never seen"
+        bars = below.bar(names, list(shown.values()), color=colour, label=label)
+        below.bar_label(bars, fmt="%.1f")
+    below.set(title="Test accuracy in %", ylim=(0, 130))
+    below.legend(loc="upper center", ncols=2)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "spp_digits.png"
     figure.savefig(path, dpi=100)

@@ -314,11 +314,11 @@ def spatial_pyramid_pool(
     """
     op = "spatial_pyramid_pool"
     parts = _levels(op, x, levels, reduction, axes, where, empty_value)
-    axes = (-3, -2) if axes is None else _arguments.axis_numbers(op, axes)
-    first = min(axis % x.ndim for axis in axes)
-    return jnp.concatenate(
-        [p.reshape(*p.shape[:first], math.prod(p.shape[first:])) for p in parts], -1
-    )
+    numbers = (-3, -2) if axes is None else _arguments.axis_numbers(op, axes)
+    places = [axis % x.ndim for axis in numbers]
+    first = min(*places, max(_channel_axis(places, x.ndim), 0))
+    flat = [part.reshape(*part.shape[:first], math.prod(part.shape[first:])) for part in parts]
+    return jnp.concatenate(flat, -1)
 
 
 def _levels(

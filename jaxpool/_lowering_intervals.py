@@ -33,6 +33,7 @@ Condition = Any
 _MOST_ELEMENTS = 1024
 _MOST_TERMS = 2048
 _MOST_SLICES = 64
+_MOST_ROWS = 3
 
 
 def _form(geometry: AxisIntervals) -> str:
@@ -352,6 +353,13 @@ def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisInte
             )
             return jnp.sum(terms, axis + 1, x.dtype)
         each = _elements(picked, axis)
+        if len(each) <= _MOST_ROWS:
+            # The transpose is one loop over x, with as many comparisons as there are intervals.
+            place = places(range(geometry.length), axis, x.ndim)
+            rows = [
+                jnp.sum(jnp.where(p == place, x, zero), axis, x.dtype, keepdims=True) for p in each
+            ]
+            return _joined(rows, axis)
         if form == "slices":
             parts = [
                 jnp.sum(
