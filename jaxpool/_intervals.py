@@ -264,7 +264,7 @@ class Adaptive(_Delegating):
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
 class Intervals(_Delegating):
-    """Cells of your own bounds: along one axis, cell i has the elements ``starts[i] .. stops[i]``.
+    """Cells of your own bounds: along one axis, cell i has the elements ``starts[i]:stops[i]``.
 
     The stop is not in it. Intervals may overlap, leave gaps, come in any order and be empty. Over
     several axes, cells are all combinations of their intervals.
