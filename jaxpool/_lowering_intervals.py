@@ -4,7 +4,8 @@ There are three forms, and the geometry of an axis decides:
 
 - "elements" cuts the axis into its elements and combines those of each interval one after the
   other. Its transpose is as good: each element's gradient is put together from its intervals.
-- "slices" takes a slice for each interval and reduces it as a whole. For long axes.
+- "blocks" takes slices with one or some intervals each, and reduces a slice as a whole or by masks.
+  For axes so long that "elements" would take long to compile.
 - "masks" compares each interval with each element. For bounds that are known only to the program.
 
 None has a gather or scatter. No product with 0 is ever taken, so that NaN stays in its intervals.
@@ -29,18 +30,49 @@ Bounds = tuple[jax.Array, jax.Array] | None
 # A condition on elements, intervals or both; None if it always holds.
 Condition = Any
 
-# Up to these sizes programs are written out element by element.
-_MOST_ELEMENTS = 1024
-_MOST_TERMS = 2048
-_MOST_SLICES = 64
+# Programs are written out element by element for so many elements of intervals. A sum takes less
+# code than a maximum.
+_MOST_TERMS, _MOST_TERMS_OF_SUMS = 192, 512
+_MOST_BLOCKS = 16
 _MOST_ROWS = 3
+_MOST_STEPS = 32
 
 
-def _form(geometry: AxisIntervals) -> str:
+def _form(geometry: AxisIntervals, most_terms: int = _MOST_TERMS) -> str:
     terms = sum(len(hull) for hull in geometry.hulls)
-    if geometry.length <= _MOST_ELEMENTS and terms <= _MOST_TERMS:
+    if geometry.length <= most_terms and terms <= most_terms:
         return "elements"
-    return "slices" if geometry.exact and len(geometry.hulls) <= _MOST_SLICES else "masks"
+    known = 2 * terms <= geometry.length * len(geometry.hulls)
+    return "blocks" if known or (geometry.exact and len(geometry.hulls) == 1) else "masks"
+
+
+def _blocks(
+    geometry: AxisIntervals, bounds: Bounds, axis: int
+) -> list[tuple[range, range, str, AxisIntervals, Bounds]]:
+    """Intervals with the elements that may be in them, and what there is to do within."""
+    count = len(geometry.starts)
+    size = -(-count // _MOST_BLOCKS)
+    found = []
+    for first in range(0, count, size):
+        chosen = range(first, min(first + size, count))
+        hulls = [geometry.hulls[i] for i in chosen if geometry.hulls[i]] or [range(1)]
+        low, high = min(hull.start for hull in hulls), max(hull.stop for hull in hulls)
+        starts, stops = (
+            tuple((bound[i][0] - low, bound[i][1] - low) for i in chosen)
+            for bound in (geometry.starts, geometry.stops)
+        )
+        part = AxisIntervals(high - low, starts, stops)
+        whole = len(chosen) == 1 and part.exact and len(part.hulls[0]) == part.length
+        inner = None
+        if bounds is not None:
+            start, stop = (
+                lax.slice_in_dim(bound, chosen.start, chosen.stop, 1, axis) - np.int32(low)
+                for bound in bounds
+            )
+            inner = (start, stop)
+        form = "whole" if whole else "masks"
+        found.append((chosen, range(low, high), form, part, inner))
+    return found
 
 
 def _in_parts(function: Callable, axis: int, geometry: AxisIntervals, *trees: Any) -> Any:
@@ -99,18 +131,19 @@ def _mask(geometry: AxisIntervals, bounds: Bounds, axis: int, ndim: int) -> jax.
     return (starts <= place) & (place < stops)
 
 
-def _slices(x: jax.Array, axis: int, geometry: AxisIntervals) -> list[jax.Array]:
-    return [lax.slice_in_dim(x, hull.start, hull.stop, 1, axis) for hull in geometry.hulls]
+def _slice(tree: Any, where: range, axis: int) -> Any:
+    """A slice of each leaf along `axis`."""
+    return jax.tree.map(lambda x: lax.slice_in_dim(x, where.start, where.stop, 1, axis), tree)
 
 
 def _joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
-    """Parts of size 1 along `axis`, one after the other; of size 1 elsewhere where all are."""
-    shape = lax.broadcast_shapes(*(part.shape for part in parts))
-    return lax.concatenate([jnp.broadcast_to(part, shape) for part in parts], axis)
-
-
-def _and(a: Condition, b: Condition) -> Condition:
-    return b if a is None else a if b is None else a & b
+    """Parts along `axis`, one after the other; of size 1 elsewhere where all are."""
+    outer = [(*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in parts]
+    shape = lax.broadcast_shapes(*outer)
+    full = [(*shape[:axis], part.shape[axis], *shape[axis + 1 :]) for part in parts]
+    return lax.concatenate(
+        [jnp.broadcast_to(part, s) for part, s in zip(parts, full, strict=True)], axis
+    )
 
 
 def _total(terms: list[jax.Array]) -> jax.Array:
@@ -124,28 +157,35 @@ def _total(terms: list[jax.Array]) -> jax.Array:
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
 def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals) -> jax.Array:
     """Sum of each interval along `axis`."""
-    zero, form = np.zeros((), x.dtype), _form(geometry)
 
     def run(axis: int, x: jax.Array) -> jax.Array:
-        if form == "slices":
-            parts = _slices(x, axis, geometry)
-            return _joined([jnp.sum(p, axis, x.dtype, keepdims=True) for p in parts], axis)
-        if form == "masks":
-            mask = _mask(geometry, bounds, axis, x.ndim)
-            terms = jnp.where(mask, jnp.expand_dims(x, axis), zero)
-            return jnp.sum(terms, axis + 1, x.dtype)
-        elements = _elements(x, axis)
-        sums = []
-        for hull, insides in zip(geometry.hulls, _insides(geometry, bounds, axis), strict=True):
-            terms = [
-                elements[place] if inside is None else jnp.where(inside, elements[place], zero)
-                for place, inside in zip(hull, insides, strict=True)
-            ]
-            nothing = jnp.zeros_like(elements[0])
-            sums.append(_total(terms) if terms else nothing)
-        return _joined(sums, axis)
+        return _sum(x, bounds, axis, geometry, _form(geometry, _MOST_TERMS_OF_SUMS))
 
     return _in_parts(run, axis, geometry, x)
+
+
+def _sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals, form: str) -> jax.Array:
+    zero = np.zeros((), x.dtype)
+    if form == "whole":
+        return jnp.sum(x, axis, x.dtype, keepdims=True)
+    if form == "masks":
+        mask = _mask(geometry, bounds, axis, x.ndim)
+        return jnp.sum(jnp.where(mask, jnp.expand_dims(x, axis), zero), axis + 1, x.dtype)
+    if form == "blocks":
+        parts = [
+            _sum(_slice(x, elements, axis), inner, axis, part, form)
+            for _, elements, form, part, inner in _blocks(geometry, bounds, axis)
+        ]
+        return _joined(parts, axis)
+    elements = _elements(x, axis)
+    sums = []
+    for hull, insides in zip(geometry.hulls, _insides(geometry, bounds, axis), strict=True):
+        terms = [
+            elements[place] if inside is None else jnp.where(inside, elements[place], zero)
+            for place, inside in zip(hull, insides, strict=True)
+        ]
+        sums.append(_total(terms) if terms else jnp.zeros_like(elements[0]))
+    return _joined(sums, axis)
 
 
 def interval_fold(
@@ -159,7 +199,7 @@ def interval_fold(
     """The elements of each interval along `axis`, combined in order."""
 
     def run(axis: int, carrier: Any) -> Any:
-        return _fold(carrier, combine, identity, bounds, axis, geometry)
+        return _fold(carrier, combine, identity, bounds, axis, geometry, _form(geometry))
 
     return _in_parts(run, axis, geometry, carrier)
 
@@ -171,42 +211,40 @@ def _fold(
     bounds: Bounds,
     axis: int,
     geometry: AxisIntervals,
+    form: str,
 ) -> Any:
     def only(inside: Condition, c: Any) -> Any:
         if inside is None:
             return c
         return jax.tree.map(lambda c, e: jnp.where(inside, c, e), c, identity)
 
-    form = _form(geometry)
+    if form == "whole":
+        return fold_whole_axis(carrier, axis, combine, identity)
     if form == "masks":
         mask = _mask(geometry, bounds, axis, jax.tree.leaves(carrier)[0].ndim)
 
-        def step(total: Any, place: jax.Array) -> tuple[Any, None]:
+        def element(place: Any) -> Any:
             inside = lax.dynamic_index_in_dim(mask, place, axis + 1, keepdims=False)
-            element = jax.tree.map(lambda c: lax.dynamic_slice_in_dim(c, place, 1, axis), carrier)
-            return combine(total, only(inside, element)), None
+            found = jax.tree.map(lambda c: lax.dynamic_slice_in_dim(c, place, 1, axis), carrier)
+            return only(inside, found)
 
+        if geometry.length <= _MOST_STEPS:
+            return functools.reduce(combine, map(element, range(geometry.length)))
         # Of the shape that combinations have, which may be larger than that of a leaf alone.
-        first = jax.tree.map(lambda c: lax.slice_in_dim(c, 0, 1, 1, axis), carrier)
-        inside = lax.index_in_dim(mask, 0, axis + 1, keepdims=False)
-        shapes = jax.eval_shape(lambda c, i: combine(only(i, c), only(i, c)), first, inside)
+        shapes = jax.eval_shape(lambda: combine(element(0), element(0)))
         nothing = jax.tree.map(lambda s, e: jnp.full(s.shape, e, s.dtype), shapes, identity)
-        return lax.scan(step, nothing, jnp.arange(geometry.length, dtype=np.int32))[0]
-
-    empty = jax.tree.map(
-        lambda c, e: jnp.full_like(lax.slice_in_dim(c, 0, 1, 1, axis), e), carrier, identity
-    )
+        steps = jnp.arange(geometry.length, dtype=np.int32)
+        return lax.scan(lambda c, i: (combine(c, element(i)), None), nothing, steps)[0]
     results = []
-    if form == "slices":
-        for hull in geometry.hulls:
-            part = jax.tree.map(
-                lambda c, h=hull: lax.slice_in_dim(c, h.start, h.stop, 1, axis), carrier
-            )
-            results.append(fold_whole_axis(part, axis, combine, identity) if hull else empty)
+    if form == "blocks":
+        for _, elements, inner_form, part, inner in _blocks(geometry, bounds, axis):
+            cut = _slice(carrier, elements, axis)
+            results.append(_fold(cut, combine, identity, inner, axis, part, inner_form))
     else:
-        elements = _elements(carrier, axis)
+        each = _elements(carrier, axis)
+        empty = jax.tree.map(jnp.full_like, each[0], identity)
         for hull, insides in zip(geometry.hulls, _insides(geometry, bounds, axis), strict=True):
-            terms = [only(i, elements[place]) for place, i in zip(hull, insides, strict=True)]
+            terms = [only(i, each[place]) for place, i in zip(hull, insides, strict=True)]
             results.append(functools.reduce(combine, terms) if terms else empty)
     return jax.tree.map(lambda *parts: _joined(parts, axis), *results)
 
@@ -315,13 +353,14 @@ def _picked(
     masked = valid is not None
 
     def run(axis: int, x: jax.Array, valid: jax.Array | None) -> Any:
-        if valid is None and (not geometry.exact or _form(geometry) == "masks"):
+        form = _form(geometry)
+        if valid is None and not (geometry.exact and form == "elements"):
             # Or what lies outside an interval would be as good as -inf in it.
             valid = jnp.ones([1] * axis + [n] + [1] * (x.ndim - axis - 1), bool)
         place = along(jnp.arange(n, dtype=dtype), axis, x.ndim)
         identity = (lowest_value(x.dtype), None if valid is None else False, dtype(0))
         identity = jax.tree.map(lambda c, e: np.asarray(e, c.dtype), (x, valid, place), identity)
-        y, filled, picked = _fold((x, valid, place), _pick, identity, bounds, axis, geometry)
+        y, filled, picked = _fold((x, valid, place), _pick, identity, bounds, axis, geometry, form)
         return y, filled if masked else None, jnp.broadcast_to(picked, y.shape)
 
     return _in_parts(run, axis, geometry, x, valid)
@@ -342,43 +381,33 @@ def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisInte
     """The element of `x` that is `picked` in each interval along `axis`: linear in x."""
     zero, form = np.zeros((), x.dtype), _form(geometry)
 
-    def run(axis: int, x: jax.Array, picked: jax.Array) -> jax.Array:
-        def places(hull: range, axis: int, ndim: int) -> Any:
-            return along(np.arange(hull.start, hull.stop).astype(picked.dtype), axis, ndim)
+    def chosen(x: jax.Array, picked: jax.Array, elements: range, axis: int) -> jax.Array:
+        """Those of `elements`, which is where `x` is from; compared with each of `picked`."""
+        place = np.arange(elements.start, elements.stop).astype(picked.dtype)
+        if picked.shape[axis] == 1:
+            hit = picked == along(place, axis, x.ndim)
+            return jnp.sum(jnp.where(hit, x, zero), axis, x.dtype, keepdims=True)
+        hit = jnp.expand_dims(picked, axis + 1) == along(place, axis + 1, x.ndim + 1)
+        return jnp.sum(jnp.where(hit, jnp.expand_dims(x, axis), zero), axis + 1, x.dtype)
 
-        if form == "masks":
-            place = places(range(geometry.length), axis + 1, x.ndim + 1)
-            terms = jnp.where(
-                jnp.expand_dims(picked, axis + 1) == place, jnp.expand_dims(x, axis), zero
-            )
-            return jnp.sum(terms, axis + 1, x.dtype)
-        each = _elements(picked, axis)
-        if len(each) <= _MOST_ROWS:
+    def run(axis: int, x: jax.Array, picked: jax.Array) -> jax.Array:
+        everything = range(geometry.length)
+        if len(geometry.hulls) <= _MOST_ROWS:
             # The transpose is one loop over x, with as many comparisons as there are intervals.
-            place = places(range(geometry.length), axis, x.ndim)
-            rows = [
-                jnp.sum(jnp.where(p == place, x, zero), axis, x.dtype, keepdims=True) for p in each
-            ]
-            return _joined(rows, axis)
-        if form == "slices":
+            return _joined([chosen(x, p, everything, axis) for p in _elements(picked, axis)], axis)
+        if form == "masks":
+            return chosen(x, picked, everything, axis)
+        if form == "blocks":
             parts = [
-                jnp.sum(
-                    jnp.where(p == places(hull, axis, x.ndim), part, zero),
-                    axis,
-                    x.dtype,
-                    keepdims=True,
-                )
-                for p, hull, part in zip(
-                    each, geometry.hulls, _slices(x, axis, geometry), strict=True
-                )
+                chosen(_slice(x, elements, axis), _slice(picked, intervals, axis), elements, axis)
+                for intervals, elements, *_ in _blocks(geometry, None, axis)
             ]
             return _joined(parts, axis)
-        elements = _elements(x, axis)
+        each = _elements(x, axis)
         sums = []
-        for p, hull in zip(each, geometry.hulls, strict=True):
-            terms = [jnp.where(p == picked.dtype.type(i), elements[i], zero) for i in hull]
-            nothing = jnp.zeros_like(elements[0])
-            sums.append(_total(terms) if terms else nothing)
+        for p, hull in zip(_elements(picked, axis), geometry.hulls, strict=True):
+            terms = [jnp.where(p == picked.dtype.type(i), each[i], zero) for i in hull]
+            sums.append(_total(terms) if terms else jnp.zeros_like(each[0]))
         return _joined(sums, axis)
 
     return _in_parts(run, axis, geometry, x, picked)

@@ -138,18 +138,23 @@ REDUCTIONS = {
 }  # fmt: skip
 BOUNDS = [[(0, 3), (2, 7), (4, 4), (6, 7), (1, 2)], [(0, 5), (3, 4), (1, 5)]]
 STARTS, STOPS = ([[pair[i] for pair in axis] for axis in BOUNDS] for i in (0, 1))
-# Each form on the same intervals: elements one by one, slices, masks, and bounds that are traced.
-LIMITS = {"elements": (1024, 2048, 64), "slices": (0, 0, 64), "masks": (0, 0, 0)}
+FORMS = ("elements", "blocks", "masks")
+
+
+def force(form, monkeypatch):
+    """The same intervals in another form than their geometry calls for, with short loops."""
+    monkeypatch.setattr(_lowering_intervals, "_form", lambda *_: form)
+    monkeypatch.setattr(_lowering_intervals, "_MOST_BLOCKS", 3)
+    monkeypatch.setattr(_lowering_intervals, "_MOST_STEPS", 3)
+    monkeypatch.setattr(_lowering_intervals, "_MOST_ROWS", 0)
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize("traced", [False, True], ids=["static", "traced"])
-@pytest.mark.parametrize("form", LIMITS)
+@pytest.mark.parametrize("form", FORMS)
 def test_every_form_with_every_reduction(form, traced, monkeypatch):
     """Overlaps, gaps, an empty interval; with and without a mask; derivatives to second order."""
-    names = ("_MOST_ELEMENTS", "_MOST_TERMS", "_MOST_SLICES")
-    for name, value in zip(names, LIMITS[form], strict=True):
-        monkeypatch.setattr(_lowering_intervals, name, value)
-    jax.clear_caches()
+    force(form, monkeypatch)
     rng = np.random.default_rng(0)
     where = rng.random((1, 7, 5, 1)) < 0.5
 
@@ -194,15 +199,12 @@ def test_every_form_with_every_reduction(form, traced, monkeypatch):
         )
 
 
-@pytest.mark.parametrize("form", LIMITS)
+@pytest.mark.parametrize("form", FORMS)
 def test_maxima_of_every_form_are_the_same_bits(form, monkeypatch):
     """Ties, NaN, infinities, signed zeros: values, indices and gradients are PyTorch's."""
     import torch
 
-    names = ("_MOST_ELEMENTS", "_MOST_TERMS", "_MOST_SLICES")
-    for name, value in zip(names, LIMITS[form], strict=True):
-        monkeypatch.setattr(_lowering_intervals, name, value)
-    jax.clear_caches()
+    force(form, monkeypatch)
     x = rows((9, 8))
     ct = np.random.default_rng(0).integers(1, 100, (8, 4, 6)).astype(np.float32)
 
