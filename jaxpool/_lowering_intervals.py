@@ -12,6 +12,7 @@ None has a gather or scatter. No product with 0 is ever taken, so that NaN stays
 """
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,14 +34,14 @@ Condition = Any
 # Programs are written out element by element for so many elements of intervals. A sum takes less
 # code than a maximum.
 _MOST_TERMS, _MOST_TERMS_OF_SUMS = 192, 512
-_MOST_BLOCKS = 16
+_MOST_BLOCKS = 8
 _MOST_ROWS = 3
 _MOST_STEPS = 32
 
 
 def _form(geometry: AxisIntervals, most_terms: int = _MOST_TERMS) -> str:
     terms = sum(len(hull) for hull in geometry.hulls)
-    if geometry.length <= most_terms and terms <= most_terms:
+    if max(geometry.length, terms) <= most_terms:
         return "elements"
     known = 2 * terms <= geometry.length * len(geometry.hulls)
     return "blocks" if known or (geometry.exact and len(geometry.hulls) == 1) else "masks"
@@ -131,9 +132,28 @@ def _mask(geometry: AxisIntervals, bounds: Bounds, axis: int, ndim: int) -> jax.
     return (starts <= place) & (place < stops)
 
 
-def _slice(tree: Any, where: range, axis: int) -> Any:
-    """A slice of each leaf along `axis`."""
-    return jax.tree.map(lambda x: lax.slice_in_dim(x, where.start, where.stop, 1, axis), tree)
+def _slice(x: jax.Array, where: range, axis: int) -> jax.Array:
+    return lax.slice_in_dim(x, where.start, where.stop, 1, axis)
+
+
+def _cut(tree: Any, ranges: Sequence[range], axis: int) -> list[Any]:
+    """Slices of each leaf along `axis`, which may overlap.
+
+    They are put together from pieces, so that the transpose is put together from pieces too, and is
+    no sum of as many arrays as there are slices.
+    """
+    ends = sorted({end for where in ranges for end in (where.start, where.stop)})
+
+    def cut(x: jax.Array) -> list[jax.Array]:
+        edges = sorted({0, *ends, x.shape[axis]})
+        sizes = [high - low for low, high in itertools.pairwise(edges)]
+        pieces = dict(zip(edges, lax.split(x, sizes, axis), strict=False))
+        chosen = [[p for edge, p in pieces.items() if edge in where] for where in ranges]
+        return [p[0] if len(p) == 1 else lax.concatenate(p, axis) for p in chosen]
+
+    leaves, structure = jax.tree.flatten(tree)
+    parts = zip(*map(cut, leaves), strict=True)
+    return [jax.tree.unflatten(structure, part) for part in parts]
 
 
 def _joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
@@ -172,9 +192,11 @@ def _sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals, form:
         mask = _mask(geometry, bounds, axis, x.ndim)
         return jnp.sum(jnp.where(mask, jnp.expand_dims(x, axis), zero), axis + 1, x.dtype)
     if form == "blocks":
+        blocks = _blocks(geometry, bounds, axis)
+        cut = _cut(x, [elements for _, elements, *_ in blocks], axis)
         parts = [
-            _sum(_slice(x, elements, axis), inner, axis, part, form)
-            for _, elements, form, part, inner in _blocks(geometry, bounds, axis)
+            _sum(c, inner, axis, part, form)
+            for c, (*_, form, part, inner) in zip(cut, blocks, strict=True)
         ]
         return _joined(parts, axis)
     elements = _elements(x, axis)
@@ -237,9 +259,10 @@ def _fold(
         return lax.scan(lambda c, i: (combine(c, element(i)), None), nothing, steps)[0]
     results = []
     if form == "blocks":
-        for _, elements, inner_form, part, inner in _blocks(geometry, bounds, axis):
-            cut = _slice(carrier, elements, axis)
-            results.append(_fold(cut, combine, identity, inner, axis, part, inner_form))
+        blocks = _blocks(geometry, bounds, axis)
+        cut = _cut(carrier, [elements for _, elements, *_ in blocks], axis)
+        for c, (*_, inner_form, part, inner) in zip(cut, blocks, strict=True):
+            results.append(_fold(c, combine, identity, inner, axis, part, inner_form))
     else:
         each = _elements(carrier, axis)
         empty = jax.tree.map(jnp.full_like, each[0], identity)
@@ -398,9 +421,11 @@ def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisInte
         if form == "masks":
             return chosen(x, picked, everything, axis)
         if form == "blocks":
+            blocks = _blocks(geometry, None, axis)
+            cut = _cut(x, [elements for _, elements, *_ in blocks], axis)
             parts = [
-                chosen(_slice(x, elements, axis), _slice(picked, intervals, axis), elements, axis)
-                for intervals, elements, *_ in _blocks(geometry, None, axis)
+                chosen(c, _slice(picked, intervals, axis), elements, axis)
+                for c, (intervals, elements, *_) in zip(cut, blocks, strict=True)
             ]
             return _joined(parts, axis)
         each = _elements(x, axis)
