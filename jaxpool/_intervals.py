@@ -1,6 +1,8 @@
 """The domains of intervals along axes: adaptive bins, and bounds of the user's own."""
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,17 +49,15 @@ class _Intervals(Domain):
         return tuple(outputs.get(i, n) for i, n in enumerate(shape))
 
     def counts(self, shape: Sequence[Any]) -> Any:
-        product = np.ones([1] * len(shape), np.int64)
-        for vector in self._count_vectors(len(shape)):
-            product = product * vector
-        return product
+        product = functools.reduce(operator.mul, self._count_vectors(len(shape)))
+        return product.astype(np.int64) if isinstance(product, np.ndarray) else product
 
     def _count_vectors(self, ndim: int) -> list[Any]:
         vectors = []
         for axis, geometry, bounds in self._axes:
             if bounds is None:
-                sizes = np.array([len(hull) for hull in geometry.hulls] * geometry.repeats)
-                vectors.append(along(sizes, axis, ndim))
+                sizes = [len(hull) for hull in geometry.hulls] * geometry.repeats
+                vectors.append(along(np.array(sizes, np.int32), axis, ndim))
             else:
                 start, stop = bounds
                 stop = jnp.minimum(stop, np.int32(geometry.length))

@@ -268,7 +268,9 @@ def test_nan_and_infinity_stay_in_their_bins():
     ct = np.ones((1, 6), np.float32)
     ct[0, 2] = NAN
     for pool in (jaxpool.adaptive_avg_pool, jaxpool.adaptive_max_pool):
-        gradient = jax.vjp(lambda x, p=pool: p(x, 6, axes=1), jnp.ones((1, 32)))[1](ct)[0]
+        gradient = jax.vjp(lambda x, p=pool: p(x, 6, axes=1), jnp.ones((1, 32), np.float32))[1](ct)[
+            0
+        ]
         inside = np.isnan(np.asarray(gradient)[0])
         assert inside.any()
         assert not inside[:10].any()
