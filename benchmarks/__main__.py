@@ -118,7 +118,9 @@ def _jobs(options: argparse.Namespace, cases: Sequence[Case]) -> list[Job]:
     jobs: dict[tuple[Any, ...], Job] = {}
     for op in options.ops:
         for case in cases:
-            where = case.pooled if op.startswith("global_") else case.window
+            where = {"global": case.pooled, "adaptive": case.cells}.get(
+                op.split("_")[0], case.window
+            )
             for dtype in options.dtypes or [case.dtype]:
                 for mode in options.modes:
                     if jnp.issubdtype(dtype, jnp.floating) or mode in ("fwd", "eager"):

@@ -38,6 +38,8 @@ OPS = {
     "max_pool_with_argmax": (jaxpool.max_pool_with_argmax, {}),
     "global_max_pool": (jaxpool.global_max_pool, {}),
     "global_avg_pool": (jaxpool.global_avg_pool, {}),
+    "adaptive_max_pool": (jaxpool.adaptive_max_pool, {}),
+    "adaptive_avg_pool": (jaxpool.adaptive_avg_pool, {}),
 }
 
 
@@ -237,7 +239,11 @@ def in_mode(pool: Callable[[Any], Any], mode: str) -> Callable[..., Any]:
 def own_form(op: str, case: Case, form: str = "") -> Callable[[Any], Any]:
     """The function of jaxpool; `form` names one of its implementations, "" its own choice."""
     function, options = OPS[op]
-    where = {"axes": case.pooled} if op.startswith("global_") else case.geometry
+    where = case.geometry
+    if op.startswith("global_"):
+        where = {"axes": case.pooled}
+    elif op.startswith("adaptive_"):
+        where = {"output_shape": case.cells, "axes": case.pooled}
     forced = {"implementation": form} if form else {}
     return lambda x: function(x, **where, **options, **forced)
 
@@ -397,6 +403,13 @@ def _equinox(op: str, case: Case) -> tuple[Callable, Layout]:
     rank = len(geometry.axes)
     if geometry.dilated or rank > 3:
         raise Unsupported("no dilation, and at most three axes")
+    if op.startswith("adaptive_"):
+        layers = {"adaptive_max_pool": "AdaptiveMaxPool", "adaptive_avg_pool": "AdaptiveAvgPool"}
+        sizes = [case.shape[axis] for axis in geometry.axes]
+        if any(n % o for n, o in zip(sizes, case.cells, strict=True)):
+            raise Unsupported("other cells where sizes do not divide")
+        layer = getattr(eqx.nn, f"{_pick(layers, op)}{rank}d")(case.cells)
+        return jax.vmap(layer), Layout(case, channels_last=False)
     layers = {"max_pool": "MaxPool", "avg_pool": "AvgPool"}
     if op == "avg_pool" and not isinstance(geometry.divisor(True), int):
         raise Unsupported("counts what ceil mode adds")
@@ -474,6 +487,11 @@ def _torch_pool(torch: Any, op: str, case: Case) -> Callable[[Any], Any]:
         return lambda x: torch.mean(x, spatial, keepdim=True)
     if rank > 3:
         raise Unsupported("at most three axes")
+    if op.startswith("adaptive_"):
+        function = getattr(F, f"{op}{rank}d", None)
+        if function is None:
+            raise Unsupported("no such operator")
+        return lambda x: function(x, case.cells)
     k, s, d = geometry.sizes, geometry.strides, geometry.dilation
     declared = [(w.low, w.high) for _, w in geometry.windows]
     native = all(low == high <= size // 2 for (low, high), size in zip(declared, k, strict=True))

@@ -5,11 +5,30 @@ value): ``pool(x, domain, reduction)``. Named functions such as `max_pool` spell
 out. Layers are in `jaxpool.linen` and `jaxpool.nnx`, which need Flax.
 """
 
+from jaxpool._adaptive import adaptive_avg_pool as adaptive_avg_pool
+from jaxpool._adaptive import adaptive_max_pool as adaptive_max_pool
+from jaxpool._adaptive import (
+    adaptive_max_pool_with_argmax as adaptive_max_pool_with_argmax,
+)
+from jaxpool._adaptive import adaptive_min_pool as adaptive_min_pool
+from jaxpool._adaptive import pyramid_pool as pyramid_pool
+from jaxpool._adaptive import spatial_pyramid_pool as spatial_pyramid_pool
+from jaxpool._adaptive import sppf as sppf
 from jaxpool._argmax import global_max_pool_with_argmax as global_max_pool_with_argmax
 from jaxpool._argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
 from jaxpool._argmax import max_pool_with_argmax as max_pool_with_argmax
 from jaxpool._argmax import min_pool_with_argmin as min_pool_with_argmin
+from jaxpool._fractional import fractional_avg_pool as fractional_avg_pool
+from jaxpool._fractional import fractional_max_pool as fractional_max_pool
+from jaxpool._fractional import (
+    fractional_max_pool_with_argmax as fractional_max_pool_with_argmax,
+)
 from jaxpool._global import Global as Global
+from jaxpool._intervals import Adaptive as Adaptive
+from jaxpool._intervals import Intervals as Intervals
+from jaxpool._matrix import matrix_pool as matrix_pool
+from jaxpool._matrix import regional_max_pool as regional_max_pool
+from jaxpool._matrix import strip_pool as strip_pool
 from jaxpool._max import Max as Max
 from jaxpool._max import Min as Min
 from jaxpool._max import global_max_pool as global_max_pool

@@ -78,7 +78,7 @@ def max_pool_with_argmax(
             "max_pool_with_argmax", window_shape, strides, padding, dilation, ceil_mode, axes
         )
     )
-    return _with_indices("max_pool_with_argmax", x, domain, Max(), where, empty_value)
+    return with_indices("max_pool_with_argmax", x, domain, Max(), where, empty_value)
 
 
 def min_pool_with_argmin(
@@ -145,7 +145,7 @@ def min_pool_with_argmin(
             "min_pool_with_argmin", window_shape, strides, padding, dilation, ceil_mode, axes
         )
     )
-    return _with_indices("min_pool_with_argmin", x, domain, Min(), where, empty_value)
+    return with_indices("min_pool_with_argmin", x, domain, Min(), where, empty_value)
 
 
 def global_max_pool_with_argmax(
@@ -190,7 +190,7 @@ def global_max_pool_with_argmax(
       <https://openaccess.thecvf.com/content_cvpr_2015/html/Oquab_Is_Object_Localization_2015_CVPR_paper.html>
     """
     domain = Global(**global_arguments("global_max_pool_with_argmax", axes, keepdims))
-    return _with_indices("global_max_pool_with_argmax", x, domain, Max(), where, empty_value)
+    return with_indices("global_max_pool_with_argmax", x, domain, Max(), where, empty_value)
 
 
 def global_min_pool_with_argmin(
@@ -235,10 +235,10 @@ def global_min_pool_with_argmin(
       <https://openaccess.thecvf.com/content_cvpr_2015/html/Oquab_Is_Object_Localization_2015_CVPR_paper.html>
     """
     domain = Global(**global_arguments("global_min_pool_with_argmin", axes, keepdims))
-    return _with_indices("global_min_pool_with_argmin", x, domain, Min(), where, empty_value)
+    return with_indices("global_min_pool_with_argmin", x, domain, Min(), where, empty_value)
 
 
-def _with_indices(
+def with_indices(
     op: str, x: Any, domain: Domain, reduction: Max | Min, where: Any, empty_value: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Values and indices; XLA shares the comparisons that both are made of."""

@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 Ints = int | Sequence[int]
+Sizes = int | Sequence[int | None]
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
 _NUMBERS = (int, float, np.integer, np.floating)
@@ -261,4 +262,118 @@ def no_empty_axis(op: str, shape: Sequence[Any], axes: Sequence[int]) -> None:
         raise ValueError(
             f"{op}: `x` must have at least one element along each pooled axis; got "
             f"x.shape={tuple(shape)} with pooled axes {tuple(axes)}. Only batch axes may be empty."
+        )
+
+
+def sizes_and_axes(
+    op: str, name: str, sizes: Any, axes: Any
+) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
+    """Numbers of cells, None where an axis stays, and the axes, as tuples of one length."""
+    given = None if axes is None else axis_numbers(op, axes)
+    many = isinstance(sizes, list | tuple)
+    if many and not sizes:
+        fail(op, name, "have at least one entry", sizes)
+    if not many and given is None:
+        fail(
+            op,
+            name,
+            "be a sequence when `axes` is not given, since its length says how many axes are "
+            "pooled",
+            sizes,
+            hint=f"Write {name}=({sizes}, {sizes}) for 2D pooling.",
+        )
+    n = len(sizes) if many else len(given or ())
+    allowed = f"be an int >= 1, or {n} of them (one per pooled axis), None to keep an axis"
+    items = sizes if many else (sizes,) * n
+    items = tuple(None if i is None else integer(op, name, i, allowed) for i in items)
+    if any(item is not None and item < 1 for item in items):
+        fail(op, name, allowed, sizes)
+    if all(item is None for item in items):
+        fail(op, name, "have an entry that is not None", sizes)
+    if given is not None and len(given) != n:
+        fail(op, "axes", f"name one axis for each of the {n} entries of `{name}`", axes)
+    return items, given or tuple(range(-n - 1, -1))
+
+
+def known_size(op: str, shape: Sequence[Any], axis: int) -> None:
+    """Refuses a symbolic size along an axis whose cells depend on it."""
+    if not isinstance(shape[axis], int):
+        raise ValueError(
+            f"{op}: `x` must have a known size along axis {axis}, since its cells depend on it; "
+            f"got x.shape={tuple(shape)}. Only batch axes may be symbolic."
+        )
+
+
+def bounds(
+    op: str, starts: Any, stops: Any, axes: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[int, ...]]:
+    """Bounds of intervals for each axis, as tuples of ints or as arrays, and the axes."""
+    alone = axes is not None and not isinstance(axes, list | tuple)
+    given = None if axes is None else axis_numbers(op, axes)
+    found = []
+    for name, value in (("starts", starts), ("stops", stops)):
+        entries = (value,) if alone else value
+        if not isinstance(entries, list | tuple) or not entries:
+            fail(
+                op,
+                name,
+                "be a sequence with one entry per pooled axis",
+                value,
+                hint="Name the axis by an int, axes=0, for the bounds of one axis alone.",
+                error=TypeError,
+            )
+        found.append(tuple(_bound(op, name, entry) for entry in entries))
+    for name, value, size in (("stops", stops, len(found[1])), ("axes", axes, len(given or ()))):
+        if (given is not None or name != "axes") and size != len(found[0]):
+            fail(op, name, f"have one entry for each of the {len(found[0])} of `starts`", value)
+    return found[0], found[1], given or tuple(range(-len(found[0]) - 1, -1))
+
+
+def _bound(op: str, name: str, value: Any) -> Any:
+    allowed = "be ints, or an int array with an axis for the intervals"
+    if isinstance(value, jax.Array):
+        if not jnp.issubdtype(value.dtype, jnp.integer) or value.ndim < 1:
+            fail(op, name, allowed, value, error=TypeError)
+        return value
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "iu" or value.ndim < 1:
+            fail(op, name, allowed, value, error=TypeError)
+        if value.ndim > 1:
+            return jnp.asarray(value)
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        fail(op, name, allowed, value, error=TypeError)
+    return tuple(integer(op, name, item, allowed) for item in value)
+
+
+def bounds_fit(
+    op: str, start: Any, stop: Any, shape: Sequence[Any], axis: int, axes: Sequence[int]
+) -> None:
+    """Checks one axis' bounds against an array of `shape`."""
+    counts = []
+    for name, bound in (("starts", start), ("stops", stop)):
+        if isinstance(bound, tuple):
+            counts.append(len(bound))
+            if not bound or not all(0 <= i <= shape[axis] for i in bound):
+                allowed = f"lie in [0, {shape[axis]}] along axis {axis}, and be one at least"
+                fail(op, name, allowed, bound, shape=shape)
+        elif bound.ndim == 1:
+            counts.append(bound.shape[0])
+        else:
+            fits = bound.ndim == len(shape) and all(
+                n == 1 or (n == full and i not in axes)
+                for i, (n, full) in enumerate(zip(bound.shape, shape, strict=True))
+                if i != axis
+            )
+            if not fits:
+                raise ValueError(
+                    f"{op}: `{name}` must have one axis, or the rank of x with 1 or x's size on "
+                    f"batch axes and 1 on pooled axes other than {axis}; got {name}.shape="
+                    f"{bound.shape} for x.shape={tuple(shape)}."
+                )
+            counts.append(bound.shape[axis])
+    if counts[0] != counts[1]:
+        raise ValueError(
+            f"{op}: `starts` and `stops` must be equally many along axis {axis}; got {counts[0]} "
+            f"and {counts[1]}."
         )

@@ -184,3 +184,59 @@ def axis_window(
                 bound = (length + low - 1) // stride + 1
                 output = min_dim(output, max_dim(output - 1, bound))
     return AxisWindow(length, window, stride, dilation, low, high, output, ceil_mode)
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisIntervals:
+    """The intervals along one axis, each known exactly or only to lie within bounds.
+
+    What is described may be a part of the axis, which consists of `repeats` such parts side by
+    side, each with the same intervals.
+    """
+
+    length: int
+    starts: tuple[tuple[int, int], ...]  # the least and the largest start of each interval
+    stops: tuple[tuple[int, int], ...]
+    repeats: int = 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether the bounds are all known."""
+        return all(low == high for low, high in self.starts + self.stops)
+
+    @property
+    def hulls(self) -> tuple[range, ...]:
+        """For each interval, the elements of the axis that may be in it."""
+        return tuple(
+            range(max(start, 0), max(min(stop, self.length), start, 0))
+            for (start, _), (_, stop) in zip(self.starts, self.stops, strict=True)
+        )
+
+    @property
+    def can_be_empty(self) -> bool:
+        """Whether an interval may have no element."""
+        return any(
+            start >= stop for (_, start), (stop, _) in zip(self.starts, self.stops, strict=True)
+        )
+
+    @property
+    def output(self) -> int:
+        """Number of intervals on the whole axis."""
+        return len(self.starts) * self.repeats
+
+
+def exact_intervals(length: int, starts: tuple[int, ...], stops: tuple[int, ...]) -> AxisIntervals:
+    """Intervals whose bounds are known."""
+    return AxisIntervals(length, tuple((i, i) for i in starts), tuple((i, i) for i in stops))
+
+
+def adaptive_intervals(length: int, output: int) -> AxisIntervals:
+    """PyTorch's bins, ``i*length // output`` up to ``ceil((i + 1)*length / output)``.
+
+    They repeat as often as the greatest common divisor of both sizes says.
+    """
+    repeats = math.gcd(length, output)
+    n, o = length // repeats, output // repeats
+    starts = tuple(i * n // o for i in range(o))
+    stops = tuple(-(-(i + 1) * n // o) for i in range(o))
+    return dataclasses.replace(exact_intervals(n, starts, stops), repeats=repeats)

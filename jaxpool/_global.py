@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool import _arguments
-from jaxpool._lowering import lowest_value, pad, positions, widened
+from jaxpool._lowering import fold_whole_axis, lowest_value, pad, positions, widened
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -145,7 +145,7 @@ class Global(Domain):
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         axes = self.pooled_axes(jax.tree.leaves(carrier)[0].ndim)
         for axis in reversed(axes):
-            carrier = _fold_axis(carrier, axis, combine, identity)
+            carrier = fold_whole_axis(carrier, axis, combine, identity)
         if self.keepdims:
             return carrier
         return jax.tree.map(lambda c: lax.squeeze(c, axes), carrier)
@@ -224,26 +224,3 @@ def _argmax(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax
 
 _compiled_first_max = jax.jit(_first_max, static_argnums=2)
 _compiled_argmax = jax.jit(_argmax, static_argnums=2)
-
-
-def _fold_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -> Any:
-    """Combines neighbours along `axis` until one is left, which stays as size 1."""
-    length = jax.tree.leaves(carrier)[0].shape[axis]
-    if not isinstance(length, int):
-        first, rest = (
-            jax.tree.map(lambda c, a=start, b=stop: lax.slice_in_dim(c, a, b, 1, axis), carrier)
-            for start, stop in ((0, 1), (1, length))
-        )
-        rest = jax.tree.map(lambda c: jnp.expand_dims(jnp.moveaxis(c, axis, 0), axis + 1), rest)
-        return lax.scan(lambda total, c: (combine(total, c), None), first, rest)[0]
-    while length > 1:
-        if length % 2:
-            carrier = jax.tree.map(functools.partial(pad, axis, (0, 1)), carrier, identity)
-            length += 1
-        even, odd = (
-            jax.tree.map(lambda c, a=start: lax.slice_in_dim(c, a, None, 2, axis), carrier)
-            for start in (0, 1)
-        )
-        carrier = combine(even, odd)
-        length //= 2
-    return carrier

@@ -23,6 +23,8 @@ from jaxpool._geometry import AxisWindow, run_starts
 # Pooled axes with their geometry; hashable, so that it is a static argument of jax.jit.
 Windows = tuple[tuple[int, AxisWindow], ...]
 
+# On CPUs, arrays of fewer elements are left to XLA: they stay in the cache whatever it does.
+SMALL = 2**14
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
 
@@ -30,6 +32,27 @@ _UNROLLED_TAPS = 64
 def numeric_module(*sizes: Any) -> Any:
     """NumPy where all sizes are known, so that geometry is computed once, at trace time."""
     return np if all(isinstance(size, int) for size in sizes) else jnp
+
+
+def once(function: Callable, *operands: Any) -> Any:
+    """``function(*operands)``, computed once. XLA:CPU fuses cheap producers into all of their uses.
+
+    It does not fuse a conditional, and it cannot see through a barrier that the predicate is True
+    until fusion is done.
+    """
+    if sum(map(known_size, jax.tree.leaves(operands))) < SMALL:
+        return function(*operands)
+
+    def never(*operands: Any) -> Any:
+        shapes = jax.eval_shape(function, *operands)
+        return jax.tree.map(lambda shape: lax.full_like(shape, 0), shapes)
+
+    return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
+
+
+def known_size(x: jax.Array) -> int:
+    """Number of elements; symbolic sizes are taken for large ones."""
+    return math.prod(n if isinstance(n, int) else SMALL for n in x.shape)
 
 
 def along(vector: Any, axis: int, ndim: int) -> Any:
@@ -159,6 +182,29 @@ def _fold_parts(carrier: Any, starts: Sequence[int], part: Callable, combine: Ca
     for start in starts[1:]:
         result = combine(result, part(carrier, start), start)
     return result
+
+
+def fold_whole_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -> Any:
+    """Combines neighbours along `axis` until one is left, which stays as size 1."""
+    length = jax.tree.leaves(carrier)[0].shape[axis]
+    if not isinstance(length, int):
+        first, rest = (
+            jax.tree.map(lambda c, a=start, b=stop: lax.slice_in_dim(c, a, b, 1, axis), carrier)
+            for start, stop in ((0, 1), (1, length))
+        )
+        rest = jax.tree.map(lambda c: jnp.expand_dims(jnp.moveaxis(c, axis, 0), axis + 1), rest)
+        return lax.scan(lambda total, c: (combine(total, c), None), first, rest)[0]
+    while length > 1:
+        if length % 2:
+            carrier = jax.tree.map(functools.partial(pad, axis, (0, 1)), carrier, identity)
+            length += 1
+        even, odd = (
+            jax.tree.map(lambda c, a=start: lax.slice_in_dim(c, a, None, 2, axis), carrier)
+            for start in (0, 1)
+        )
+        carrier = combine(even, odd)
+        length //= 2
+    return carrier
 
 
 def positions(shape: Sequence[Any], axes: Sequence[int]) -> jax.Array:

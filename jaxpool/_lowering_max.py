@@ -20,11 +20,14 @@ from jax import lax
 
 from jaxpool._geometry import AxisWindow
 from jaxpool._lowering import (
+    SMALL,
     Windows,
     along,
     fold_runs,
+    known_size,
     lowest_value,
     numeric_module,
+    once,
     pad,
     pad_windows,
     padded_taps_at,
@@ -42,8 +45,6 @@ _TANGENT_AT_ONCE = {"cpu": 9, "default": 49}
 _NATIVE_AT_ONCE = 9
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
 _FEW = {"cpu": 12, "default": 64}
-# On CPUs, arrays of fewer elements are left to XLA: they stay in the cache whatever it does.
-_SMALL = 2**14
 # On CPUs, borders are compared apart from the rest if at least `_WIDE` elements lie side by side
 # along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes, for which malloc
 # asks the system anew each time.
@@ -113,7 +114,7 @@ def _picked_forms(
         elif _size(windows) <= limit:
             form = _picked_on_cpu
         else:
-            form = functools.partial(_picked_by_axes, once=_once, only_maxima=only_maxima)
+            form = functools.partial(_picked_by_axes, once=once, only_maxima=only_maxima)
         forms[platform] = functools.partial(form, windows=windows)
     return forms
 
@@ -122,12 +123,12 @@ def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> P
     """As at once, without a padded copy of x where that copy takes longer than the comparisons."""
     if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
         return _picked_by_axes(x, valid, windows)  # widens each element once and not for each tap
-    size, last = _known_size(x), x.ndim - 1
+    size, last = known_size(x), x.ndim - 1
     is_wide = (
         last not in dict(windows) and isinstance(x.shape[last], int) and x.shape[last] >= _WIDE
     )
     is_large = size * x.dtype.itemsize >= _LARGE
-    if _one_cpu() and size >= _SMALL and (is_wide or is_large):
+    if _one_cpu() and size >= SMALL and (is_wide or is_large):
         return _picked_in_runs(x, valid, windows)
     return _picked_at_once(x, valid, windows)
 
@@ -157,29 +158,8 @@ def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
     return lax.platform_dependent(*operands, **forms)
 
 
-def _once(function: Callable, *operands: Any) -> Any:
-    """``function(*operands)``, computed once. XLA:CPU fuses cheap producers into all of their uses.
-
-    It does not fuse a conditional, and it cannot see through a barrier that the predicate is True
-    until fusion is done.
-    """
-    if sum(map(_known_size, jax.tree.leaves(operands))) < _SMALL:
-        return function(*operands)
-
-    def never(*operands: Any) -> Any:
-        shapes = jax.eval_shape(function, *operands)
-        return jax.tree.map(lambda shape: lax.full_like(shape, 0), shapes)
-
-    return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
-
-
-def _known_size(x: jax.Array) -> int:
-    """Number of elements; symbolic sizes are taken for large ones."""
-    return math.prod(n if isinstance(n, int) else _SMALL for n in x.shape)
-
-
 def _directly(function: Callable, *operands: Any) -> Any:
-    """In place of `_once`, where XLA knows best."""
+    """In place of `once`, where XLA knows best."""
     return function(*operands)
 
 
@@ -246,7 +226,7 @@ def _max_by_taps_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     x, valid = primals
     forms = _picked_forms(windows, style)
-    forms["cpu"] = functools.partial(_once, forms["cpu"])
+    forms["cpu"] = functools.partial(once, forms["cpu"])
     if _native(windows, style):
         forms["tpu"] = functools.partial(_native_picked, windows=windows)
     y, taps = _by_platform(forms, lax.stop_gradient(x), valid)
@@ -495,7 +475,7 @@ def _tangent(
                 functools.partial(
                     _tangent_in_blocks,
                     steps=_steps(windows, limit, _FEW[platform]),
-                    once=_once if platform == "cpu" else _directly,
+                    once=once if platform == "cpu" else _directly,
                 )
             )
             for platform, limit in limits.items()

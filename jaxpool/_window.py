@@ -176,10 +176,10 @@ class Window(Domain):
         inside = None if where is None else self.sum(where.astype(np.int32))
         if inside is not None and not include_pad:
             return inside
-        declared = _product(self._count_vectors(shape, include_pad))
+        declared = product_of_counts(self._count_vectors(shape, include_pad))
         if inside is None:
             return declared
-        return inside + (declared - _product(self._count_vectors(shape, False)))
+        return inside + (declared - product_of_counts(self._count_vectors(shape, False)))
 
     def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         if where is not None:
@@ -244,7 +244,7 @@ def window_pool(
     return run(op, x, domain, reduction, where, empty_value)
 
 
-def _product(vectors: Sequence[Any]) -> jax.Array:
+def product_of_counts(vectors: Sequence[Any]) -> jax.Array:
     """Product of vectors along different axes, each a scalar if it is constant.
 
     The barrier makes them run-time values. Else XLA turns division by them into multiplication

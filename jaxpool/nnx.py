@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal
 import jax
 
 import jaxpool
-from jaxpool._arguments import Ints, Padding
+from jaxpool._arguments import Ints, Padding, Sizes
+from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
 
 try:
@@ -38,8 +39,11 @@ class _Pool(_Layer):
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
-        names = [field.name for field in dataclasses.fields(self)]
-        return self._function(x, where=where, **{name: getattr(self, name) for name in names})
+        return self._function(x, where=where, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        """The fields."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -469,6 +473,263 @@ class MultiScaleRoiAlign(_Layer):
 def _fields(layer: Any) -> dict[str, Any]:
     """The function's arguments."""
     return {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _AdaptivePool(_Pool):
+    """The fields that all adaptive functions share."""
+
+    output_shape: Sizes
+    _: dataclasses.KW_ONLY
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _FractionalPool(_Pool):
+    """The fields that all fractional functions share; what is drawn with comes with the call."""
+
+    window_shape: Ints | None = None
+    _: dataclasses.KW_ONLY
+    output_shape: Ints | None = None
+    output_ratio: float | Sequence[float] | None = None
+    boundaries: Any = None
+    axes: Ints | None = None
+    overlapping: bool = False
+    scheme: Scheme = "torch"
+    deterministic: bool = False
+    empty_value: Any = 0
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        samples: jax.Array | None = None,
+        where: jax.Array | None = None,
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, key=key, samples=samples, where=where, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaptiveAvgPool(_AdaptivePool):
+    """Layer form of `jaxpool.adaptive_avg_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(5.)
+      >>> jaxpool.nnx.AdaptiveAvgPool(3, axes=0)(x)
+      Array([0.5, 2. , 3.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.adaptive_avg_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaptiveMaxPool(_AdaptivePool):
+    """Layer form of `jaxpool.adaptive_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(5.)
+      >>> jaxpool.nnx.AdaptiveMaxPool(3, axes=0)(x)
+      Array([1., 3., 4.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.adaptive_max_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaptiveMinPool(_AdaptivePool):
+    """Layer form of `jaxpool.adaptive_min_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(5.)
+      >>> jaxpool.nnx.AdaptiveMinPool(3, axes=0)(x)
+      Array([0., 1., 3.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.adaptive_min_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaptiveMaxPoolWithArgmax(_AdaptivePool):
+    """Layer form of `jaxpool.adaptive_max_pool_with_argmax`; its fields are its arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 1., 2., 5., 4.])
+      >>> jaxpool.nnx.AdaptiveMaxPoolWithArgmax(3, axes=0)(x)
+      (Array([3., 5., 5.], dtype=float32), Array([0, 3, 3], dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.adaptive_max_pool_with_argmax)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class PyramidPool(_Pool):
+    """Layer form of `jaxpool.pyramid_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.zeros((8, 60, 60, 512))
+      >>> [level.shape for level in jaxpool.nnx.PyramidPool((1, 2, 3, 6))(x)]
+      [(8, 1, 1, 512), (8, 2, 2, 512), (8, 3, 3, 512), (8, 6, 6, 512)]
+    """
+
+    levels: Sequence[Sizes]
+    reduction: jaxpool.Reduction = jaxpool.Mean()  # noqa: RUF009
+    _: dataclasses.KW_ONLY
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.pyramid_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class SpatialPyramidPool(_Pool):
+    """Layer form of `jaxpool.spatial_pyramid_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(16.).reshape(4, 4, 1)
+      >>> jaxpool.nnx.SpatialPyramidPool((1, 2))(x)
+      Array([15.,  5.,  7., 13., 15.], dtype=float32)
+    """
+
+    levels: Sequence[Sizes]
+    reduction: jaxpool.Reduction = jaxpool.Max()  # noqa: RUF009
+    _: dataclasses.KW_ONLY
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.spatial_pyramid_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Sppf(_Pool):
+    """Layer form of `jaxpool.sppf`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.zeros((8, 20, 20, 256))
+      >>> jaxpool.nnx.Sppf()(x).shape
+      (8, 20, 20, 1024)
+    """
+
+    window_shape: Ints = (5, 5)
+    _: dataclasses.KW_ONLY
+    repeats: int = 3
+    axes: Ints | None = None
+
+    _function = staticmethod(jaxpool.sppf)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class FractionalMaxPool(_FractionalPool):
+    """Layer form of `jaxpool.fractional_max_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(9.)
+      >>> layer = jaxpool.nnx.FractionalMaxPool(2, output_shape=5, axes=0)
+      >>> layer(x, key=jax.random.key(0))
+      Array([1., 3., 5., 6., 8.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.fractional_max_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class FractionalAvgPool(_FractionalPool):
+    """Layer form of `jaxpool.fractional_avg_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(9.)
+      >>> layer = jaxpool.nnx.FractionalAvgPool(2, output_shape=5, axes=0)
+      >>> layer(x, key=jax.random.key(0))
+      Array([0.5, 2.5, 4.5, 5.5, 7.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.fractional_avg_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class FractionalMaxPoolWithArgmax(_FractionalPool):
+    """Layer form of `jaxpool.fractional_max_pool_with_argmax`; its fields are its arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 1., 2., 5., 4.])
+      >>> layer = jaxpool.nnx.FractionalMaxPoolWithArgmax(2, output_shape=3, axes=0)
+      >>> layer(x, samples=jnp.array([0.5]))
+      (Array([3., 5., 5.], dtype=float32), Array([0, 3, 3], dtype=int32))
+    """
+
+    _function = staticmethod(jaxpool.fractional_max_pool_with_argmax)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class StripPool(_Pool):
+    """Layer form of `jaxpool.strip_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(6.).reshape(2, 3)
+      >>> jaxpool.nnx.StripPool(1)(x)
+      Array([[1.],
+             [4.]], dtype=float32)
+    """
+
+    axis: int
+    reduction: jaxpool.Reduction = jaxpool.Mean()  # noqa: RUF009
+    _: dataclasses.KW_ONLY
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.strip_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RegionalMaxPool(_Pool):
+    """Layer form of `jaxpool.regional_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.arange(32.).reshape(4, 4, 2)
+      >>> jaxpool.nnx.RegionalMaxPool(1)(x)
+      Array([1.3908428, 1.4372042], dtype=float32)
+    """
+
+    levels: int = 3
+    _: dataclasses.KW_ONLY
+    axes: Sequence[int] = (-3, -2)
+    channel_axis: int = -1
+    epsilon: float = 1e-6
+
+    _function = staticmethod(jaxpool.regional_max_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MatrixPool(_Pool):
+    """Layer form of `jaxpool.matrix_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 2., 4., 8.])
+      >>> halves = jnp.array([[0.5, 0.5, 0., 0.], [0., 0., 0.5, 0.5]])
+      >>> jaxpool.nnx.MatrixPool(axes=0)(x, halves)
+      Array([1.5, 6. ], dtype=float32)
+    """
+
+    axes: Ints
+    semiring: Literal["sum", "max"] = "sum"
+
+    def __call__(self, x: jax.Array, matrices: Any) -> jax.Array:
+        """The pooled x."""
+        return jaxpool.matrix_pool(x, matrices, self.axes, self.semiring)
 
 
 def _as_tuple(value: Any) -> Any:

@@ -20,7 +20,8 @@ class Case:
     """A geometry, named after where its shape comes from.
 
     Tags: "ci" small enough for loops; "core" one of the few that every property runs on; "global"
-    also for global pools; "export" symbolic sizes make sense; "bench" for benchmarks only.
+    also for global pools; "intervals" also for adaptive and fractional ones; "export" symbolic
+    sizes make sense; "bench" and "bench_adaptive" for benchmarks only.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     dilation: int | tuple[int, ...] = 1
     ceil_mode: bool = False
     axes: int | tuple[int, ...] | None = None
+    output_shape: tuple[int, ...] | None = None  # of adaptive pools
     tags: tuple[str, ...] = ("ci",)
 
     @property
@@ -42,6 +44,14 @@ class Case:
     @property
     def window(self) -> jaxpool.Window:
         return jaxpool.Window(**self.geometry)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """An output shape for adaptive pools; smaller than x, larger than x, in turns."""
+        if self.output_shape is not None:
+            return self.output_shape
+        sizes = [self.shape[a] for a in self.pooled]
+        return tuple(n + 2 if i % 2 else n // 2 + 1 for i, n in enumerate(sizes))
 
     @property
     def pooled(self) -> tuple[int, ...]:
@@ -83,8 +93,9 @@ CASES = [
          tags=("ci", "core", "global")),
     Case("one_axis_alone", (11,), window_shape=3, axes=0),
     Case("channels_first", (2, 3, 7, 6), window_shape=(3, 2), strides=2, padding=(1, 0),
-         axes=(-2, -1), tags=("ci", "core", "export")),
-    Case("scattered_axes", (5, 2, 6, 3), window_shape=(2, 3), strides=(1, 2), axes=(2, 0)),
+         axes=(-2, -1), tags=("ci", "core", "export", "intervals")),
+    Case("scattered_axes", (5, 2, 6, 3), window_shape=(2, 3), strides=(1, 2), axes=(2, 0),
+         tags=("ci", "intervals")),
     Case("rank4", (1, 3, 4, 3, 4, 2), window_shape=(2, 2, 2, 3), strides=1,
          padding=(0, 1, 0, 1)),
     Case("asymmetric", (2, 7, 8, 2), window_shape=(3, 4), strides=2, padding=((2, 0), (0, 3))),
@@ -137,6 +148,15 @@ CASES = [
             ("bench_tiny_k2s2", (1, 8, 8, 4), "float32", (2, 2), 2, "VALID", None),
         ]
     ),
+    *(
+        Case(f"bench_{shape[1]}_to_{output}", shape, output_shape=(output, output),
+             tags=("bench_adaptive",))
+        for shape, output in [
+            ((4, 224, 224, 16), 7), ((8, 56, 56, 64), 7), ((8, 13, 13, 256), 6),
+            ((8, 7, 7, 512), 1), ((8, 7, 7, 512), 3), ((8, 32, 32, 64), 1), ((8, 32, 32, 64), 2),
+            ((8, 32, 32, 64), 3), ((8, 32, 32, 64), 6),
+        ]
+    ),
 ]  # fmt: skip
 
 
@@ -144,7 +164,8 @@ CASES = [
 class Op:
     """A public pooling with some options, and the oracle's name for its reduction.
 
-    `function` takes geometry as `max_pool` does, or as `global_max_pool` if `is_global`.
+    `function` takes geometry as `max_pool` does, or as `global_max_pool` if `is_global`, or as the
+    reference named by `rule` does, of which it needs the sizes of pooled axes.
     """
 
     name: str
@@ -154,14 +175,26 @@ class Op:
     is_global: bool = False
     takes_ints: bool = True
     only: str = ""  # tag that a case must have
+    rule: str = ""  # "adaptive" or "fractional"
 
     def __str__(self) -> str:
         return self.name
 
     def arguments(self, case: Case) -> dict[str, Any]:
+        if self.rule == "adaptive":
+            return {"output_shape": case.cells, "axes": case.pooled}
+        if self.rule == "fractional":
+            sizes = [case.shape[a] for a in case.pooled]
+            return {
+                "window_shape": tuple(2 + i for i, _ in enumerate(sizes)),
+                "output_shape": tuple(n // 2 + 1 - i for i, n in enumerate(sizes)),
+                "axes": case.pooled,
+            }
         return {"axes": case.pooled} if self.is_global else case.geometry
 
     def domain(self, case: Case) -> jaxpool.Domain:
+        if self.rule:  # of fractional cells only the number matters
+            return jaxpool.Adaptive(self.arguments(case)["output_shape"], axes=case.pooled)
         keepdims = self.options.get("keepdims", False)
         return jaxpool.Global(case.pooled, keepdims=keepdims) if self.is_global else case.window
 
@@ -171,6 +204,9 @@ class Op:
     def expected(self, x: Any, case: Case, **more: Any) -> np.ndarray:
         options = {**self.options, **more}
         options.pop("implementation", None)  # the reference has one
+        if self.rule:
+            reference = getattr(oracle, self.rule)
+            return reference(self.kind, np.asarray(x), **self.arguments(case), **options)
         reference = oracle.globally if self.is_global else oracle.window
         return reference(self.kind, np.asarray(x), **self.arguments(case), **options)
 
@@ -187,6 +223,25 @@ def monoid_pool(x, window_shape, strides=None, padding="VALID", *, where=None, e
 def global_monoid_pool(x, axes, *, keepdims=False, where=None, empty_value=0):
     domain = jaxpool.Global(axes, keepdims=keepdims)
     return jaxpool.pool(x, domain, SOFT_SUM, where=where, empty_value=empty_value)
+
+
+def adaptive_pool(reduction):
+    def pool(x, output_shape, axes, *, where=None, empty_value=0):
+        domain = jaxpool.Adaptive(output_shape, axes=axes)
+        return jaxpool.pool(x, domain, reduction, where=where, empty_value=empty_value)
+
+    return pool
+
+
+def fractional_pool(x, window_shape, output_shape, axes, *, u, where=None, empty_value=0):
+    """With one sample for all planes, so that these are alike."""
+    pooled = [a % x.ndim for a in axes]
+    batch = [n for i, n in enumerate(x.shape) if i not in pooled]
+    samples = jnp.full((*batch, len(axes)), u, jnp.float32)
+    return jaxpool.fractional_max_pool(
+        x, window_shape, output_shape=output_shape, axes=axes, samples=samples, where=where,
+        empty_value=empty_value,
+    )  # fmt: skip
 
 
 OPS = [
@@ -210,6 +265,12 @@ OPS = [
        only="global"),
     Op("global_monoid", global_monoid_pool, {}, "logsumexp", True, takes_ints=False,
        only="global"),
+    Op("adaptive_max", jaxpool.adaptive_max_pool, {}, "max", only="intervals", rule="adaptive"),
+    Op("adaptive_avg", jaxpool.adaptive_avg_pool, {}, "mean", only="intervals", rule="adaptive"),
+    Op("adaptive_lp2", adaptive_pool(jaxpool.Lp()), {}, "lp", only="intervals", rule="adaptive"),
+    Op("adaptive_monoid", adaptive_pool(SOFT_SUM), {}, "logsumexp", takes_ints=False,
+       only="intervals", rule="adaptive"),
+    Op("fractional_max", fractional_pool, {"u": 0.3}, "max", only="intervals", rule="fractional"),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Pooling by NumPy float64 loops: slow, and obviously right. Shares no code with jaxpool."""
 
 import itertools
+import math
 
 import numpy as np
 
@@ -85,3 +86,37 @@ def globally(kind, x, axes, *, keepdims=False, where=None, empty_value=0, p=2):
     sizes = tuple(x.shape[axis] for axis in axes)
     y = window(kind, x, sizes, axes=axes, where=where, empty_value=empty_value, p=p)
     return y if keepdims else np.squeeze(y, tuple(axes))
+
+
+def intervals(kind, x, bounds, axes, *, where=None, empty_value=0, p=2):
+    """Pools `x` over all combinations of intervals, (start, stop) in lists for each axis."""
+    n = len(axes)
+    weights = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
+    x = np.moveaxis(np.asarray(x).astype(np.float64), axes, range(-n, 0))
+    weights = np.moveaxis(weights, axes, range(-n, 0))
+    y = np.empty((*x.shape[: x.ndim - n], *(len(b) for b in bounds)))
+    for index in np.ndindex(*y.shape):
+        place = index[y.ndim - n :]
+        part = tuple(slice(*b[i]) for b, i in zip(bounds, place, strict=True))
+        at = index[: y.ndim - n] + part
+        y[index] = cell(kind, x[at].ravel(), weights[at].ravel(), 0, empty_value, p, False, None)
+    return np.moveaxis(y, range(-n, 0), axes)
+
+
+def adaptive(kind, x, output_shape, axes, **options):
+    """Pools `x` to `output_shape` by PyTorch's rule."""
+    bounds = [
+        [(math.floor(i * x.shape[a] / o), math.ceil((i + 1) * x.shape[a] / o)) for i in range(o)]
+        for a, o in zip(axes, output_shape, strict=True)
+    ]
+    return intervals(kind, x, bounds, axes, **options)
+
+
+def fractional(kind, x, window_shape, output_shape, u, axes, **options):
+    """Pools `x` by PyTorch's fractional rule with the same float32 sample for all planes."""
+    bounds, u = [], np.float32(u)
+    for a, k, o in zip(axes, window_shape, output_shape, strict=True):
+        step = np.float32(x.shape[a] - k) / np.float32(o - 1)
+        starts = [int((np.float32(i) + u) * step) - int(u * step) for i in range(o - 1)]
+        bounds.append([(s, s + k) for s in [*starts, x.shape[a] - k]])
+    return intervals(kind, x, bounds, axes, **options)

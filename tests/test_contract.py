@@ -397,6 +397,10 @@ def test_export_with_symbolic_sizes(op, case, what, masked):
         return y, vjp(jnp.ones_like(y))[0]
 
     arguments = (jax.ShapeDtypeStruct(shape, d) for d in (np.float32, np.bool_))
+    if op.rule and what != "batch":  # cells depend on the sizes
+        with pytest.raises(ValueError, match="`x` must have a known size along axis 2"):
+            jax.export.export(jax.jit(f))(*arguments)
+        return
     exported = jax.export.export(jax.jit(f))(*arguments)
     for by in (0, 3):
         x = distinct(grown(case, what, by))

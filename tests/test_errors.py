@@ -321,6 +321,136 @@ def test_mistakes_are_found_inside_transformations():
             wrap(lambda x: jaxpool.max_pool(x, (9, 9)).sum())(X)
 
 
+CELLS = "be an int >= 1, or {} of them (one per pooled axis), None to keep an axis"
+ADAPTIVE_MISTAKES = {
+    "no cells": wrong(ValueError, message("adaptive_avg_pool", "output_shape", CELLS.format(2), (0, 3)), X, (0, 3)),
+    "negative": wrong(ValueError, message("adaptive_avg_pool", "output_shape", CELLS.format(1), -1), X, -1, axes=1),
+    "floats": wrong(TypeError, message("adaptive_avg_pool", "output_shape", CELLS.format(2), 2.0), X, (2.0, 2)),
+    "bools": wrong(TypeError, message("adaptive_avg_pool", "output_shape", CELLS.format(1), True), X, True, axes=1),
+    "empty": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "have at least one entry", ()), X, ()),
+    "an int without axes": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "be a sequence when `axes` is not given, since its "
+        "length says how many axes are pooled", 7, hint="Write output_shape=(7, 7) for 2D pooling."), X, 7),
+    "nothing to pool": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "have an entry that is not None", (None, None)), X, (None, None)),
+    "other axes": wrong(ValueError, message("adaptive_avg_pool", "axes", "name one axis for each of the 2 entries of `output_shape`", 1), X, (2, 2), axes=1),
+    "axis beyond x": wrong(ValueError, message("adaptive_avg_pool", "axes", "lie in [-4, 4) since x has 4 axes", (4,), shape=(2, 8, 8, 3),
+        hint="Without `axes`, the axes just before the last (channels) are pooled: name them if x has no channel axis."), X, 2, axes=4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", ADAPTIVE_MISTAKES.values(), ids=ADAPTIVE_MISTAKES)
+@pytest.mark.parametrize("name", ["adaptive_avg_pool", "adaptive_max_pool_with_argmax"])
+def test_output_shapes(mistake, name):
+    error, text, args, kwargs = mistake
+    text = text.replace("adaptive_avg_pool:", f"{name}:")
+    raises(error, text, getattr(jaxpool, name), *args, **kwargs)
+    if "Write output_shape" not in text and "lie in" not in text:
+        text = text.replace(f"{name}:", "Adaptive:").replace("output_shape", "sizes")
+        raises(error, text, jaxpool.Adaptive, *args[1:], **kwargs)
+
+
+def test_adaptive_axes_that_are_empty():
+    with pytest.raises(ValueError, match="adaptive_max_pool: `x` must have at least one element"):
+        jaxpool.adaptive_max_pool(jnp.ones((2, 0, 8, 3)), (2, 2))
+    assert jaxpool.adaptive_max_pool(jnp.ones((0, 8, 8, 0)), (3, 2)).shape == (0, 3, 2, 0)
+
+
+def test_bounds_of_intervals():
+    bounds = "be ints, or an int array with an axis for the intervals"
+    for value in ([1.0], [[1]], ["1"], [True]):
+        with pytest.raises(TypeError, match=f"Intervals: `starts` must {bounds}; got starts="):
+            jaxpool.Intervals(value, [2], axes=0)
+    raises(TypeError, message("Intervals", "stops", bounds, 2), jaxpool.Intervals, [1], 2, axes=0)
+    raises(
+        TypeError,
+        message("Intervals", "starts", "be a sequence with one entry per pooled axis", 1,
+                hint="Name the axis by an int, axes=0, for the bounds of one axis alone."),
+        jaxpool.Intervals, 1, 2,
+    )  # fmt: skip
+    text = message("Intervals", "stops", "have one entry for each of the 1 of `starts`", [[1], [2]])
+    raises(ValueError, text, jaxpool.Intervals, [[0]], [[1], [2]])
+    text = message("Intervals", "axes", "have one entry for each of the 1 of `starts`", (0, 1))
+    raises(ValueError, text, jaxpool.Intervals, [[0]], [[1]], axes=(0, 1))
+    for start, stop, name in [([0], [9], "stops"), ([-1], [3], "starts"), ([], [], "starts")]:
+        domain = jaxpool.Intervals(start, stop, axes=1)
+        value = tuple(stop if name == "stops" else start)
+        text = message(
+            "pool", name, "lie in [0, 8] along axis 1, and be one at least", value, shape=X.shape
+        )
+        raises(ValueError, text, jaxpool.pool, X, domain, jaxpool.Max())
+    domain = jaxpool.Intervals([0, 1], jnp.array([2]), axes=1)
+    text = "pool: `starts` and `stops` must be equally many along axis 1; got 2 and 1."
+    raises(ValueError, text, jaxpool.pool, X, domain, jaxpool.Max())
+    domain = jaxpool.Intervals(jnp.ones((3, 2), int), jnp.array([2]), axes=1)
+    with pytest.raises(ValueError, match="pool: `starts` must have one axis, or the rank of x"):
+        jaxpool.pool(X, domain, jaxpool.Max())
+
+
+U = np.full((2, 3, 2), 0.5, np.float32)
+FRACTIONAL_MISTAKES = [
+    (ValueError, {}, "`output_shape` must be given, or `output_ratio`, and not both"),
+    (ValueError, {"output_shape": 4, "output_ratio": 0.5}, "and not both; got output_shape=4"),
+    (ValueError, {"output_shape": 0}, "`output_shape` must be an int >= 1, or 2 of them"),
+    (ValueError, {"output_ratio": 1.0}, "`output_ratio` must be a number between 0 and 1"),
+    (ValueError, {"output_ratio": 0.1}, "`output_ratio` must leave one cell at least"),
+    (TypeError, {"output_ratio": 1}, "`output_ratio` must be a number between 0 and 1"),
+    (ValueError, {"output_shape": 8},
+     "`output_shape` must leave room: 8 windows of 2 at different places do not fit the 8 elements "
+     "of axis 1; got output_shape=8 for x.shape=(2, 8, 8, 3)."),
+    (ValueError, {"output_shape": 4, "key": None}, "`key` must be given, or `samples`"),
+    (ValueError, {"output_shape": 4, "samples": U}, "`key` must be given, or `samples`"),
+    (ValueError, {"output_shape": 4, "key": None, "samples": U + 0.5},
+     "`samples` must lie in [0, 1); got numbers from 1.0 to 1.0."),
+    (ValueError, {"output_shape": 4, "key": None, "samples": U[0]},
+     "`samples` must have shape (2, 3, 2), x's shape without the pooled axes"),
+    (TypeError, {"output_shape": 4, "key": None, "samples": 0.5}, "`samples` must be an array of"),
+    (ValueError, {"output_shape": 4, "scheme": "paddle"}, "`scheme` must be one of"),
+    (ValueError, {"output_shape": 4, "overlapping": True}, "`overlapping` must be False for the"),
+    (ValueError, {"output_shape": 4, "window_shape": None, "axes": (1, 2)},
+     'must be given for the scheme "torch"'),
+    (ValueError, {"output_shape": 4, "window_shape": None}, "`axes` must be given when no other"),
+    (ValueError, {"boundaries": [[0, 8], [0, 8]]}, "`window_shape` must be None when `boundaries`"),
+    (ValueError, {"boundaries": [[0, 9], [0, 8]], "window_shape": None, "key": None},
+     "`boundaries` must rise from 0 to 8 at most"),
+    (TypeError, {"boundaries": [[0, 2.5], [0, 8]], "window_shape": None, "key": None},
+     "`boundaries` must have for each pooled axis the ints"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "options", "text"), FRACTIONAL_MISTAKES)
+def test_fractional_arguments(error, options, text):
+    options = {"window_shape": (2, 2), "key": jax.random.key(0), **options}
+    with pytest.raises(error) as caught:
+        jaxpool.fractional_max_pool(X, **options)
+    assert type(caught.value) is error
+    assert str(caught.value).startswith("fractional_max_pool: `")
+    assert text in str(caught.value)
+
+
+def test_pyramids_strips_and_matrices():
+    text = message(
+        "spatial_pyramid_pool", "levels", "be a sequence with an entry for each level", 3
+    )
+    raises(ValueError, text, jaxpool.spatial_pyramid_pool, X, 3)
+    text = message("pyramid_pool", "levels", CELLS.format(2), 0)
+    raises(ValueError, text, jaxpool.pyramid_pool, X, (1, 0))
+    text = message("sppf", "axes", "leave an axis for the channels", (0, 1), shape=(8, 8))
+    raises(ValueError, text, jaxpool.sppf, X[0, :, :, 0], 5, axes=(0, 1))
+    raises(TypeError, message("strip_pool", "axis", "be an int", (1,)), jaxpool.strip_pool, X, (1,))
+    text = message("regional_max_pool", "axes", "name the two axes of the image", (1,))
+    raises(ValueError, text, jaxpool.regional_max_pool, X, axes=(1,))
+    m = jnp.ones((2, 8))
+    for error, args, words in [
+        (ValueError, (m, (1, 2)), "must be a sequence with one matrix for each of the 2 entries"),
+        (ValueError, (m.T, 1), "must have shape (outputs, 8) for axis 1; got (8, 2)"),
+        (TypeError, (m.astype(int), 1), "must be arrays of floats; got int32"),
+        (ValueError, (m, 1, "min"), "`semiring` must be one of ('sum', 'max')"),
+    ]:
+        with pytest.raises(error) as caught:
+            jaxpool.matrix_pool(X, *args)
+        assert str(caught.value).startswith("matrix_pool: `")
+        assert words in str(caught.value)
+
+
 SAME_WITHOUT_ASSERTIONS = """
     import sys, chex, jax.numpy as jnp, jaxpool
     {first}

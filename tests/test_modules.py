@@ -34,6 +34,24 @@ WINDOW_CASES = [
     ((3,), {"axes": -2, "padding": 1, "empty_value": 7}),
 ]
 GLOBAL_CASES = [(((2, 3),), {}), (([-2],), {"keepdims": True, "empty_value": 7})]
+KEY = jax.random.key(2)
+MATRIX = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+ADAPTIVE_CASES = [(((4, 3),), {}), ((3,), {"axes": [2, 3], "empty_value": 7})]
+PYRAMID_CASES = [(((1, (2, 3)),), {}), (([2], jaxpool.Lp(3)), {"axes": (3, 2), "empty_value": 7})]
+FRACTIONAL_CASES = [
+    (((2, 3),), {"output_shape": (4, 3), "deterministic": True}),
+    ((2,), {"output_ratio": 0.5, "axes": -2}),
+    ((), {"output_shape": (4, 5), "scheme": "tensorflow", "overlapping": True, "empty_value": 7}),
+]
+OTHER_CASES = {
+    "pyramid_pool": PYRAMID_CASES,
+    "spatial_pyramid_pool": PYRAMID_CASES,
+    "strip_pool": [((2,), {}), ((-2, jaxpool.Max()), {"empty_value": 7})],
+    "regional_max_pool": [((), {}), ((1,), {"axes": (2, 3), "epsilon": 1.0})],
+    "matrix_pool": [((-2,), {}), ((3, "max"), {})],
+}
+# What is given with the call, and what a call is tried with beside a mask.
+AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets")
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "lp_pool": {"p": 3.5},
@@ -46,14 +64,26 @@ def module_class(framework, name):
 
 
 def cases(name):
-    plain = GLOBAL_CASES if name.startswith("global_") else WINDOW_CASES
+    if name in OTHER_CASES:
+        return OTHER_CASES[name]
+    kinds = {"global": GLOBAL_CASES, "adaptive": ADAPTIVE_CASES, "fractional": FRACTIONAL_CASES}
+    plain = kinds.get(name.split("_")[0], WINDOW_CASES)
     first, _ = plain[0]
-    return [*plain, (first, EXTRA.get(name, {}))]
+    return [*plain, (first, EXTRA[name])] if name in EXTRA else plain
 
 
-def minimal(name):
-    """The shortest legal arguments."""
-    return cases(name)[0][0]
+def minimal(framework, name):
+    """A layer with the shortest legal arguments."""
+    args, options = cases(name)[0]
+    return module_class(framework, name)(*args, **options)
+
+
+def given(name, options, where):
+    """What a call takes beside x."""
+    if name == "matrix_pool":
+        return {"matrices": MATRIX}
+    random = name.startswith("fractional") and not options.get("deterministic")
+    return {"where": where, **({"key": KEY} if random else {})}
 
 
 def call(layer, *args, **kwargs):
@@ -78,16 +108,12 @@ def test_every_layer_has_a_function(framework):
     }
 
 
-# What a call takes; everything else is a field.
-ARRAYS = ("x", "where", "features", "boxes", "offsets")
-
-
 @frameworks
 @pytest.mark.parametrize("name", [*NAMES, *REGIONS])
 def test_fields_are_the_parameters_of_the_function(framework, name):
     function = inspect.signature(getattr(jaxpool, name)).parameters
     layer = inspect.signature(module_class(framework, name).__init__).parameters
-    wanted = [(p.name, p.kind, p.default) for p in function.values() if p.name not in ARRAYS]
+    wanted = [(p.name, p.kind, p.default) for p in function.values() if p.name not in AT_CALL]
     found = [
         (p.name, p.kind, p.default)
         for p in layer.values()
@@ -109,9 +135,12 @@ def test_types_are_those_of_the_function(framework, name):
 @named
 def test_call_takes_x_and_where(framework, name):
     parameters = inspect.signature(module_class(framework, name).__call__).parameters
-    assert list(parameters) == ["self", "x", "where"]
-    assert parameters["where"].kind == inspect.Parameter.KEYWORD_ONLY
-    assert parameters["where"].default is None
+    function = inspect.signature(getattr(jaxpool, name)).parameters
+    assert list(parameters) == ["self", *(p for p in function if p in AT_CALL)]
+    for keyword in ("key", "samples", "where"):
+        if keyword in parameters:
+            assert parameters[keyword].kind == inspect.Parameter.KEYWORD_ONLY
+            assert parameters[keyword].default is None
 
 
 @frameworks
@@ -119,7 +148,7 @@ def test_call_takes_x_and_where(framework, name):
 def test_call_of_regions(framework, name):
     """A call takes the function's arrays, in its order, and is the function."""
     function, layer = getattr(jaxpool, name), module_class(framework, name)
-    arrays = [n for n in inspect.signature(function).parameters if n in ARRAYS]
+    arrays = [n for n in inspect.signature(function).parameters if n in AT_CALL]
     assert list(inspect.signature(layer.__call__).parameters) == ["self", *arrays]
     values = {
         "x": X[0, 0],
@@ -146,10 +175,14 @@ def test_equals_the_function(framework, name):
     function = getattr(jaxpool, name)
     for args, options in cases(name):
         layer = module_class(framework, name)(*args, **options)
-        wanted = jax.jit(lambda w, a=args, o=options: function(X, *a, where=w, **o))
-        found = jax.jit(lambda w, layer=layer: call(layer, X, where=w))
+        if name == "matrix_pool":
+            options = {**options, "axes": args[0], "semiring": (*args, "sum")[1]}
+            args = ()
+        wanted = jax.jit(lambda w, a=args, o=options: function(X, *a, **given(name, o, w), **o))
+        found = jax.jit(lambda w, layer=layer, o=options: call(layer, X, **given(name, o, w)))
         for where in (None, MASK):
-            np.testing.assert_array_equal(found(where), wanted(where), strict=True)
+            for a, b in zip(*map(jax.tree.leaves, (found(where), wanted(where))), strict=True):
+                np.testing.assert_array_equal(a, b, strict=True)
 
 
 @frameworks
@@ -170,13 +203,14 @@ def test_errors_speak_of_the_function(framework):
 
 def test_linen_has_no_variables():
     for name in NAMES:
-        layer = module_class(jaxpool.linen, name)(*minimal(name))
-        assert layer.init(jax.random.key(0), X) == {}
+        layer = minimal(jaxpool.linen, name)
+        more = {"matrices": MATRIX} if name == "matrix_pool" else {}
+        assert layer.init(jax.random.key(0), X, **more) == {}
 
 
 def test_nnx_has_no_state():
     for name in NAMES:
-        layer = module_class(jaxpool.nnx, name)(*minimal(name))
+        layer = minimal(jaxpool.nnx, name)
         assert not jax.tree.leaves(nnx.state(layer))
 
 

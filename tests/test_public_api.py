@@ -61,7 +61,8 @@ def test_nothing_is_public_by_accident():
 def test_what_the_first_release_promises_is_there():
     kinds = ("max", "min", "sum", "avg", "lp")
     names = {f"{kind}_pool" for kind in kinds} | {f"global_{kind}_pool" for kind in kinds}
-    names |= {"pool", "pool_mask", "Window", "Global", "Max", "Min", "Sum", "Mean", "Lp", "Monoid",
+    names |= {f"adaptive_{kind}_pool" for kind in ("max", "min", "avg")}
+    names |= {"pool", "pool_mask", "Window", "Global", "Adaptive", "Intervals", "Max", "Min", "Sum", "Mean", "Lp", "Monoid",
               "Domain", "Reduction"}  # fmt: skip
     assert names <= set(PUBLIC)
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", jaxpool.__version__)
@@ -133,8 +134,7 @@ REGIONS = {n: f for n, f in FUNCTIONS.items() if "boxes" in parameters(f)}
 def pools(prefix):
     return {
         n: f for n, f in FUNCTIONS.items()
-        if n.endswith("_pool") and n.startswith("global_") == prefix and n != "pool"
-        and n not in REGIONS
+        if n.endswith("_pool") and (n.startswith("global_") if prefix else "padding" in parameters(f))
     }  # fmt: skip
 
 
@@ -232,11 +232,12 @@ def test_documented_is_public():
 def test_domains_and_reductions_are_frozen_and_hashable():
     for value in (
         jaxpool.Window((2, 2)), jaxpool.Global(0), jaxpool.Max(), jaxpool.Min(), jaxpool.Sum(),
-        jaxpool.Mean(), jaxpool.Lp(2),
+        jaxpool.Mean(), jaxpool.Lp(2), jaxpool.Adaptive((2, 2)), jaxpool.Intervals([[0]], [[1]]),
     ):  # fmt: skip
-        hash(value)
-        assert value == type(value)(*([(2, 2)] if isinstance(value, jaxpool.Window) else
-                                      [0] if isinstance(value, jaxpool.Global) else []))  # fmt: skip
+        arguments = {jaxpool.Window: [(2, 2)], jaxpool.Global: [0], jaxpool.Adaptive: [[2, 2]],
+                     jaxpool.Intervals: [[[0]], [(1,)]]}.get(type(value), [])  # fmt: skip
+        assert hash(value) == hash(type(value)(*arguments))
+        assert value == type(value)(*arguments)
         for field in list(vars(value))[:1]:
             with pytest.raises(AttributeError):
                 setattr(value, field, 3)

@@ -1,0 +1,503 @@
+"""How intervals along axes become XLA programs: sums, maxima and folds, one axis at a time.
+
+There are three forms, and the geometry of an axis decides:
+
+- "elements" cuts the axis into its elements and combines those of each interval one after the
+  other. Its transpose is as good: each element's gradient is put together from its intervals.
+- "blocks" takes slices with one or some intervals each, and reduces a slice as a whole or by masks.
+  For axes so long that "elements" would take long to compile.
+- "masks" compares each interval with each element. For bounds that are known only to the program.
+
+None has a gather or scatter. No product with 0 is ever taken, so that NaN stays in its intervals.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._geometry import AxisIntervals
+from jaxpool._lowering import along, fold_whole_axis, lowest_value, once, pad
+
+# Starts and stops of the rank of x, as long as there are intervals on their axis; None if all are
+# known from the geometry.
+Bounds = tuple[jax.Array, jax.Array] | None
+# A condition on elements, intervals or both; None if it always holds.
+Condition = Any
+
+# Programs are written out element by element for so many elements of intervals. A sum takes less
+# code than a maximum.
+_MOST_TERMS, _MOST_TERMS_OF_SUMS = 192, 512
+_MOST_BLOCKS = 8
+_MOST_ROWS = 3
+_MOST_STEPS = 32
+
+
+def _form(geometry: AxisIntervals, most_terms: int = _MOST_TERMS) -> str:
+    terms = sum(len(hull) for hull in geometry.hulls)
+    if max(geometry.length, terms) <= most_terms:
+        return "elements"
+    known = 2 * terms <= geometry.length * len(geometry.hulls)
+    return "blocks" if known or (geometry.exact and len(geometry.hulls) == 1) else "masks"
+
+
+def _blocks(
+    geometry: AxisIntervals, bounds: Bounds, axis: int
+) -> list[tuple[range, range, str, AxisIntervals, Bounds]]:
+    """Intervals with the elements that may be in them, and what there is to do within."""
+    count = len(geometry.starts)
+    size = -(-count // _MOST_BLOCKS)
+    found = []
+    for first in range(0, count, size):
+        chosen = range(first, min(first + size, count))
+        hulls = [geometry.hulls[i] for i in chosen if geometry.hulls[i]] or [range(1)]
+        low, high = min(hull.start for hull in hulls), max(hull.stop for hull in hulls)
+        starts, stops = (
+            tuple((bound[i][0] - low, bound[i][1] - low) for i in chosen)
+            for bound in (geometry.starts, geometry.stops)
+        )
+        part = AxisIntervals(high - low, starts, stops)
+        whole = len(chosen) == 1 and part.exact and len(part.hulls[0]) == part.length
+        inner = None
+        if bounds is not None:
+            start, stop = (
+                lax.slice_in_dim(bound, chosen.start, chosen.stop, 1, axis) - np.int32(low)
+                for bound in bounds
+            )
+            inner = (start, stop)
+        form = "whole" if whole else "masks"
+        found.append((chosen, range(low, high), form, part, inner))
+    return found
+
+
+def _in_parts(function: Callable, axis: int, geometry: AxisIntervals, *trees: Any) -> Any:
+    """``function(axis, *trees)`` with the parts of the axis that repeat on an axis of their own."""
+    if geometry.repeats == 1:
+        return function(axis, *trees)
+
+    def split(x: jax.Array) -> jax.Array:
+        size = x.shape[axis] // geometry.repeats
+        return x.reshape(*x.shape[:axis], geometry.repeats, size, *x.shape[axis + 1 :])
+
+    def join(x: jax.Array) -> jax.Array:
+        size = geometry.repeats * x.shape[axis + 1]
+        return x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
+
+    return jax.tree.map(join, function(axis + 1, *jax.tree.map(split, trees)))
+
+
+def _elements(x: Any, axis: int) -> list[Any]:
+    """`x`, a tree, cut into slices of size 1."""
+    leaves, tree = jax.tree.flatten(x)
+    cut = [lax.split(leaf, [1] * leaf.shape[axis], axis) for leaf in leaves]
+    return [jax.tree.unflatten(tree, parts) for parts in zip(*cut, strict=True)]
+
+
+def _insides(geometry: AxisIntervals, bounds: Bounds, axis: int) -> list[list[Condition]]:
+    """For each interval and each element of its hull, whether the element is inside."""
+    if bounds is None:
+        return [[None] * len(hull) for hull in geometry.hulls]
+    starts, stops = (_elements(bound, axis) for bound in bounds)
+    found = []
+    for i, hull in enumerate(geometry.hulls):
+        (_, sure_from), (sure_to, _) = geometry.starts[i], geometry.stops[i]
+        conditions = []
+        for place in hull:
+            tests = []
+            if place < sure_from:
+                tests.append(starts[i] <= place)
+            if place >= sure_to:
+                tests.append(stops[i] > place)
+            conditions.append(functools.reduce(operator.and_, tests) if tests else None)
+        found.append(conditions)
+    return found
+
+
+def _mask(geometry: AxisIntervals, bounds: Bounds, axis: int, ndim: int) -> jax.Array:
+    """Whether each element, on `axis` + 1, lies in each interval, on `axis`."""
+    place = along(np.arange(geometry.length, dtype=np.int32), axis + 1, ndim + 1)
+    if bounds is None:
+        starts, stops = (
+            along(np.array([low for low, _ in bound], np.int32), axis, ndim + 1)
+            for bound in (geometry.starts, geometry.stops)
+        )
+        return jnp.asarray((place >= starts) & (place < stops))
+    starts, stops = (jnp.expand_dims(bound, axis + 1) for bound in bounds)
+    return (starts <= place) & (place < stops)
+
+
+def _slice(x: jax.Array, where: range, axis: int) -> jax.Array:
+    return lax.slice_in_dim(x, where.start, where.stop, 1, axis)
+
+
+def _cut(tree: Any, ranges: Sequence[range], axis: int) -> list[Any]:
+    """Slices of each leaf along `axis`, which may overlap.
+
+    They are put together from pieces, so that the transpose is put together from pieces too, and is
+    no sum of as many arrays as there are slices.
+    """
+    ends = sorted({end for where in ranges for end in (where.start, where.stop)})
+
+    def cut(x: jax.Array) -> list[jax.Array]:
+        edges = sorted({0, *ends, x.shape[axis]})
+        sizes = [high - low for low, high in itertools.pairwise(edges)]
+        pieces = dict(zip(edges, lax.split(x, sizes, axis), strict=False))
+        chosen = [[p for edge, p in pieces.items() if edge in where] for where in ranges]
+        return [p[0] if len(p) == 1 else lax.concatenate(p, axis) for p in chosen]
+
+    leaves, structure = jax.tree.flatten(tree)
+    parts = zip(*map(cut, leaves), strict=True)
+    return [jax.tree.unflatten(structure, part) for part in parts]
+
+
+def _joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
+    """Parts along `axis`, one after the other; of size 1 elsewhere where all are."""
+    outer = [(*part.shape[:axis], 1, *part.shape[axis + 1 :]) for part in parts]
+    shape = lax.broadcast_shapes(*outer)
+    full = [(*shape[:axis], part.shape[axis], *shape[axis + 1 :]) for part in parts]
+    return lax.concatenate(
+        [jnp.broadcast_to(part, s) for part, s in zip(parts, full, strict=True)], axis
+    )
+
+
+def _total(terms: list[jax.Array]) -> jax.Array:
+    """Sum of all terms, by halves: that rounds less than one after the other."""
+    while len(terms) > 1:
+        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[2 * len(pairs) :]
+    return terms[0]
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "geometry"))
+def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals) -> jax.Array:
+    """Sum of each interval along `axis`."""
+
+    def run(axis: int, x: jax.Array) -> jax.Array:
+        return _sum(x, bounds, axis, geometry, _form(geometry, _MOST_TERMS_OF_SUMS))
+
+    return _in_parts(run, axis, geometry, x)
+
+
+def _sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals, form: str) -> jax.Array:
+    zero = np.zeros((), x.dtype)
+    if form == "whole":
+        return jnp.sum(x, axis, x.dtype, keepdims=True)
+    if form == "masks":
+        mask = _mask(geometry, bounds, axis, x.ndim)
+        return jnp.sum(jnp.where(mask, jnp.expand_dims(x, axis), zero), axis + 1, x.dtype)
+    if form == "blocks":
+        blocks = _blocks(geometry, bounds, axis)
+        cut = _cut(x, [elements for _, elements, *_ in blocks], axis)
+        parts = [
+            _sum(c, inner, axis, part, form)
+            for c, (*_, form, part, inner) in zip(cut, blocks, strict=True)
+        ]
+        return _joined(parts, axis)
+    elements = _elements(x, axis)
+    sums = []
+    for hull, insides in zip(geometry.hulls, _insides(geometry, bounds, axis), strict=True):
+        terms = [
+            elements[place] if inside is None else jnp.where(inside, elements[place], zero)
+            for place, inside in zip(hull, insides, strict=True)
+        ]
+        sums.append(_total(terms) if terms else jnp.zeros_like(elements[0]))
+    return _joined(sums, axis)
+
+
+def interval_fold(
+    carrier: Any,
+    combine: Callable[[Any, Any], Any],
+    identity: Any,
+    bounds: Bounds,
+    axis: int,
+    geometry: AxisIntervals,
+) -> Any:
+    """The elements of each interval along `axis`, combined in order."""
+
+    def run(axis: int, carrier: Any) -> Any:
+        return _fold(carrier, combine, identity, bounds, axis, geometry, _form(geometry))
+
+    return _in_parts(run, axis, geometry, carrier)
+
+
+def _fold(
+    carrier: Any,
+    combine: Callable[[Any, Any], Any],
+    identity: Any,
+    bounds: Bounds,
+    axis: int,
+    geometry: AxisIntervals,
+    form: str,
+) -> Any:
+    def only(inside: Condition, c: Any) -> Any:
+        if inside is None:
+            return c
+        return jax.tree.map(lambda c, e: jnp.where(inside, c, e), c, identity)
+
+    if form == "whole":
+        return fold_whole_axis(carrier, axis, combine, identity)
+    if form == "masks":
+        mask = _mask(geometry, bounds, axis, jax.tree.leaves(carrier)[0].ndim)
+
+        def element(place: Any) -> Any:
+            inside = lax.dynamic_index_in_dim(mask, place, axis + 1, keepdims=False)
+            found = jax.tree.map(lambda c: lax.dynamic_slice_in_dim(c, place, 1, axis), carrier)
+            return only(inside, found)
+
+        if geometry.length <= _MOST_STEPS:
+            return functools.reduce(combine, map(element, range(geometry.length)))
+        # Of the shape that combinations have, which may be larger than that of a leaf alone.
+        shapes = jax.eval_shape(lambda: combine(element(0), element(0)))
+        nothing = jax.tree.map(lambda s, e: jnp.full(s.shape, e, s.dtype), shapes, identity)
+        steps = jnp.arange(geometry.length, dtype=np.int32)
+        return lax.scan(lambda c, i: (combine(c, element(i)), None), nothing, steps)[0]
+    results = []
+    if form == "blocks":
+        blocks = _blocks(geometry, bounds, axis)
+        cut = _cut(carrier, [elements for _, elements, *_ in blocks], axis)
+        for c, (*_, inner_form, part, inner) in zip(cut, blocks, strict=True):
+            results.append(_fold(c, combine, identity, inner, axis, part, inner_form))
+    else:
+        each = _elements(carrier, axis)
+        empty = jax.tree.map(jnp.full_like, each[0], identity)
+        for hull, insides in zip(geometry.hulls, _insides(geometry, bounds, axis), strict=True):
+            terms = [only(i, each[place]) for place, i in zip(hull, insides, strict=True)]
+            results.append(functools.reduce(combine, terms) if terms else empty)
+    return jax.tree.map(lambda *parts: _joined(parts, axis), *results)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "geometry"))
+def interval_max(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array | None]:
+    """Maximum of each interval along `axis`, and whether it has a valid element.
+
+    `x` holds the lowest value where it is not valid. The gradient goes to the first maximum, or to
+    the last NaN.
+    """
+    y = _max(x, valid, bounds, axis, geometry)
+    if valid is None:
+        return y, None
+    return y, interval_fold(valid, operator.or_, False, bounds, axis, geometry)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _max(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> jax.Array:
+    return _picked(x, valid, bounds, axis, geometry)[0]
+
+
+@_max.defjvp
+def _max_jvp(
+    axis: int, geometry: AxisIntervals, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    x, valid, bounds = primals
+    pick = functools.partial(_values_and_picks, axis=axis, geometry=geometry)
+    y, picked = lax.platform_dependent(
+        lax.stop_gradient(x),
+        valid,
+        bounds,
+        cpu=functools.partial(once, pick),
+        default=pick,
+    )
+    y = _with_picked(x, y, picked, axis, geometry)
+    return y, _tangent(tangents[0], picked, axis, geometry)
+
+
+def _values_and_picks(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array]:
+    y, _, picked = _picked(x, valid, bounds, axis, geometry)
+    return y, picked
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _with_picked(
+    x: jax.Array, y: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals
+) -> jax.Array:
+    """`y`, the maximum of x, with the derivative that the `picked` elements say."""
+    del x, picked, axis, geometry
+    return y
+
+
+@_with_picked.defjvp
+def _with_picked_jvp(
+    axis: int, geometry: AxisIntervals, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    x, y, picked = primals
+    tangent = _tangent(tangents[0], picked, axis, geometry)
+    return _with_picked(x, y, picked, axis, geometry), tangent
+
+
+def _tangent(
+    tangent: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals
+) -> jax.Array:
+    """`pick_elements`, of which the backward pass keeps `picked` and not the masks made of it."""
+
+    def rule(tangent: jax.Array, picked: jax.Array) -> jax.Array:
+        return pick_elements(tangent, picked, axis, geometry)
+
+    return jax.checkpoint(rule, prevent_cse=False)(tangent, picked)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "geometry"))
+def interval_argmax(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """As `interval_max`, and which element each interval picks, counted within its part."""
+    return _picked(x, valid, bounds, axis, geometry)
+
+
+def _picked(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    n = geometry.length
+    dtype = np.uint8 if n <= 2**8 else np.uint16 if n <= 2**16 else np.uint32
+    masked = valid is not None
+
+    def run(axis: int, x: jax.Array, valid: jax.Array | None) -> Any:
+        form = _form(geometry)
+        if valid is None and not (geometry.exact and form == "elements"):
+            # Or what lies outside an interval would be as good as -inf in it.
+            valid = jnp.ones([1] * axis + [n] + [1] * (x.ndim - axis - 1), bool)
+        place = along(jnp.arange(n, dtype=dtype), axis, x.ndim)
+        identity = (lowest_value(x.dtype), None if valid is None else False, dtype(0))
+        identity = jax.tree.map(lambda c, e: np.asarray(e, c.dtype), (x, valid, place), identity)
+        y, filled, picked = _fold((x, valid, place), _pick, identity, bounds, axis, geometry, form)
+        return y, filled if masked else None, jnp.broadcast_to(picked, y.shape)
+
+    return _in_parts(run, axis, geometry, x, valid)
+
+
+def _pick(a: Any, b: Any) -> Any:
+    """The first of two elements, or the second if it is larger or NaN."""
+    (x, x_valid, x_place), (y, y_valid, y_place) = a, b
+    take = (y > x) | (y != y)
+    if x_valid is not None:
+        take = take | ~x_valid  # what is not valid holds the lowest value
+    valid = None if x_valid is None else x_valid | y_valid
+    return jnp.where(take, y, x), valid, jnp.where(take, y_place, x_place)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "geometry"))
+def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
+    """The element of `x` that is `picked` in each interval along `axis`: linear in x."""
+    zero, form = np.zeros((), x.dtype), _form(geometry)
+
+    def chosen(x: jax.Array, picked: jax.Array, elements: range, axis: int) -> jax.Array:
+        """Those of `elements`, which is where `x` is from; compared with each of `picked`."""
+        place = np.arange(elements.start, elements.stop).astype(picked.dtype)
+        if picked.shape[axis] == 1:
+            hit = picked == along(place, axis, x.ndim)
+            return jnp.sum(jnp.where(hit, x, zero), axis, x.dtype, keepdims=True)
+        hit = jnp.expand_dims(picked, axis + 1) == along(place, axis + 1, x.ndim + 1)
+        return jnp.sum(jnp.where(hit, jnp.expand_dims(x, axis), zero), axis + 1, x.dtype)
+
+    def run(axis: int, x: jax.Array, picked: jax.Array) -> jax.Array:
+        everything = range(geometry.length)
+        if len(geometry.hulls) <= _MOST_ROWS:
+            # The transpose is one loop over x, with as many comparisons as there are intervals.
+            return _joined([chosen(x, p, everything, axis) for p in _elements(picked, axis)], axis)
+        if form == "masks":
+            return chosen(x, picked, everything, axis)
+        if form == "blocks":
+            blocks = _blocks(geometry, None, axis)
+            cut = _cut(x, [elements for _, elements, *_ in blocks], axis)
+            parts = [
+                chosen(c, _slice(picked, intervals, axis), elements, axis)
+                for c, (intervals, elements, *_) in zip(cut, blocks, strict=True)
+            ]
+            return _joined(parts, axis)
+        each = _elements(x, axis)
+        sums = []
+        for p, hull in zip(_elements(picked, axis), geometry.hulls, strict=True):
+            terms = [jnp.where(p == picked.dtype.type(i), each[i], zero) for i in hull]
+            sums.append(_total(terms) if terms else jnp.zeros_like(each[0]))
+        return _joined(sums, axis)
+
+    return _in_parts(run, axis, geometry, x, picked)
+
+
+def interval_sum_with(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    cells: jax.Array,
+    valid: jax.Array | None,
+    axes: Sequence[tuple[int, AxisIntervals, Bounds]],
+) -> jax.Array:
+    """Sum over each cell's valid elements e of ``function(e, cells)``; `cells` is per output.
+
+    `axes` come in order. `function` also sees 0 where nothing is valid.
+    """
+    new: list[int] = []  # the axes that elements of intervals are laid out on
+    conditions: list[jax.Array] = []
+    for axis, geometry, bounds in reversed(axes):
+        if bounds is not None:
+            start, stop = (lax.expand_dims(bound, new) for bound in bounds)
+            bounds = (start, stop)
+        conditions = [jnp.expand_dims(c, axis + 1) for c in conditions]
+        x, inside = _unfolded(x, 0, bounds, axis, geometry)
+        if valid is not None:
+            valid, _ = _unfolded(valid, False, bounds, axis, geometry)
+        conditions.append(inside)
+        new = [axis + 1, *(i + 1 for i in new)]
+    if valid is not None:
+        conditions.append(valid)
+    condition = functools.reduce(operator.and_, conditions)
+    cells = lax.expand_dims(cells, new)
+    shape = lax.broadcast_shapes(x.shape, cells.shape)
+    value = function(jnp.broadcast_to(x, shape), jnp.broadcast_to(cells, shape))
+    return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
+
+
+def _unfolded(
+    x: jax.Array, fill: Any, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array]:
+    """`x` with the elements of each interval on a new axis behind `axis`, and which those are.
+
+    Intervals are filled up to one length. If all may have all elements, these are laid out once.
+    """
+    rank, repeats, count = x.ndim, geometry.repeats, len(geometry.hulls)
+    if _form(geometry) == "masks":
+        mask = _mask(geometry, bounds, axis, rank)
+        if repeats == 1:
+            return jnp.expand_dims(x, axis), mask
+
+        def lay_out(axis: int, x: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(
+                jnp.expand_dims(x, axis), (*x.shape[:axis], count, *x.shape[axis:])
+            )
+
+    else:
+        hulls = geometry.hulls
+        size = max(1, *(len(hull) for hull in hulls))
+
+        def lay_out(axis: int, x: jax.Array) -> jax.Array:
+            padded = pad(axis, (0, size), x, fill)
+            parts = [lax.slice_in_dim(padded, h.start, h.start + size, 1, axis) for h in hulls]
+            return lax.concatenate([jnp.expand_dims(part, axis) for part in parts], axis)
+
+        first = np.array([hull.start for hull in hulls], np.int32)[:, None]
+        place = _along_two(first + np.arange(size, dtype=np.int32), axis, rank)
+        if bounds is None:
+            stop = np.array([hull.stop for hull in hulls], np.int32)[:, None]
+            mask = jnp.asarray(place < _along_two(stop, axis, rank))
+        else:
+            start, stop = (jnp.expand_dims(bound, axis + 1) for bound in bounds)
+            mask = (start <= place) & (place < stop) & (place < geometry.length)
+    return (
+        _in_parts(lay_out, axis, geometry, x),
+        jnp.tile(mask, [repeats if i == axis else 1 for i in range(rank + 1)]),
+    )
+
+
+def _along_two(matrix: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    """A matrix laid along `axis` and the axis behind it, which an array of `rank` axes lacks."""
+    return matrix.reshape([1] * axis + [*matrix.shape] + [1] * (rank - axis - 1))
