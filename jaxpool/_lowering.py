@@ -25,6 +25,8 @@ Windows = tuple[tuple[int, AxisWindow], ...]
 
 # On CPUs, arrays of fewer elements are left to XLA: they stay in the cache whatever it does.
 SMALL = 2**14
+# Windows of up to this many elements are summed at once; of larger ones the transpose takes long.
+_SUMS_AT_ONCE = 49
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
 
@@ -48,6 +50,17 @@ def once(function: Callable, *operands: Any) -> Any:
         return jax.tree.map(lambda shape: lax.full_like(shape, 0), shapes)
 
     return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
+
+
+def one_cpu() -> bool:
+    """Whether all of an array is on one CPU device, if it is on any.
+
+    XLA parts concatenations and reshapes among devices at the price of all-to-alls.
+    """
+    try:
+        return jax.device_count("cpu") == 1
+    except RuntimeError:  # JAX_PLATFORMS leaves out CPUs
+        return False
 
 
 def known_size(x: jax.Array) -> int:
@@ -82,6 +95,23 @@ def widened(x: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="windows")
 def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
     """Sum of each window of `x`; padding adds nothing."""
+    windows = tuple(sorted(windows))
+    by_axes = functools.partial(_sum_by_axes, windows=windows)
+    if math.prod(w.window for _, w in windows) <= _SUMS_AT_ONCE:
+        default = functools.partial(_sum_at_once, windows=windows)
+    else:
+        default = by_axes
+    return lax.platform_dependent(x, cpu=by_axes, default=default)
+
+
+def _sum_by_axes(x: jax.Array, windows: Windows) -> jax.Array:
+    """One axis after the other: for k x k taps it adds 2k times, and so does its transpose."""
+    for axis, w in reversed(windows):
+        x = _sum_of_blocks(x, axis, w) if _side_by_side(w) else _sum_at_once(x, ((axis, w),))
+    return x
+
+
+def _sum_at_once(x: jax.Array, windows: Windows) -> jax.Array:
     dimensions, strides, dilations = [1] * x.ndim, [1] * x.ndim, [1] * x.ndim
     padding = [(0, 0)] * x.ndim
     for axis, w in windows:
@@ -93,6 +123,18 @@ def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
     for axis, w in windows:
         y = lax.slice_in_dim(y, 0, w.output, 1, axis)  # of a symbolic length, one cell may be over
     return y
+
+
+def _side_by_side(w: AxisWindow) -> bool:
+    """Whether windows are consecutive blocks. XLA may not keep those apart on several devices."""
+    known = isinstance(w.length, int)
+    return known and w.window == w.stride > 1 and w.dilation == 1 and not w.padded and one_cpu()
+
+
+def _sum_of_blocks(x: jax.Array, axis: int, w: AxisWindow) -> jax.Array:
+    x = lax.slice_in_dim(x, 0, w.output * w.window, 1, axis)
+    x = x.reshape((*x.shape[:axis], w.output, w.window, *x.shape[axis + 1 :]))
+    return lax.reduce_sum(x, (axis + 1,))
 
 
 def fold(

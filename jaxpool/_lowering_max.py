@@ -28,6 +28,7 @@ from jaxpool._lowering import (
     lowest_value,
     numeric_module,
     once,
+    one_cpu,
     pad,
     pad_windows,
     padded_taps_at,
@@ -128,7 +129,7 @@ def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> P
         last not in dict(windows) and isinstance(x.shape[last], int) and x.shape[last] >= _WIDE
     )
     is_large = size * x.dtype.itemsize >= _LARGE
-    if _one_cpu() and size >= SMALL and (is_wide or is_large):
+    if one_cpu() and size >= SMALL and (is_wide or is_large):
         return _picked_in_runs(x, valid, windows)
     return _picked_at_once(x, valid, windows)
 
@@ -138,17 +139,6 @@ def _limits(by_platform: dict[str, int], style: str | None) -> dict[str, float]:
     if style is None:
         return dict(by_platform)
     return dict.fromkeys(by_platform, math.inf if style == "taps" else 0)
-
-
-def _one_cpu() -> bool:
-    """Whether all of an array is on one CPU device, if it is on any.
-
-    XLA parts the concatenations of `_picked_in_runs` among devices at the price of all-to-alls.
-    """
-    try:
-        return jax.device_count("cpu") == 1
-    except RuntimeError:  # JAX_PLATFORMS leaves out CPUs
-        return False
 
 
 def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:

@@ -17,8 +17,7 @@ import jaxpool
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def report():
+def on_eight_devices():
     """What eight CPU devices made of each program, from a process of their own."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu",
@@ -31,33 +30,22 @@ def report():
     return json.loads(done.stdout)
 
 
-def test_values_and_gradients_stay(report):
-    assert len(report) > 70
+def test_on_eight_devices():
+    report = on_eight_devices()
+    assert len(report) > 60
     for name, found in report.items():
         assert found["difference"] <= 1e-6, name
-
-
-def test_batch_and_channels_need_no_collective(report):
-    found = {n: r["collectives"] for n, r in report.items() if n.endswith(("batch", "channels"))}
-    assert len(found) >= 40
-    assert not any(found.values()), found
-
-
-def test_space_needs_halos_only(report):
-    found = {n: r["collectives"] for n, r in report.items() if n.endswith(("rows", "columns"))}
-    assert len(found) >= 30
-    for name, collectives in found.items():
-        assert set(collectives) <= {"collective-permute"}, name
-    assert found["max Auto rows"]  # windows that overlap cannot do without
-    assert not found["min Auto rows"]  # those that lie side by side can
-
-
-def test_gradients_are_sharded_as_the_input(report):
-    specs = {"batch": "'d'", "channels": "None, None, None, 'd'", "rows": "None, 'd'",
-             "columns": "None, None, 'd'"}  # fmt: skip
-    for name, found in report.items():
         if "Explicit" in name:
-            assert found["spec"].startswith(f"PartitionSpec({specs[name.split()[-1]]}"), name
+            assert found["sharded_as_x"], name
+    collectives = {n: r["collectives"] for n, r in report.items() if "collectives" in r}
+    for name, used in collectives.items():
+        if name.endswith(("batch", "channels")):
+            assert not used, name
+        else:  # only halos are exchanged
+            assert name.endswith(("rows", "columns"))
+            assert set(used) <= {"collective-permute"}, name
+    assert collectives["max Auto rows"]  # windows that overlap cannot do without
+    assert not collectives["min Auto rows"]  # those that lie side by side can
 
 
 @pytest.mark.parametrize("window_shape", [(3, 3), (5, 5)])
