@@ -657,10 +657,13 @@ def _matches(taps: jax.Array, step: _Step) -> Iterator[tuple[Any, Any, Any]]:
         whole[places[axis]] = w.blocks
         if w.stride > 1:
             whole[places[axis] + 1] = w.stride
-    # By lax, as in `_exceeds`.
-    spread = functools.partial(
-        lax.broadcast_in_dim, shape=whole, broadcast_dimensions=range(len(whole))
-    )
+
+    def spread(x: Any) -> jax.Array:
+        """Along all blocks. By lax, as in `_exceeds`; one number is not an array to keep."""
+        if isinstance(x, np.ndarray) and x.size == 1:
+            return lax.full(whole, x.item(), x.dtype)
+        return lax.broadcast_in_dim(x, whole, range(len(whole)))
+
     shifts = [w.shifts(step.run).items() for _, w in step.windows]
     for blocks in itertools.product(*shifts):
         widths, starts, stops = [(0, 0, 0)] * len(places), [0] * len(shape), list(shape)

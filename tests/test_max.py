@@ -1,6 +1,7 @@
 """Facts about maxima and minima."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -300,3 +301,47 @@ def test_gradient_of_16_bit_floats_is_added_in_float32(where):
     grad = np.asarray(vjp(jnp.ones_like(y))[0]).astype(np.float32)
     assert len(y) == 399
     assert grad[200] == 400  # the bfloat16 nearest to 399
+
+
+def parted(f, x):
+    """The forward pass, and what it hands to the backward pass: arrays of these shapes."""
+    y, backward = jax.jit(lambda x: jax.vjp(f, x))(x)
+    large = [r for r in jax.tree.leaves(backward) if r.size > 9]  # than tables of a block
+    return y, backward, {(r.shape, r.dtype) for r in large}
+
+
+@pytest.mark.parametrize(("k", "s", "p", "kind"), [(2, 2, 0, "u1"), (3, 2, 1, "u1"), (5, 1, 2, "u1"),
+                                                   (16, 1, 8, "u2")])  # fmt: skip
+def test_the_backward_pass_keeps_a_tap_for_each_output(k, s, p, kind):
+    """One byte, two above 255 taps. JAX keeps x as well, for the one form that reads it: TPUs'."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 16)), jnp.float32)
+    f = lambda x: jaxpool.max_pool(x, (k, k), s, p)  # noqa: E731
+    y, backward, residuals = parted(f, x)
+    assert residuals == {(y.shape, np.dtype(kind)), (x.shape, x.dtype)}
+    # What XLA makes of it for CPUs: x has a name and no use.
+    compiled = jax.jit(lambda b, g: b(g)).lower(backward, y).compile()
+    entry = compiled.as_text().split("\nENTRY")[1]
+    whole = f"f32[{','.join(map(str, x.shape))}]"
+    named = re.findall(r"(%b_[\w.]+) = (\S+) parameter", entry)
+    kept = [name for name, shape in named if shape.startswith(whole)]
+    assert len(kept) == 1
+    assert len(re.findall(rf"{re.escape(kept[0])}\b", entry)) == 1
+    assert f"{'u8' if kind == 'u1' else 'u16'}[" in entry
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_programs_hold_no_second_copy_of_the_input(platform):
+    """In value and gradient as one program, by the operands of what computes the gradient."""
+    x = jax.ShapeDtypeStruct((2, 64, 64, 32), np.float32)
+
+    def f(x):
+        y, vjp = jax.vjp(lambda x: jaxpool.max_pool(x, (3, 3), 2, 1), x)
+        return y, vjp(jnp.cos(y))[0]
+
+    if platform == "cpu":
+        compiled = jax.jit(f).lower(x).compile()
+        assert compiled.memory_analysis().temp_size_in_bytes < x.size * 4 / 2
+    else:
+        text = jax.jit(f).trace(x).lower(lowering_platforms=("cuda",)).as_text()
+        assert "ui8" in text
+        assert "reduce_window" not in text
