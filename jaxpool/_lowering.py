@@ -249,6 +249,26 @@ def fold_whole_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -
     return carrier
 
 
+def window_size(windows: Windows) -> int:
+    """Number of elements of a window."""
+    return math.prod(w.window for _, w in windows)
+
+
+def groups(windows: Windows, limit: float) -> tuple[Windows, ...]:
+    """All axes together if a window has at most `limit` elements, else one by one."""
+    return (windows,) if window_size(windows) <= limit else tuple((window,) for window in windows)
+
+
+def all_taps(windows: Windows) -> list[tuple[int, ...]]:
+    """All taps of a window, one index per axis, in row-major order."""
+    return list(itertools.product(*(range(w.window) for _, w in windows)))
+
+
+def directly(function: Callable, *operands: Any) -> Any:
+    """In place of `once`, where XLA knows best."""
+    return function(*operands)
+
+
 def positions(shape: Sequence[Any], axes: Sequence[int]) -> jax.Array:
     """Row-major position along `axes`, of size 1 along all others."""
     pooled = [n if i in axes else 1 for i, n in enumerate(shape)]

@@ -6,11 +6,9 @@ the taps, the derivative is a masked sum, which is linear: that gives jvp, vjp a
 without select-and-scatter, and it is what the backward pass keeps instead of the input.
 """
 
-import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -22,8 +20,11 @@ from jaxpool._geometry import AxisWindow
 from jaxpool._lowering import (
     SMALL,
     Windows,
+    all_taps,
     along,
+    directly,
     fold_runs,
+    groups,
     known_size,
     lowest_value,
     numeric_module,
@@ -34,7 +35,9 @@ from jaxpool._lowering import (
     padded_taps_at,
     taps_at,
     widened,
+    window_size,
 )
+from jaxpool._lowering_tangent import steps, tangent_in_blocks, tangent_in_slices
 
 Implementation = Literal["taps", "axes", "reduce_window"]
 IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
@@ -50,7 +53,6 @@ _FEW = {"cpu": 12, "default": 64}
 # along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes, for which malloc
 # asks the system anew each time.
 _WIDE, _LARGE = 16, 2**25
-
 
 Picked = tuple[jax.Array, Any]  # maxima, and the taps that they come from
 
@@ -76,7 +78,7 @@ def _window_max(
 ) -> jax.Array:
     if implementation == "reduce_window":
         return _native_max(x, valid, windows)
-    if not _known(windows) and _size(windows) > _TAPS_AT_ONCE["default"]:
+    if not _known(windows) and window_size(windows) > _TAPS_AT_ONCE["default"]:
         return _picked_by_axes(x, valid, windows)[0]  # selections, which JAX differentiates
     return _max_by_taps(x, valid, windows, implementation)
 
@@ -112,7 +114,7 @@ def _picked_forms(
         cpu = platform == "cpu"
         if not cpu:
             form = functools.partial(_picked_in_passes, limit=limit)
-        elif _size(windows) <= limit:
+        elif window_size(windows) <= limit:
             form = _picked_on_cpu
         else:
             form = functools.partial(_picked_by_axes, once=once, only_maxima=only_maxima)
@@ -148,11 +150,6 @@ def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
     return lax.platform_dependent(*operands, **forms)
 
 
-def _directly(function: Callable, *operands: Any) -> Any:
-    """In place of `once`, where XLA knows best."""
-    return function(*operands)
-
-
 def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """XLA's own windowed maximum, per axis where windows are large: those compile slowly."""
     dtype = x.dtype
@@ -160,7 +157,7 @@ def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.
         x = widened(x)
     x = _masked(x, valid)
     groups = [windows]
-    if _size(windows) > _NATIVE_AT_ONCE:
+    if window_size(windows) > _NATIVE_AT_ONCE:
         groups = [(window,) for window in reversed(windows)]
     for group in groups:
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
@@ -292,10 +289,10 @@ def _picked_in_passes(
     All axes at once if a window has at most `limit` elements, else the last one first.
     """
     narrow, dtype, picked, unit = x.dtype, _tap_dtype(windows), None, 1
-    for step in reversed(_groups(windows, limit)):
+    for step in reversed(groups(windows, limit)):
         x = _masked(widened(x), valid)
         x, valid, picked = _compared(x, valid, picked, step, dtype, unit=unit, pad_each=True)
-        x, unit = x.astype(narrow), unit * _size(step)
+        x, unit = x.astype(narrow), unit * window_size(step)
     return x, picked
 
 
@@ -326,7 +323,7 @@ def _compared(
     later_taps = reader(later, 0)
     firsts = [_first_inside(w, axis, x.ndim) for axis, w in windows]
     best = None
-    for number, taps in enumerate(_all_taps(windows)):
+    for number, taps in enumerate(all_taps(windows)):
         new, new_valid, picked = element(taps), is_valid(taps), later_taps(taps)
         if picked is None:
             picked = lax.full_like(new, number * unit, dtype)
@@ -372,7 +369,7 @@ def _picked_by_axes(
     valid: jax.Array | None,
     windows: Windows,
     *,
-    once: Callable = _directly,
+    once: Callable = directly,
     only_maxima: bool = False,
 ) -> Picked:
     """Maxima and the taps that they come from, one axis after the other, the last one first.
@@ -436,11 +433,6 @@ def _tap_dtype(windows: Windows) -> Any:
     return np.dtype(np.uint8 if size < 2**8 else np.uint16 if size < 2**16 else np.uint32)
 
 
-def _all_taps(windows: Windows) -> list[tuple[int, ...]]:
-    """All taps of a window, one index per axis, in row-major order."""
-    return list(itertools.product(*(range(w.window) for _, w in windows)))
-
-
 def _tangent(
     tangent: jax.Array,
     x: jax.Array,
@@ -463,15 +455,15 @@ def _tangent(
         forms = {
             platform: by_taps(
                 functools.partial(
-                    _tangent_in_blocks,
-                    steps=_steps(windows, limit, _FEW[platform]),
-                    once=once if platform == "cpu" else _directly,
+                    tangent_in_blocks,
+                    way=steps(windows, limit, _FEW[platform]),
+                    once=once if platform == "cpu" else directly,
                 )
             )
             for platform, limit in limits.items()
         }
     else:
-        forms = {"default": by_taps(functools.partial(_tangent_in_slices, windows=windows))}
+        forms = {"default": by_taps(functools.partial(tangent_in_slices, windows=windows))}
     if _native(windows, style):
         forms["tpu"] = by_xla
     # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
@@ -479,210 +471,6 @@ def _tangent(
     return rule(tangent, x, valid, taps)
 
 
-def _tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
-    """For sizes that may be symbolic."""
-    narrow, tangent = tangent.dtype, pad_windows(widened(tangent), windows, 0)
-    zero = np.zeros((), tangent.dtype)
-    terms = (
-        jnp.where(taps == np.array(number, taps.dtype), taps_at(tangent, windows, tap), zero)
-        for number, tap in enumerate(_all_taps(windows))
-    )
-    return functools.reduce(lax.add, terms).astype(narrow)
-
-
-def _groups(windows: Windows, limit: float) -> tuple[Windows, ...]:
-    """All axes together if a window has at most `limit` elements, else one by one."""
-    return (windows,) if _size(windows) <= limit else tuple((window,) for window in windows)
-
-
-def _steps(windows: Windows, limit: float, few: int) -> list["_Step"]:
-    """All axes at once if a window has at most `limit` elements, else one by one.
-
-    And that in several steps where a window is large: as runs of taps, and then within runs.
-    """
-    if _size(windows) <= limit:
-        return [_Step(windows)]
-    steps, unit = [], _size(windows)
-    for axis, w in windows:
-        unit //= w.window
-        inner = False
-        for run in w.run_lengths(few):
-            outer, w = w.runs_and_rest(run)
-            steps.append(_Step(((axis, outer),), run, unit, inner))
-            inner = True
-        steps.append(_Step(((axis, w),), 1, unit, inner))
-    return steps
-
-
-@dataclasses.dataclass(frozen=True)
-class _Step:
-    """A part of the way from a window to the element that it picks.
-
-    `run` taps of it are taken together, and one of them is found in a later step. Taps count in
-    `unit`, the number of taps along all later axes. An `inner` step follows one on the same axis.
-    """
-
-    windows: Windows
-    run: int = 1
-    unit: int = 1
-    inner: bool = False
-
-
-def _size(windows: Windows) -> int:
-    """Number of elements of a window."""
-    return math.prod(w.window for _, w in windows)
-
-
 def _known(windows: Windows) -> bool:
     """Whether no size along pooled axes is symbolic."""
     return all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows)
-
-
-def _tangent_in_blocks(
-    tangent: jax.Array, taps: jax.Array, steps: list[_Step], once: Callable
-) -> jax.Array:
-    """The tangents of the picked elements, step by step.
-
-    Written for its transpose, in which an element adds up what the windows that picked it hand
-    back. Each axis is cut into blocks of `stride` elements; with a few windows more than there are,
-    which pick nothing, the elements of a block are reached by equally many windows each. So the
-    transpose is a sum of dense slices; that of strided slices would be full of holes, and that of
-    slices without the additional windows would ask of each element whether it is at the border.
-    """
-    narrow = tangent.dtype
-    first = [step for step in steps if not step.inner]
-    taps = _add_border(taps, first, once)
-    told = []
-    for step in steps:
-        if step.inner:
-            taps = _add_border(taps, [step], once)
-        told.append((step, taps))
-        if step is not steps[-1]:
-            taps = once(functools.partial(_taps_left, step=step), taps)
-    tangent = widened(tangent)
-    for step, taps in reversed(told):
-        along_step = functools.partial(_tangent_along, step=step)
-        # The transpose of the last step gives the result.
-        tangent = (_directly if step is steps[-1] else once)(along_step, tangent, taps)
-        if step.inner:
-            tangent = _drop_border(tangent, [step], once)
-    return _drop_border(tangent, first, once, narrow)
-
-
-def _borders(steps: list[_Step], ndim: int) -> tuple[list[tuple[int, int, int]], bool]:
-    """The additional windows on each axis, as padding, and whether there are any."""
-    widths = [(0, 0, 0)] * ndim
-    for step in steps:
-        for axis, w in step.windows:
-            widths[axis] = (*w.border(step.run), 0)
-    return widths, any(low or high for low, high, _ in widths)
-
-
-def _add_border(taps: jax.Array, steps: list[_Step], once: Callable) -> jax.Array:
-    """`taps` with those of additional windows, which pick nothing."""
-    widths, any_ = _borders(steps, taps.ndim)
-    nothing = np.array(np.iinfo(taps.dtype).max, taps.dtype)
-    return once(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
-
-
-def _drop_border(
-    tangent: jax.Array, steps: list[_Step], once: Callable, dtype: Any = None
-) -> jax.Array:
-    """`tangent` without those of additional windows."""
-    widths, any_ = _borders(steps, tangent.ndim)
-    dtype = tangent.dtype if dtype is None else dtype
-    starts = [low for low, _, _ in widths]
-    stops = [n - high for n, (_, high, _) in zip(tangent.shape, widths, strict=True)]
-    if not any_:
-        return tangent.astype(dtype)
-    return once(lambda tangent: lax.slice(tangent, starts, stops).astype(dtype), tangent)
-
-
-def _tangent_along(tangent: jax.Array, taps: jax.Array, step: _Step) -> jax.Array:
-    """The tangents that windows, along the axes of a step, pick by their `taps`."""
-    geometry, shape = dict(step.windows), []
-    for axis, size in enumerate(tangent.shape):
-        if axis in geometry and geometry[axis].stride > 1:
-            w = geometry[axis]
-            tangent = pad(axis, (0, w.blocks * w.stride - size), tangent, 0)
-            shape += [w.blocks, w.stride]
-        else:
-            shape.append(size)
-    tangent = tangent.reshape(shape)
-    zero = np.zeros((), tangent.dtype)
-    strided = (axis for axis, w in step.windows if w.stride > 1)
-    inner = [axis + n for n, axis in enumerate(strided, start=1)]
-    zeros, total = lax.full_like(tangent, 0), None
-    for widths, match, _ in _matches(taps, step):
-        part = lax.select(match, tangent, zeros)
-        part = lax.pad(lax.reduce_sum(part, inner) if inner else part, zero, widths)
-        total = part if total is None else lax.add(total, part)
-    assert total is not None
-    return total
-
-
-def _taps_left(taps: jax.Array, step: _Step) -> jax.Array:
-    """For each element along the axes of a step, what its windows' taps say of later steps.
-
-    The windows that pick the element agree on that: it is where the element comes from.
-    """
-    found = None
-    for _, match, rest in _matches(taps, step):
-        found = lax.select(match, rest, lax.full_like(rest, 0) if found is None else found)
-    assert found is not None
-    geometry = dict(step.windows)
-    found = found.reshape(
-        [
-            geometry[axis].blocks * geometry[axis].stride if axis in geometry else size
-            for axis, size in enumerate(taps.shape)
-        ]
-    )
-    for axis, w in step.windows:
-        found = lax.slice_in_dim(found, 0, w.length, 1, axis)
-    return found
-
-
-def _matches(taps: jax.Array, step: _Step) -> Iterator[tuple[Any, Any, Any]]:
-    """For each shift between blocks and the windows that reach them: which elements are picked.
-
-    Yields how the blocks lie among the windows, as padding; whether the window picks the element
-    (or what its run is for), in blocks; and what its tap says of later steps.
-    """
-    geometry, shape, places = dict(step.windows), [], {}
-    for axis, size in enumerate(taps.shape):
-        places[axis] = len(shape)
-        shape += [size, 1] if axis in geometry and geometry[axis].stride > 1 else [size]
-    taps, kind, whole = taps.reshape(shape), taps.dtype, list(shape)
-    for axis, w in step.windows:
-        whole[places[axis]] = w.blocks
-        if w.stride > 1:
-            whole[places[axis] + 1] = w.stride
-
-    def spread(x: Any) -> jax.Array:
-        """Along all blocks. By lax, as in `_exceeds`; one number is not an array to keep."""
-        if isinstance(x, np.ndarray) and x.size == 1:
-            return lax.full(whole, x.item(), x.dtype)
-        return lax.broadcast_in_dim(x, whole, range(len(whole)))
-
-    shifts = [w.shifts(step.run).items() for _, w in step.windows]
-    for blocks in itertools.product(*shifts):
-        widths, starts, stops = [(0, 0, 0)] * len(places), [0] * len(shape), list(shape)
-        first = start = np.zeros([1] * len(shape), np.int64)
-        count, unit = first + 1, step.unit
-        for (axis, w), (q, rows) in reversed(list(zip(step.windows, blocks, strict=True))):
-            at, (before, after) = places[axis], w.border(step.run)
-            widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
-            starts[at], stops[at] = before - q, before - q + w.blocks
-            here = [along(column, at + (w.stride > 1), len(shape)) for column in rows.T]
-            first, count, start = first + here[0] * unit, count * here[1], start + here[2] * unit
-            unit *= w.window
-        part = spread(lax.slice(taps, starts, stops))
-        first, start = first.astype(kind), start.astype(kind)
-        if step.unit == step.run == 1:
-            first = np.where(count, first, np.iinfo(kind).max - 1)  # which is no window's tap
-            yield widths, lax.eq(part, spread(first)), lax.full_like(part, 0)
-        else:
-            # Wraps if `first` is larger. Of several axes at once, all runs are of one tap.
-            beyond = lax.sub(part, spread(first))
-            match = lax.lt(beyond, spread((count * step.unit).astype(kind)))
-            yield widths, match, lax.sub(part, spread(start))
