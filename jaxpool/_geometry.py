@@ -15,6 +15,9 @@ from jax.core import max_dim, min_dim
 # An int, or a symbolic dimension, which behaves like one but has no public type.
 Size = Any
 
+# No more taps than this are written out one by one.
+_MOST_TAPS = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class AxisWindow:
@@ -106,7 +109,9 @@ class AxisWindow:
         Taps come in runs of `run`, of which the last ends with the window and so may overlap the
         one before. A matrix has a row for each element of the block: the first tap that the run
         which begins there is for, the number of taps that it is for (0 if none begins), and the
-        first tap that it has. Of a length that is known; q counts up.
+        first tap that it has. Of a length that is known; q counts up. For 3 taps, stride 2 and 1
+        element of padding, window i has its tap 0 in block i - 1, as the second element, and its
+        taps 1 and 2 in block i: ``{-1: [(0, 0, 0), (0, 1, 0)], 0: [(1, 1, 1), (2, 1, 2)]}``.
         """
         found: dict[int, np.ndarray] = {}
         for number, start in enumerate(run_starts(self.window, run)):
@@ -126,11 +131,14 @@ class AxisWindow:
 
     def run_lengths(self, few: int) -> list[int]:
         """Lengths of runs of taps, each at most `few` times the next, that make up a window."""
-        taps, stride, lengths = self.window, self.stride, []
-        # Taps one by one read taps / stride elements for each element of the input.
-        while taps > few * stride:
-            levels = next(n for n in itertools.count(2) if taps ** (1 / n) <= few)
-            taps, stride = -(-taps // math.ceil(taps ** (1 / levels))), 1
+        taps, lengths = self.window, []
+        # Taps one by one read taps / stride elements for each element of the input. That may be
+        # few, and yet be too many to write out.
+        most = max(few, min(few * self.stride, _MOST_TAPS))
+        while taps > most:
+            levels = next(n for n in itertools.count(2) if few**n >= taps)
+            pieces = next(n for n in itertools.count(2) if n**levels >= taps)
+            taps, most = -(-taps // pieces), few
             lengths.append(taps)
         return lengths
 

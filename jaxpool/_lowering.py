@@ -96,18 +96,25 @@ def widened(x: jax.Array) -> jax.Array:
 def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
     """Sum of each window of `x`; padding adds nothing."""
     windows = tuple(sorted(windows))
-    by_axes = functools.partial(_sum_by_axes, windows=windows)
-    if math.prod(w.window for _, w in windows) <= _SUMS_AT_ONCE:
-        default = functools.partial(_sum_at_once, windows=windows)
-    else:
-        default = by_axes
-    return lax.platform_dependent(x, cpu=by_axes, default=default)
+    at_once = window_size(windows) <= _SUMS_AT_ONCE
+    return lax.platform_dependent(
+        x,
+        cpu=functools.partial(_sum_by_axes, windows=windows, in_blocks=one_cpu()),
+        default=functools.partial(_sum_at_once if at_once else _sum_by_axes, windows=windows),
+    )
 
 
-def _sum_by_axes(x: jax.Array, windows: Windows) -> jax.Array:
-    """One axis after the other: for k x k taps it adds 2k times, and so does its transpose."""
+def _sum_by_axes(x: jax.Array, windows: Windows, *, in_blocks: bool = False) -> jax.Array:
+    """One axis after the other: for k x k taps it adds 2k times, and so does its transpose.
+
+    `in_blocks` where windows are consecutive blocks, which XLA may not keep apart on several
+    devices.
+    """
     for axis, w in reversed(windows):
-        x = _sum_of_blocks(x, axis, w) if _side_by_side(w) else _sum_at_once(x, ((axis, w),))
+        if in_blocks and _side_by_side(w):
+            x = _sum_of_blocks(x, axis, w)
+        else:
+            x = _sum_at_once(x, ((axis, w),))
     return x
 
 
@@ -126,9 +133,9 @@ def _sum_at_once(x: jax.Array, windows: Windows) -> jax.Array:
 
 
 def _side_by_side(w: AxisWindow) -> bool:
-    """Whether windows are consecutive blocks. XLA may not keep those apart on several devices."""
+    """Whether windows are consecutive blocks."""
     known = isinstance(w.length, int)
-    return known and w.window == w.stride > 1 and w.dilation == 1 and not w.padded and one_cpu()
+    return known and w.window == w.stride > 1 and w.dilation == 1 and not w.padded
 
 
 def _sum_of_blocks(x: jax.Array, axis: int, w: AxisWindow) -> jax.Array:
@@ -158,6 +165,8 @@ def fold(
 
 def fold_axis(carrier: Any, axis: int, window: AxisWindow, combine: Callable) -> Any:
     """Folds windows along one axis, whose padding is already in `carrier`, by doubling.
+
+    For operations of a user's own, in which every element must count once.
 
     `combine` takes two carriers and how many taps the second starts after the first.
     """

@@ -37,15 +37,15 @@ from jaxpool._lowering import (
     widened,
     window_size,
 )
-from jaxpool._lowering_tangent import steps, tangent_in_blocks, tangent_in_slices
+from jaxpool._lowering_tangent import NO_TAPS, steps, tangent_in_blocks, tangent_in_slices
 
 Implementation = Literal["taps", "axes", "reduce_window"]
 IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 
-# Windows of up to this many elements are compared all at once, larger ones axis by axis. By XLA on
-# TPUs, larger ones take a minute to compile otherwise.
-_TAPS_AT_ONCE = {"cpu": 9, "default": 49}
-_TANGENT_AT_ONCE = {"cpu": 9, "default": 49}
+# Windows of up to this many elements are compared all at once, larger ones axis by axis. Likewise
+# with their derivative.
+_AT_ONCE = {"cpu": 9, "default": 49}
+# By XLA's own form on TPUs, larger ones take a minute to compile.
 _NATIVE_AT_ONCE = 9
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
 _FEW = {"cpu": 12, "default": 64}
@@ -78,7 +78,7 @@ def _window_max(
 ) -> jax.Array:
     if implementation == "reduce_window":
         return _native_max(x, valid, windows)
-    if not _known(windows) and window_size(windows) > _TAPS_AT_ONCE["default"]:
+    if not _known(windows) and window_size(windows) > _AT_ONCE["default"]:
         return _picked_by_axes(x, valid, windows)[0]  # selections, which JAX differentiates
     return _max_by_taps(x, valid, windows, implementation)
 
@@ -110,7 +110,7 @@ def _picked_forms(
 ) -> dict[str, Callable]:
     """For each platform, the function of x and `valid` to maxima and taps, or maxima and any."""
     forms = {}
-    for platform, limit in _limits(_TAPS_AT_ONCE, style).items():
+    for platform, limit in _limits(style).items():
         cpu = platform == "cpu"
         if not cpu:
             form = functools.partial(_picked_in_passes, limit=limit)
@@ -136,11 +136,11 @@ def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> P
     return _picked_at_once(x, valid, windows)
 
 
-def _limits(by_platform: dict[str, int], style: str | None) -> dict[str, float]:
+def _limits(style: str | None) -> dict[str, float]:
     """The number of elements up to which each platform takes them at once."""
     if style is None:
-        return dict(by_platform)
-    return dict.fromkeys(by_platform, math.inf if style == "taps" else 0)
+        return dict(_AT_ONCE)
+    return dict.fromkeys(_AT_ONCE, math.inf if style == "taps" else 0)
 
 
 def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
@@ -384,7 +384,7 @@ def _picked_by_axes(
         if window.padded:
             widths = (window.low, window.right)
             x = pad(axis, widths, x, lowest)
-            if picked is not None and picked.shape[axis] > 1:
+            if picked is not None and not _is_one(picked.shape[axis]):
                 picked = pad(axis, widths, picked, 0)
             if valid is not None:
                 here = pad(axis, widths, valid, False)
@@ -405,6 +405,11 @@ def _picked_by_axes(
     if picked is not None:
         picked = jnp.broadcast_to(picked, x.shape)
     return x.astype(narrow), picked
+
+
+def _is_one(size: Any) -> bool:
+    """Whether a size, which may be symbolic, is known to be 1."""
+    return isinstance(size, int) and size == 1
 
 
 def _pick(a: Any, b: Any, taps: int, weight: int) -> Any:
@@ -428,9 +433,10 @@ def _exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
 
 
 def _tap_dtype(windows: Windows) -> Any:
-    """The smallest dtype that numbers the taps of a window and has a number to spare."""
-    size = math.prod(w.window for _, w in windows)
-    return np.dtype(np.uint8 if size < 2**8 else np.uint16 if size < 2**16 else np.uint32)
+    """The smallest dtype that numbers the taps of a window, and has `NO_TAPS` to spare."""
+    size = window_size(windows)
+    kinds = (np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32))
+    return next(kind for kind in kinds if size <= np.iinfo(kind).max + 1 - NO_TAPS)
 
 
 def _tangent(
@@ -451,7 +457,7 @@ def _tangent(
         return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]
 
     if _known(windows):
-        limits = _limits(_TANGENT_AT_ONCE, style)
+        limits = _limits(style)
         forms = {
             platform: by_taps(
                 functools.partial(

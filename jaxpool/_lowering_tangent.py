@@ -27,6 +27,15 @@ from jaxpool._lowering import (
     window_size,
 )
 
+# The largest numbers of a dtype are no window's taps: what a window beyond the border has, and what
+# an element asks for at which no tap begins.
+NO_TAPS = 2
+_BEYOND, _NOWHERE = 0, 1  # below the largest
+
+
+def _no_tap(which: int, dtype: Any) -> Any:
+    return np.array(np.iinfo(dtype).max - which, dtype)
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -104,7 +113,7 @@ def _borders(way: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], bo
 def _add_border(taps: jax.Array, way: list[Step], once: Callable) -> jax.Array:
     """`taps` with those of additional windows, which pick nothing."""
     widths, any_ = _borders(way, taps.ndim)
-    nothing = np.array(np.iinfo(taps.dtype).max, taps.dtype)
+    nothing = _no_tap(_BEYOND, taps.dtype)
     return once(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
 
 
@@ -147,7 +156,9 @@ def _tangent_along(tangent: jax.Array, taps: jax.Array, step: Step) -> jax.Array
 def _taps_left(taps: jax.Array, step: Step) -> jax.Array:
     """For each element along the axes of a step, what its windows' taps say of later steps.
 
-    The windows that pick the element agree on that: it is where the element comes from.
+    All windows that pick from one row (or one run of taps) agree on where in it: on its first
+    maximum. For if the first maximum of a window is in the row, then it is the row's; and likewise
+    its last NaN. In an overlap of runs, the pick of the window is that of either.
     """
     found = None
     for _, match, rest in _matches(taps, step):
@@ -202,7 +213,7 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
         part = spread(lax.slice(taps, starts, stops))
         first, start = first.astype(kind), start.astype(kind)
         if step.unit == step.run == 1:
-            first = np.where(count, first, np.iinfo(kind).max - 1)  # which is no window's tap
+            first = np.where(count, first, _no_tap(_NOWHERE, kind))
             yield widths, lax.eq(part, spread(first)), lax.full_like(part, 0)
         else:
             # Wraps if `first` is larger. Of several axes at once, all runs are of one tap.

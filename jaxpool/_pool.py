@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, PartitionSpec, auto_axes
+from jax.sharding import AxisType, PartitionSpec, auto_axes, use_abstract_mesh
 
 from jaxpool import _arguments
 
@@ -166,7 +166,11 @@ def run(
     pooled = domain.pooled_axes(x.ndim)
     mask = _arguments.mask(op, where, x.shape, pooled, reduction.takes_weights)
 
-    def compute(x: jax.Array, mask: Any, domain: Domain, reduction: Reduction) -> jax.Array:
+    fill_array = empty_value if isinstance(empty_value, jax.Array) else None
+
+    def compute(
+        x: jax.Array, mask: Any, domain: Domain, reduction: Reduction, fill: jax.Array | None
+    ) -> jax.Array:
         dtype = reduction.output_dtype(x.dtype)
         y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
         dtype = y.dtype if dtype is None else dtype
@@ -175,10 +179,9 @@ def run(
         if mask is not None or domain.can_be_empty(x.shape):
             mask = mask if mask is None or mask.dtype == bool else mask != 0
             filled = domain.count(x.shape, mask) > 0
-            # NumPy's, since it may not fit JAX's default int.
-            fill = empty_value if isinstance(empty_value, jax.Array) else np.asarray(empty_value)
-            fill = jnp.asarray(fill.astype(dtype))
-            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)
+            # A number goes by way of NumPy, since it may not fit JAX's default int.
+            value = np.asarray(empty_value).astype(dtype) if fill is None else fill.astype(dtype)
+            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, jnp.asarray(value))
         chex.assert_shape(y, domain.output_shape(x.shape))
         chex.assert_type(y, dtype)
         return y
@@ -186,7 +189,7 @@ def run(
     shape = domain.output_shape(x.shape)
     kept = range(x.ndim) if len(shape) == x.ndim else [i for i in range(x.ndim) if i not in pooled]
     with jax.named_scope(f"jaxpool.{op}"):
-        return parted_by_xla(compute, shape, kept, x, mask, domain, reduction)
+        return parted_by_xla(compute, shape, kept, x, mask, domain, reduction, fill_array)
 
 
 def parted_by_xla(
@@ -208,7 +211,8 @@ def parted_by_xla(
         parts = math.prod(sharding.mesh.shape[name] for name in several)
         places.append(names if isinstance(size, int) and size % parts == 0 else None)
     in_auto_mode = auto_axes(out_sharding=PartitionSpec(*places))(function)
-    return in_auto_mode(x, *operands)
+    with use_abstract_mesh(sharding.mesh):  # that of x, if none is set
+        return in_auto_mode(x, *operands)
 
 
 def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "any") -> jax.Array:

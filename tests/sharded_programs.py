@@ -82,6 +82,14 @@ def main():
                 },
                 "sharded_as_x": found[1].sharding.is_equivalent_to(placed.sharding, x.ndim),
             }
+    # A mesh that is only the array's own; and an empty value that is an array.
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    placed = jax.device_put(x, NamedSharding(mesh, P("d")))
+    f = with_gradient(PROGRAMS["max"])
+    report["max alone"] = {"difference": difference(jax.jit(f)(placed), jax.jit(f)(x))}
+    with jax.set_mesh(mesh):
+        fill = lambda x: jaxpool.max_pool(x, (2, 2), where=x > 1, empty_value=jnp.asarray(3.0))  # noqa: E731
+        report["filled"] = {"difference": difference(jax.jit(fill)(placed), jax.jit(fill)(x))}
     mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
     for name, f in PROGRAMS.items():
         mapped = jax.shard_map(with_gradient(f), mesh=mesh, in_specs=P("d"), out_specs=P("d"))

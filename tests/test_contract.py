@@ -410,6 +410,21 @@ def test_export_with_symbolic_sizes(op, case, what, masked):
             close(a, b)
 
 
+@pytest.mark.parametrize(("k", "implementation"), [(9, None), (3, "axes"), (3, "taps")])
+def test_export_of_large_windows_with_symbolic_sizes(k, implementation):
+    shape = jax.export.symbolic_shape("b, h, w, 2")
+
+    def f(x):
+        pool = lambda x: jaxpool.max_pool(x, (k, k), 1, k // 2, implementation=implementation)  # noqa: E731
+        y, vjp = jax.vjp(pool, x)
+        return y, vjp(jnp.ones_like(y))[0]
+
+    exported = jax.export.export(jax.jit(f))(jax.ShapeDtypeStruct(shape, np.float32))
+    x = distinct((2, 10, 11, 2))
+    for a, b in zip(exported.call(x), quick_jit(f)(x), strict=True):
+        close(a, b)
+
+
 @every("core")
 def test_empty_batches(op, case):
     if not case.batch:

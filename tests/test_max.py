@@ -345,3 +345,29 @@ def test_programs_hold_no_second_copy_of_the_input(platform):
         text = jax.jit(f).trace(x).lower(lowering_platforms=("cuda",)).as_text()
         assert "ui8" in text
         assert "reduce_window" not in text
+
+
+@pytest.mark.parametrize("k", [254, 255, 256])
+def test_taps_at_the_end_of_a_dtype(k):
+    """Some numbers of a dtype are no taps; with strides, elements at which no tap begins use one."""
+    for s, implementation in ((22, None), (4, "taps")):
+        x = jnp.tile(jnp.arange(k + 3.0 * s), (2, 1))
+        f = lambda x: jaxpool.max_pool(x, k, s, axes=1, implementation=implementation)  # noqa: B023, E731
+        y, vjp = jax.jit(lambda x: jax.vjp(f, x))(x)
+        grad = np.asarray(vjp(jnp.ones_like(y))[0])
+        expected = np.zeros_like(grad)
+        expected[:, k - 1 :: s] = 1
+        np.testing.assert_array_equal(grad, expected)
+
+
+def test_large_windows_stay_small_programs():
+    for k, s in ((400, 400), (1024, 256)):
+        f = lambda x: jax.vjp(lambda x: jaxpool.max_pool(x, k, s, axes=0), x)[1]  # noqa: B023, E731
+        text = (
+            jax.jit(lambda x, g: f(x)(g))
+            .lower(  # noqa: B023
+                jnp.ones(2 * k), jnp.ones(k // s + 1)
+            )
+            .as_text()
+        )
+        assert text.count("stablehlo.") < 4000, (k, s)
