@@ -50,9 +50,8 @@ _NATIVE_AT_ONCE = 9
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
 _FEW = {"cpu": 12, "default": 64}
 # On CPUs, borders are compared apart from the rest if at least `_WIDE` elements lie side by side
-# along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes, for which malloc
-# asks the system anew each time.
-_WIDE, _LARGE = 16, 2**25
+# along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes.
+_WIDE, _LARGE = 16, 2**24
 
 Picked = tuple[jax.Array, Any]  # maxima, and the taps that they come from
 
@@ -132,7 +131,10 @@ def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> P
     )
     is_large = size * x.dtype.itemsize >= _LARGE
     if one_cpu() and size >= SMALL and (is_wide or is_large):
-        return _picked_in_runs(x, valid, windows)
+        # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
+        wide = widened(x) if x.dtype == jnp.bfloat16 else x
+        y, taps = _picked_in_runs(wide, valid, windows)
+        return y.astype(x.dtype), taps
     return _picked_at_once(x, valid, windows)
 
 
