@@ -110,12 +110,11 @@ def _sum_by_axes(x: jax.Array, windows: Windows, *, in_blocks: bool = False) -> 
     `in_blocks` where windows are consecutive blocks, which XLA may not keep apart on several
     devices.
     """
-    for axis, w in reversed(windows):
-        if in_blocks and _side_by_side(w):
-            x = _sum_of_blocks(x, axis, w)
-        else:
-            x = _sum_at_once(x, ((axis, w),))
-    return x
+    blocks = tuple((axis, w) for axis, w in windows if in_blocks and _side_by_side(w))
+    for window in reversed(windows):
+        if window not in blocks:
+            x = _sum_at_once(x, (window,))
+    return _sum_of_blocks(x, blocks) if blocks else x
 
 
 def _sum_at_once(x: jax.Array, windows: Windows) -> jax.Array:
@@ -138,10 +137,17 @@ def _side_by_side(w: AxisWindow) -> bool:
     return known and w.window == w.stride > 1 and w.dilation == 1 and not w.padded
 
 
-def _sum_of_blocks(x: jax.Array, axis: int, w: AxisWindow) -> jax.Array:
-    x = lax.slice_in_dim(x, 0, w.output * w.window, 1, axis)
-    x = x.reshape((*x.shape[:axis], w.output, w.window, *x.shape[axis + 1 :]))
-    return lax.reduce_sum(x, (axis + 1,))
+def _sum_of_blocks(x: jax.Array, windows: Windows) -> jax.Array:
+    geometry, shape, inner = dict(windows), [], []
+    for axis, size in enumerate(x.shape):
+        if axis in geometry:
+            w = geometry[axis]
+            x = lax.slice_in_dim(x, 0, w.output * w.window, 1, axis)
+            inner.append(len(shape) + 1)
+            shape += [w.output, w.window]
+        else:
+            shape.append(size)
+    return lax.reduce_sum(x.reshape(shape), inner)
 
 
 def fold(

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("rich")
 from benchmarks import __main__ as bench
-from benchmarks import aot, compare, hlo, programs, report, timing
+from benchmarks import aot, compare, hlo, page, programs, report, timing
 from tests.cases import CASES
 
 FIELDS = {
@@ -157,6 +157,28 @@ def test_ratio_is_taken_within_blocks():
     twice_as_slow = timing.Samples([[8.0, 8.0], [2.0, 2.0]])
     assert slow_then_fast.ratio(twice_as_slow) == 2
     assert math.isclose(report.geomean([2, 8]), 4)
+
+
+def test_the_page_gets_its_tables(run):
+    table = page.tables(report.read(run[0] / "run.jsonl"))
+    assert "| vgg_pool |" in table
+    assert "reduce_window /" in table
+    marked = "before\n<!-- table: cpu -->\nold\n<!-- end of table -->\nafter\n"
+    text = page.with_table(marked, "cpu", table)
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert page.with_table(text, "cpu", table) == text
+    with pytest.raises(SystemExit, match="no place for a table 'tpu'"):
+        page.with_table(marked, "tpu", table)
+
+
+def test_recorded_rows_are_what_the_page_shows():
+    shown = page.PAGE.read_text()
+    recorded = sorted((page.ROOT / "recorded").glob("*.jsonl"))
+    assert recorded
+    for file in recorded:
+        assert page.with_table(shown, file.stem, page.tables(report.read(file))) == shown, file.stem
 
 
 # --- compiling for what is not there ----------------------------------------------------------
