@@ -371,3 +371,28 @@ def test_large_windows_stay_small_programs():
             .as_text()
         )
         assert text.count("stablehlo.") < 4000, (k, s)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_large_arrays_are_pooled_as_their_parts(masked):
+    """Large arrays take forms of their own on CPUs; few channels of them, the one tested above."""
+    rng = np.random.default_rng(0)
+    values = [-INF, -1.0, -0.0, 0.0, 1.0, NAN]
+    x = rng.choice(values, (2, 27, 26, 16), p=[0.3, 0.2, 0.2, 0.2, 0.05, 0.05]).astype(np.float32)
+    x[0] = np.where(np.isnan(x[0]) | (x[0] > -1), -INF, x[0])  # windows of nothing but -inf
+    where = rng.random(x.shape) < 0.5 if masked else None
+    for k, s, p, d in ((3, 2, 1, 1), (3, 1, 1, 1), (2, 2, 1, 1), (3, 2, 2, 2), (5, 1, 2, 1)):
+
+        def everything(x, where, k=k, s=s, p=p, d=d):
+            pool = lambda x: jaxpool.max_pool(x, (k, k), s, p, dilation=d, where=where)  # noqa: E731
+            y, vjp = jax.vjp(pool, x)
+            found = jaxpool.max_pool_with_argmax(x, (k, k), s, p, dilation=d, where=where)
+            return pool(x), y, vjp(jnp.ones_like(y))[0], *found
+
+        whole = jax.jit(everything)(x, where)
+        part = jax.jit(everything)(x[..., :4], where if where is None else where[..., :4])
+        for a, b in zip(whole, part, strict=True):
+            np.testing.assert_array_equal(a[..., :4], b, err_msg=str((k, s, p, d)))
+            if a.dtype == np.float32:
+                same = np.signbit(a[..., :4]) == np.signbit(b)
+                assert (same | np.isnan(b)).all()
