@@ -158,10 +158,7 @@ def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.
     if dtype.itemsize == 1:
         x = widened(x)
     x = _masked(x, valid)
-    groups = [windows]
-    if window_size(windows) > _NATIVE_AT_ONCE:
-        groups = [(window,) for window in reversed(windows)]
-    for group in groups:
+    for group in reversed(groups(windows, _NATIVE_AT_ONCE)):
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
         dilations = [1] * x.ndim
         for axis, w in group:
