@@ -48,7 +48,7 @@ _AT_ONCE = {"cpu": 9, "default": 49}
 # By XLA's own form on TPUs, larger ones take a minute to compile.
 _NATIVE_AT_ONCE = 9
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
-_FEW = {"cpu": 12, "default": 64}
+_FEW = {"cpu": 16, "default": 64}
 # On CPUs, borders are compared apart from the rest if at least `_WIDE` elements lie side by side
 # along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes.
 _WIDE, _LARGE = 16, 2**24
@@ -288,11 +288,13 @@ def _picked_in_passes(
     All axes at once if a window has at most `limit` elements, else the last one first.
     """
     narrow, dtype, picked, unit = x.dtype, _tap_dtype(windows), None, 1
+    if x.dtype.itemsize == 1:
+        x = widened(x)  # of 8 bits not all floats have an infinity
     for step in reversed(groups(windows, limit)):
-        x = _masked(widened(x), valid)
+        x = _masked(x, valid)
         x, valid, picked = _compared(x, valid, picked, step, dtype, unit=unit, pad_each=True)
-        x, unit = x.astype(narrow), unit * window_size(step)
-    return x, picked
+        unit *= window_size(step)
+    return x.astype(narrow), picked
 
 
 def _compared(
@@ -461,7 +463,7 @@ def _tangent(
             platform: by_taps(
                 functools.partial(
                     tangent_in_blocks,
-                    way=steps(windows, limit, _FEW[platform]),
+                    way=steps(windows, limit, _FEW[platform], platform != "cpu"),
                     once=once if platform == "cpu" else directly,
                 )
             )
