@@ -45,8 +45,8 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 # Windows of up to this many elements are compared all at once, larger ones axis by axis. Likewise
 # with their derivative.
 _AT_ONCE = {"cpu": 9, "default": 49}
-# By XLA's own form on TPUs, larger ones take a minute to compile.
-_NATIVE_AT_ONCE = 9
+# By XLA's own form on TPUs, larger ones take up to a minute to compile; of less than 32 bits sooner.
+_NATIVE_AT_ONCE, _NATIVE_AT_ONCE_NARROW = 49, 25
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
 _FEW = {"cpu": 16, "default": 64}
 # On CPUs, borders are compared apart from the rest if at least `_WIDE` elements lie side by side
@@ -155,10 +155,10 @@ def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
 def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """XLA's own windowed maximum, per axis where windows are large: those compile slowly."""
     dtype = x.dtype
-    if dtype.itemsize == 1:
-        x = widened(x)
-    x = _masked(x, valid)
-    for group in reversed(groups(windows, _NATIVE_AT_ONCE)):
+    at_once = _NATIVE_AT_ONCE if dtype.itemsize > 2 else _NATIVE_AT_ONCE_NARROW
+    # TPUs compare in 32 bits anyway, and gradients of 16 bits would be added up in 16.
+    x = _masked(widened(x), valid)
+    for group in reversed(groups(windows, at_once)):
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
         dilations = [1] * x.ndim
         for axis, w in group:
