@@ -45,7 +45,7 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 # Windows of up to this many elements are compared all at once, larger ones axis by axis. Likewise
 # with their derivative.
 _AT_ONCE = {"cpu": 9, "default": 49}
-# By XLA's own form on TPUs, larger ones take up to a minute to compile; of less than 32 bits sooner.
+# By XLA's own form on TPUs. Larger ones take up to a minute to compile, those of 16 bits sooner.
 _NATIVE_AT_ONCE, _NATIVE_AT_ONCE_NARROW = 49, 25
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
 _FEW = {"cpu": 16, "default": 64}

@@ -151,7 +151,10 @@ def _tangent_along(tangent: jax.Array, taps: jax.Array, step: Step) -> jax.Array
     zeros, total = lax.full_like(tangent, 0), None
     for widths, match, _ in _matches(taps, step):
         part = lax.select(match, tangent, zeros)
-        part = lax.pad(lax.reduce_sum(part, inner) if inner else part, zero, widths)
+        part = lax.reduce_sum(part, inner) if inner else part
+        # Axis by axis, and so are slices: on several devices those of one row share its exchange.
+        for axis in reversed(geometry):
+            part = pad(axis, widths[axis][:2], part, zero)
         total = part if total is None else lax.add(total, part)
     assert total is not None
     return total
@@ -217,7 +220,11 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
             here = [along(column, at + (w.stride > 1), len(shape)) for column in rows.T]
             first, count, start = first + here[0] * unit, count * here[1], start + here[2] * unit
             unit *= w.window
-        part = spread(lax.slice(taps, starts, stops))
+        part = taps
+        for axis, _ in step.windows:
+            at = places[axis]
+            part = lax.slice_in_dim(part, starts[at], stops[at], 1, at)
+        part = spread(part)
         first, start = first.astype(kind), start.astype(kind)
         if step.unit == step.run == 1:
             first = np.where(count, first, _no_tap(_NOWHERE, kind))
