@@ -49,6 +49,11 @@ from jaxpool._mean import global_avg_pool as global_avg_pool
 from jaxpool._mean import global_sum_pool as global_sum_pool
 from jaxpool._mean import sum_pool as sum_pool
 from jaxpool._monoid import Monoid as Monoid
+from jaxpool._morphology import closing_pool as closing_pool
+from jaxpool._morphology import dilation_pool as dilation_pool
+from jaxpool._morphology import erosion_pool as erosion_pool
+from jaxpool._morphology import opening_pool as opening_pool
+from jaxpool._morphology import parabolic_structure as parabolic_structure
 from jaxpool._pool import Domain as Domain
 from jaxpool._pool import Reduction as Reduction
 from jaxpool._pool import pool as pool

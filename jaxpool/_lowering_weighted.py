@@ -17,7 +17,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._geometry import AxisWindow
-from jaxpool._lowering import Windows, all_taps, one_cpu, pad, taps_at
+from jaxpool._lowering import Windows, all_taps, in_rows, one_cpu, pad, taps_at
 
 Weights = tuple[jax.Array, ...]  # one for each tap, in row-major order, that broadcasts to the sum
 
@@ -51,11 +51,26 @@ def _weighted_sum_jvp(windows: Windows, mode: str, primals: Any, tangents: Any) 
     if not isinstance(x_tangent, SymbolicZero):
         form = _in_blocks if _known(windows) else _in_slices
         terms.append(form(x_tangent, weights, windows, mode))
-    x = padded(x, windows, mode)
-    for tap, tangent in zip(all_taps(windows), weight_tangents, strict=True):
-        if not isinstance(tangent, SymbolicZero):
-            terms.append(taps_at(x, windows, tap) * tangent)
+    given = {t: w for t, w in enumerate(weight_tangents) if not isinstance(w, SymbolicZero)}
+    if given:
+        # The checkpoint makes the backward pass keep x and not each of its slices.
+        rule = jax.checkpoint(_in_weights, static_argnums=(2, 3), prevent_cse=False)
+        terms.append(rule(x, given, windows, mode))
     return y, functools.reduce(lax.add, terms) if terms else jnp.zeros_like(y)
+
+
+def _in_weights(
+    x: jax.Array, tangents: dict[int, jax.Array], windows: Windows, mode: str
+) -> jax.Array:
+    """The tangent that comes of those of some weights."""
+    x, taps, rank = padded(x, windows, mode), all_taps(windows), x.ndim
+
+    def total(weights: list[jax.Array], x: jax.Array) -> jax.Array:
+        laid = tuple((axis - rank + x.ndim, w) for axis, w in windows)
+        parts = (taps_at(x, laid, taps[number]) for number in tangents)
+        return functools.reduce(lax.add, map(jnp.multiply, parts, weights))
+
+    return in_rows(total, list(tangents.values()), x, below=windows[0][0])
 
 
 _weighted_sum.defjvp(_weighted_sum_jvp, symbolic_zeros=True)
