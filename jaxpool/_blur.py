@@ -84,13 +84,9 @@ def blur_pool(
     """
     op = "blur_pool"
     x = _arguments.array(op, x)
-    steps, axes = _arguments.window_axes(op, strides, axes, "strides")
-    if kernel is None:
-        sizes = _arguments.ints(op, "filter_size", filter_size, len(axes), 1)
-        kernels = [binomial_kernel(size) for size in sizes]
-    else:
-        kernels = _kernels(op, kernel, len(axes))
-    return _blurred(op, x, steps, axes, kernels, padding_mode, where, empty_value)
+    steps, numbers = _arguments.window_axes(op, strides, axes, "strides")
+    kernels = _kernels(op, kernel, filter_size, len(numbers))
+    return _blurred(op, x, steps, numbers, kernels, padding_mode, where, empty_value)
 
 
 def binomial_kernel(size: int) -> np.ndarray:
@@ -98,8 +94,10 @@ def binomial_kernel(size: int) -> np.ndarray:
     return np.array([math.comb(size - 1, j) for j in range(size)]) / 2.0 ** (size - 1)
 
 
-def _kernels(op: str, kernel: Any, n: int) -> list[Any]:
-    """One array of weights for each of `n` axes."""
+def _kernels(op: str, kernel: Any, filter_size: Any, n: int) -> list[Any]:
+    """One array of weights for each of `n` axes, binomial ones unless they are given."""
+    if kernel is None:
+        return [binomial_kernel(k) for k in _arguments.ints(op, "filter_size", filter_size, n, 1)]
     kernels = list(kernel) if isinstance(kernel, list | tuple) else [kernel] * n
     for entry in kernels:
         if not isinstance(entry, jax.Array | np.ndarray):
@@ -312,18 +310,13 @@ def max_blur_pool(
     op = "max_blur_pool"
     x = _arguments.array(op, x)
     fields = window_arguments(op, window_shape, strides, padding, dilation, ceil_mode, axes)
-    steps, axes = fields["strides"], fields["axes"]
-    if kernel is None:
-        sizes = _arguments.ints(op, "filter_size", filter_size, len(axes), 1)
-        kernels = [binomial_kernel(size) for size in sizes]
-    else:
-        kernels = _kernels(op, kernel, len(axes))
-    domain = Window(**{**fields, "strides": (1,) * len(axes)})
+    steps, numbers = fields["strides"], fields["axes"]
+    kernels = _kernels(op, kernel, filter_size, len(numbers))
+    domain = Window(**{**fields, "strides": (1,) * len(numbers)})
     maxima = run(op, x, domain, Max(), where, 0)
-    if where is not None:
-        mask = _arguments.mask(op, where, x.shape, domain.pooled_axes(x.ndim), False)
-        where = pool_mask(mask, domain)
-    return _blurred(op, maxima, steps, axes, kernels, padding_mode, where, empty_value)
+    mask = _arguments.mask(op, where, x.shape, domain.pooled_axes(x.ndim), False)
+    mask = None if mask is None else pool_mask(mask, domain)
+    return _blurred(op, maxima, steps, numbers, kernels, padding_mode, mask, empty_value)
 
 
 def gaussian_pool(
@@ -385,12 +378,12 @@ def gaussian_pool(
     """
     op = "gaussian_pool"
     x = _arguments.array(op, x)
-    steps, axes = _arguments.window_axes(op, strides, axes, "strides")
-    sizes = _arguments.ints(op, "filter_size", filter_size, len(axes), 1)
+    steps, numbers = _arguments.window_axes(op, strides, axes, "strides")
+    sizes = _arguments.ints(op, "filter_size", filter_size, len(numbers), 1)
     _arguments.positive(op, "sigma", sigma)
     dtype = accumulator(x.dtype)
     kernels = [_bell(size, jnp.asarray(sigma).astype(dtype)) for size in sizes]
-    return _blurred(op, x, steps, axes, kernels, padding_mode, where, empty_value, "sigma")
+    return _blurred(op, x, steps, numbers, kernels, padding_mode, where, empty_value, "sigma")
 
 
 def _bell(size: int, sigma: jax.Array) -> jax.Array:
@@ -464,11 +457,11 @@ def content_aware_blur_pool(
     """
     op = "content_aware_blur_pool"
     x, logits = _arguments.array(op, x), _arguments.array(op, logits)
-    steps, axes = _arguments.window_axes(op, strides, axes, "strides")
-    sizes = _arguments.ints(op, "filter_size", filter_size, len(axes), 1)
+    steps, numbers = _arguments.window_axes(op, strides, axes, "strides")
+    sizes = _arguments.ints(op, "filter_size", filter_size, len(numbers), 1)
     channel = _arguments.integer(op, "channel_axis", channel_axis, "be an int")
-    *_, channel = _arguments.resolved_axes(op, (*axes, channel), x.shape)
-    windows = _geometry(op, x.shape, sizes, steps, axes, padding_mode)
+    *_, channel = _arguments.resolved_axes(op, (*numbers, channel), x.shape)
+    windows = _geometry(op, x.shape, sizes, steps, numbers, padding_mode)
     groups = _groups_of_logits(op, logits, x.shape, windows, channel)
     taps = math.prod(sizes)
     # The channel axis in two: groups, and the channels of a group.

@@ -203,7 +203,9 @@ def _max_by_taps(
         for platform, form in _picked_forms(windows, style, only_maxima=True).items()
     }
     if _native(windows, style):
-        forms["tpu"] = lambda x, valid, offsets: _native_max(x, valid, windows)
+        forms["tpu"] = functools.partial(
+            _only_maxima, functools.partial(_native_picked, windows=windows)
+        )
     return _by_platform(forms, x, valid, offsets)
 
 
