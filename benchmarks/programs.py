@@ -24,6 +24,7 @@ PACKAGES = {
     "haiku": "dm-haiku",
     "reduce_window": "jax",
     "jnp": "jax",
+    "conv": "jax",
 }
 # "vjp" is value and gradient in one program, "grad" the gradient alone; "eager" is without jit.
 MODES = ("fwd", "vjp", "grad", "jvp", "compile", "eager")
@@ -40,6 +41,9 @@ OPS = {
     "global_avg_pool": (jaxpool.global_avg_pool, {}),
     "adaptive_max_pool": (jaxpool.adaptive_max_pool, {}),
     "adaptive_avg_pool": (jaxpool.adaptive_avg_pool, {}),
+    "blur_pool": (jaxpool.blur_pool, {}),
+    "dilation_pool": (jaxpool.dilation_pool, {}),
+    "maxout": (jaxpool.maxout, {}),
 }
 
 
@@ -61,7 +65,9 @@ def missing(peers: Sequence[str]) -> dict[str, str]:
     reasons = {}
     for peer in peers:
         name = peer.partition(":")[0]
-        module = {"haiku": "haiku", "jnp": "jax", "reduce_window": "jax"}.get(name, name)
+        module = {"haiku": "haiku", "conv": "jax", "jnp": "jax", "reduce_window": "jax"}.get(
+            name, name
+        )
         if name != OWN and name not in PACKAGES:
             raise ValueError(f"peer must be one of {', '.join(PACKAGES)}, but is {peer!r}.")
         if importlib.util.find_spec(module) is None:
@@ -239,13 +245,37 @@ def in_mode(pool: Callable[[Any], Any], mode: str) -> Callable[..., Any]:
 def own_form(op: str, case: Case, form: str = "") -> Callable[[Any], Any]:
     """The function of jaxpool; `form` names one of its implementations, "" its own choice."""
     function, options = OPS[op]
-    where = case.geometry
+    where, geometry = case.geometry, Geometry(case)
     if op.startswith("global_"):
         where = {"axes": case.pooled}
     elif op.startswith("adaptive_"):
         where = {"output_shape": case.cells, "axes": case.pooled}
+    elif op == "blur_pool":  # the case's window is its filter, and its padding half of that
+        where = {"strides": tuple(geometry.strides), "filter_size": tuple(geometry.sizes),
+                 "axes": geometry.axes}  # fmt: skip
+    elif op == "dilation_pool":
+        where = {**where, "structure": structure(case)}
+    elif op == "maxout":
+        where = {"size": group_size(case), "axis": case.batch[-1]}
     forced = {"implementation": form} if form else {}
     return lambda x: function(x, **where, **options, **forced)
+
+
+def structure(case: Case) -> np.ndarray:
+    """A structuring function that is no sum over axes."""
+    sizes = case.window.window_shape
+    return np.random.default_rng(1).standard_normal(sizes).astype(np.float32)
+
+
+def group_size(case: Case) -> int:
+    """How many channels of a case make up a group."""
+    channels = case.shape[case.batch[-1]]
+    return 4 if channels % 4 == 0 else channels
+
+
+def binomial(size: int) -> np.ndarray:
+    """The kernel of a blur."""
+    return functools.reduce(np.convolve, [[0.5, 0.5]] * (size - 1), np.ones(1)).astype(np.float32)
 
 
 def _shapes(op: str, case: Case, mode: str) -> list[tuple[int, ...]]:
@@ -313,8 +343,14 @@ def _jnp(op: str, case: Case) -> tuple[Callable, None]:
         "avg_pool_exclude": jnp.mean,
         "lp_pool": lambda x, axes: jnp.sqrt(jnp.sum(x * x, axes)),
     }
-    reduce = _pick(reductions, op.removeprefix("global_"))
     geometry = Geometry(case)
+    if op in ("blur_pool", "dilation_pool"):
+        return functools.partial(_by_taps, op=op, case=case), None
+    if op == "maxout":
+        axis, size = case.batch[-1] % len(case.shape), group_size(case)
+        cut = [*case.shape[:axis], -1, size, *case.shape[axis + 1 :]]
+        return lambda x: jnp.max(x.reshape(cut), axis + 1), None
+    reduce = _pick(reductions, op.removeprefix("global_"))
     if op.startswith("global_"):
         return lambda x: reduce(x, geometry.axes), None
     if geometry.padded or geometry.dilated or geometry.sizes != geometry.strides:
@@ -325,6 +361,51 @@ def _jnp(op: str, case: Case) -> tuple[Callable, None]:
         x = x[tuple(slice(n - n % k) for n, k in blocks)]
         x = x.reshape([size for n, k in blocks for size in (n // k, k)])
         return reduce(x, tuple(range(1, x.ndim, 2)))
+
+    return pool, None
+
+
+def _by_taps(x: Any, op: str, case: Case) -> Any:
+    """A padded copy, and a strided slice of it for each element of the window."""
+    geometry = Geometry(case)
+    if op == "blur_pool":
+        widths = geometry.over_all([((k - 1) // 2, k // 2) for k in geometry.sizes], (0, 0))
+        x = jnp.pad(x, widths, "reflect")
+        weights = functools.reduce(np.multiply.outer, map(binomial, geometry.sizes))
+        terms, add = lambda w, e: e * np.asarray(w, e.dtype), jnp.add
+    else:
+        x = jnp.pad(x, geometry.over_all(geometry.pads, (0, 0)), constant_values=-np.inf)
+        order = np.argsort([a % x.ndim for a in case.pooled])
+        weights = structure(case).transpose(order)
+        terms, add = lambda w, e: e + np.asarray(w, e.dtype), jnp.maximum
+    found = None
+    for taps in np.ndindex(*geometry.sizes):
+        places = [slice(None)] * x.ndim
+        per_axis = zip(geometry.windows, taps, geometry.strides, geometry.dilation, strict=True)
+        for (axis, w), tap, s, d in per_axis:
+            outputs = -(-w.length // s) if op == "blur_pool" else w.output
+            places[axis] = slice(tap * d, tap * d + (outputs - 1) * s + 1, s)
+        term = terms(weights[taps], x[tuple(places)])
+        found = term if found is None else add(found, term)
+    return found
+
+
+def _conv(op: str, case: Case) -> tuple[Callable, None]:
+    """A convolution with as many groups as channels."""
+    geometry, rank = Geometry(case), len(case.shape)
+    if op != "blur_pool" or geometry.axes != tuple(range(1, rank - 1)) or rank > 5:
+        raise Unsupported("no such operator, or another layout")
+    widths = geometry.over_all([((k - 1) // 2, k // 2) for k in geometry.sizes], (0, 0))
+    kernel = functools.reduce(np.multiply.outer, map(binomial, geometry.sizes))
+    spatial, channels = "DHW"[5 - rank :], case.shape[-1]
+    layout = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
+
+    def pool(x: Any) -> Any:
+        weights = np.broadcast_to(kernel[..., None, None], (*kernel.shape, 1, channels))
+        return lax.conv_general_dilated(
+            jnp.pad(x, widths, "reflect"), jnp.asarray(weights, x.dtype), geometry.strides, "VALID",
+            dimension_numbers=layout, feature_group_count=channels,
+        )  # fmt: skip
 
     return pool, None
 
@@ -422,6 +503,7 @@ def _equinox(op: str, case: Case) -> tuple[Callable, Layout]:
 _FORMS = {
     "reduce_window": _reduce_window,
     "jnp": _jnp,
+    "conv": _conv,
     "flax": _flax,
     "haiku": _haiku,
     "equinox": _equinox,
@@ -492,6 +574,22 @@ def _torch_pool(torch: Any, op: str, case: Case) -> Callable[[Any], Any]:
         if function is None:
             raise Unsupported("no such operator")
         return lambda x: function(x, case.cells)
+    if op == "blur_pool":
+        kernel = torch.from_numpy(
+            functools.reduce(np.multiply.outer, map(binomial, geometry.sizes))
+        )
+        widths = [p for size in reversed(geometry.sizes) for p in ((size - 1) // 2, size // 2)]
+        conv = getattr(F, f"conv{rank}d")
+
+        def blur(x: Any) -> Any:
+            channels = x.shape[1]
+            weights = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
+            return conv(F.pad(x, widths, "reflect"), weights, stride=geometry.strides,
+                        groups=channels)  # fmt: skip
+
+        return blur
+    if op == "maxout":
+        return lambda x: torch.amax(x.unflatten(1, (-1, group_size(case))), 2)
     k, s, d = geometry.sizes, geometry.strides, geometry.dilation
     declared = [(w.low, w.high) for _, w in geometry.windows]
     native = all(low == high <= size // 2 for (low, high), size in zip(declared, k, strict=True))

@@ -18,12 +18,19 @@ from jaxpool._argmax import global_max_pool_with_argmax as global_max_pool_with_
 from jaxpool._argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
 from jaxpool._argmax import max_pool_with_argmax as max_pool_with_argmax
 from jaxpool._argmax import min_pool_with_argmin as min_pool_with_argmin
+from jaxpool._blur import blur_pool as blur_pool
+from jaxpool._blur import content_aware_blur_pool as content_aware_blur_pool
+from jaxpool._blur import gaussian_pool as gaussian_pool
+from jaxpool._blur import max_blur_pool as max_blur_pool
 from jaxpool._fractional import fractional_avg_pool as fractional_avg_pool
 from jaxpool._fractional import fractional_max_pool as fractional_max_pool
 from jaxpool._fractional import (
     fractional_max_pool_with_argmax as fractional_max_pool_with_argmax,
 )
 from jaxpool._global import Global as Global
+from jaxpool._groups import Groups as Groups
+from jaxpool._groups import channel_pool as channel_pool
+from jaxpool._groups import maxout as maxout
 from jaxpool._intervals import Adaptive as Adaptive
 from jaxpool._intervals import Intervals as Intervals
 from jaxpool._matrix import matrix_pool as matrix_pool
@@ -42,6 +49,11 @@ from jaxpool._mean import global_avg_pool as global_avg_pool
 from jaxpool._mean import global_sum_pool as global_sum_pool
 from jaxpool._mean import sum_pool as sum_pool
 from jaxpool._monoid import Monoid as Monoid
+from jaxpool._morphology import closing_pool as closing_pool
+from jaxpool._morphology import dilation_pool as dilation_pool
+from jaxpool._morphology import erosion_pool as erosion_pool
+from jaxpool._morphology import opening_pool as opening_pool
+from jaxpool._morphology import parabolic_structure as parabolic_structure
 from jaxpool._pool import Domain as Domain
 from jaxpool._pool import Reduction as Reduction
 from jaxpool._pool import pool as pool

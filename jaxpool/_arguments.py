@@ -56,33 +56,35 @@ def ints(op: str, name: str, value: Any, n: int, minimum: int) -> tuple[int, ...
     return items
 
 
-def window_axes(op: str, window_shape: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The window's shape and the axes it slides along, as tuples of one length."""
+def window_axes(
+    op: str, window_shape: Any, axes: Any, name: str = "window_shape"
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The window's shape, or what `name` is, and the pooled axes, as tuples of one length."""
     given = None if axes is None else axis_numbers(op, axes)
     if isinstance(window_shape, list | tuple):
         if not window_shape:
-            fail(op, "window_shape", "have at least one entry", window_shape)
+            fail(op, name, "have at least one entry", window_shape)
         if given is not None and len(given) != len(window_shape):
             fail(
                 op,
                 "axes",
-                f"name one axis for each of the {len(window_shape)} entries of `window_shape`",
+                f"name one axis for each of the {len(window_shape)} entries of `{name}`",
                 axes,
             )
         n = len(window_shape)
     elif given is None:
-        integer(op, "window_shape", window_shape, "be an int or a sequence of ints")
+        integer(op, name, window_shape, "be an int or a sequence of ints")
         fail(
             op,
-            "window_shape",
+            name,
             "be a sequence when `axes` is not given, since its length says how many axes are "
             "pooled",
             window_shape,
-            hint=f"Write window_shape=({window_shape}, {window_shape}) for 2D pooling.",
+            hint=f"Write {name}=({window_shape}, {window_shape}) for 2D pooling.",
         )
     else:
         n = len(given)
-    return ints(op, "window_shape", window_shape, n, 1), given or tuple(range(-n - 1, -1))
+    return ints(op, name, window_shape, n, 1), given or tuple(range(-n - 1, -1))
 
 
 def axis_numbers(op: str, axes: Any) -> tuple[int, ...]:
@@ -168,6 +170,20 @@ def positive_power(op: str, p: Any) -> None:
     # In NumPy, since under jit jnp stages the comparison of a concrete array; "not >" refuses NaN.
     if not isinstance(p, Tracer) and not np.asarray(p) > 0:
         fail(op, "p", allowed, p)
+
+
+def positive(op: str, name: str, value: Any) -> None:
+    """Checks `value`: a finite number > 0, or an array of floats that are, traced or not."""
+    allowed = "be a finite number > 0, or an array of them"
+    if isinstance(value, jax.Array | np.ndarray):
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            fail(op, name, allowed, value, error=TypeError)
+    elif isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
+        fail(op, name, allowed, value, error=TypeError)
+    if not isinstance(value, Tracer):
+        known = np.asarray(value)  # in NumPy, as in `positive_power`
+        if not ((known > 0) & (known < np.inf)).all():
+            fail(op, name, allowed, value)
 
 
 def divisor(op: str, value: Any) -> None:

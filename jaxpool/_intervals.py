@@ -134,7 +134,7 @@ class _Intervals(Domain):
         return carrier
 
 
-class _Delegating(Domain):
+class Delegating(Domain):
     """A domain that, for arrays of a given shape, is another one."""
 
     _name = ""
@@ -207,7 +207,7 @@ class _Delegating(Domain):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Adaptive(_Delegating):
+class Adaptive(Delegating):
     """As many cells as you say, whatever the size of the input.
 
     Along one axis of length n, cell i of o has the elements from ``i*n // o`` up to, without it,
@@ -265,7 +265,7 @@ class Adaptive(_Delegating):
 
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
-class Intervals(_Delegating):
+class Intervals(Delegating):
     """Cells of your own bounds: along one axis, cell i has the elements ``starts[i]:stops[i]``.
 
     The stop is not in it. Intervals may overlap, leave gaps, come in any order and be empty. Over

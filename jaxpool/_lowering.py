@@ -27,6 +27,8 @@ Windows = tuple[tuple[int, AxisWindow], ...]
 SMALL = 2**14
 # Windows of up to this many elements are summed at once; of larger ones the transpose takes long.
 _SUMS_AT_ONCE = 49
+# Sums over all elements are added up in rows of up to this many.
+_ROW = 2**13
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
 
@@ -61,6 +63,37 @@ def one_cpu() -> bool:
         return jax.device_count("cpu") == 1
     except RuntimeError:  # JAX_PLATFORMS leaves out CPUs
         return False
+
+
+def in_rows(
+    function: Callable, weights: list[jax.Array], *arrays: jax.Array, below: int | None = None
+) -> jax.Array:
+    """``function(weights, *arrays)``, a sum to which weights broadcast.
+
+    It is elementwise but for the axes from `below` on, which it counts from the back. The gradient
+    of a weight is a sum of all elements, which XLA:CPU reduces an element at a time. So there it
+    goes row by row, for which the transpose has a sum for each place in a row.
+    """
+    shape = arrays[0].shape
+    known = all(isinstance(n, int) for n in shape) and one_cpu()
+    lead, most = 0, len(shape) if below is None else below
+    while known and lead < most and math.prod(shape[lead:]) > _ROW:
+        lead += 1
+    alike = all(n == 1 for weight in weights for n in weight.shape[:lead])
+    if not alike or math.prod(shape[:lead]) == 1:
+        return function(weights, *arrays)
+
+    def by_rows(weights: list[jax.Array], *arrays: jax.Array) -> jax.Array:
+        weights = [weight.reshape(weight.shape[lead:]) for weight in weights]
+        rows = [array.reshape(-1, *array.shape[lead:]) for array in arrays]
+        row = jax.eval_shape(function, weights, *(part[0] for part in rows)).shape
+        weights = [jnp.broadcast_to(weight, row) for weight in weights]
+        # The checkpoint keeps scan from storing what it computes of the arrays, for all rows.
+        one = jax.checkpoint(function, prevent_cse=False)
+        found = lax.scan(lambda _, parts: (None, one(weights, *parts)), None, rows)[1]
+        return found.reshape(*shape[:lead], *row)
+
+    return lax.platform_dependent(weights, *arrays, cpu=by_rows, default=function)
 
 
 def known_size(x: jax.Array) -> int:

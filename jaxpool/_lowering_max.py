@@ -25,6 +25,7 @@ from jaxpool._lowering import (
     directly,
     fold_runs,
     groups,
+    in_rows,
     known_size,
     lowest_value,
     numeric_module,
@@ -54,6 +55,8 @@ _FEW = {"cpu": 16, "default": 64}
 _WIDE, _LARGE = 16, 2**24
 
 Picked = tuple[jax.Array, Any]  # maxima, and the taps that they come from
+# What is added to the elements at each tap, in row-major order; of size 1 along pooled axes.
+Offsets = tuple[jax.Array, ...] | None
 
 
 def window_max(
@@ -61,25 +64,29 @@ def window_max(
     valid: jax.Array | None,
     windows: Windows,
     implementation: Implementation | None = None,
+    offsets: Offsets = None,
 ) -> jax.Array:
-    """Maximum of each window of `x`, of its `valid` elements if given.
+    """Maximum of each window of `x`, of its `valid` elements if given, plus their `offsets`.
 
     "taps" compares all elements of a window at once, "axes" one axis after the other; both agree
     bit for bit. "reduce_window" is XLA's own maximum and gradient. Without a choice, each platform
-    that is lowered for gets what is fastest there.
+    that is lowered for gets what is fastest there. With offsets, which need not be a sum over axes,
+    it is "taps" everywhere.
     """
-    return _window_max(x, valid, tuple(sorted(windows)), implementation)
+    return _window_max(x, valid, offsets, tuple(sorted(windows)), implementation)
 
 
 @functools.partial(jax.jit, static_argnames=("windows", "implementation"))
 def _window_max(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, implementation: Any
+    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, implementation: Any
 ) -> jax.Array:
+    if offsets is not None:
+        return _max_by_taps(x, valid, offsets, windows, "taps")
     if implementation == "reduce_window":
         return _native_max(x, valid, windows)
     if not _known(windows) and window_size(windows) > _AT_ONCE["default"]:
-        return _picked_by_axes(x, valid, windows)[0]  # selections, which JAX differentiates
-    return _max_by_taps(x, valid, windows, implementation)
+        return _picked_by_axes(x, valid, windows=windows)[0]  # selections, which JAX differentiates
+    return _max_by_taps(x, valid, None, windows, implementation)
 
 
 @functools.partial(jax.jit, static_argnames="windows")
@@ -107,7 +114,7 @@ def _only_taps(picked: Callable, x: jax.Array, valid: jax.Array | None) -> jax.A
 def _picked_forms(
     windows: Windows, style: str | None, *, only_maxima: bool = False
 ) -> dict[str, Callable]:
-    """For each platform, the function of x and `valid` to maxima and taps, or maxima and any."""
+    """For each platform, the function of x, `valid` and offsets to maxima and taps, or any."""
     forms = {}
     for platform, limit in _limits(style).items():
         cpu = platform == "cpu"
@@ -121,10 +128,13 @@ def _picked_forms(
     return forms
 
 
-def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
+def _picked_on_cpu(
+    x: jax.Array, valid: jax.Array | None, offsets: Offsets = None, *, windows: Windows
+) -> Picked:
     """As at once, without a padded copy of x where that copy takes longer than the comparisons."""
     if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
-        return _picked_by_axes(x, valid, windows)  # widens each element once and not for each tap
+        # Widens each element once and not for each tap.
+        return _picked_by_axes(x, valid, windows=windows)
     size, last = known_size(x), x.ndim - 1
     is_wide = (
         last not in dict(windows) and isinstance(x.shape[last], int) and x.shape[last] >= _WIDE
@@ -133,9 +143,9 @@ def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> P
     if one_cpu() and size >= SMALL and (is_wide or is_large):
         # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
         wide = widened(x) if x.dtype == jnp.bfloat16 else x
-        y, taps = _picked_in_runs(wide, valid, windows)
+        y, taps = _picked_in_runs(wide, valid, offsets, windows)
         return y.astype(x.dtype), taps
-    return _picked_at_once(x, valid, windows)
+    return _picked_at_once(x, valid, offsets, windows)
 
 
 def _limits(style: str | None) -> dict[str, float]:
@@ -183,9 +193,9 @@ def _masked(x: jax.Array, valid: jax.Array | None) -> jax.Array:
     return x if valid is None else jnp.where(valid, x, lowest_value(x.dtype))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _max_by_taps(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, style: str | None
+    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, style: str | None
 ) -> jax.Array:
     """Maxima; the taps that they come from are computed only where a derivative asks."""
     forms = {
@@ -193,12 +203,14 @@ def _max_by_taps(
         for platform, form in _picked_forms(windows, style, only_maxima=True).items()
     }
     if _native(windows, style):
-        forms["tpu"] = functools.partial(_native_max, windows=windows)
-    return _by_platform(forms, x, valid)
+        forms["tpu"] = functools.partial(
+            _only_maxima, functools.partial(_native_picked, windows=windows)
+        )
+    return _by_platform(forms, x, valid, offsets)
 
 
-def _only_maxima(picked: Callable, x: jax.Array, valid: jax.Array | None) -> jax.Array:
-    return picked(x, valid)[0]
+def _only_maxima(picked: Callable, *operands: Any) -> jax.Array:
+    return picked(*operands)[0]
 
 
 def _native(windows: Windows, style: str | None) -> bool:
@@ -210,37 +222,40 @@ def _native(windows: Windows, style: str | None) -> bool:
 def _max_by_taps_jvp(
     windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
-    x, valid = primals
+    x, valid, offsets = primals
     forms = _picked_forms(windows, style)
     forms["cpu"] = functools.partial(once, forms["cpu"])
     if _native(windows, style):
         forms["tpu"] = functools.partial(_native_picked, windows=windows)
-    y, taps = _by_platform(forms, lax.stop_gradient(x), valid)
+    y, taps = _by_platform(forms, lax.stop_gradient(x), valid, lax.stop_gradient(offsets))
+    tangent = _tangent(tangents[0], x, valid, taps, windows, style)
     return (
-        _with_taps(x, valid, y, taps, windows, style),
-        _tangent(tangents[0], x, valid, taps, windows, style),
+        _with_taps(x, valid, offsets, y, taps, windows, style),
+        _add_picked(tangent, tangents[2], taps),
     )
 
 
 def _native_picked(
-    x: jax.Array, valid: jax.Array | None, windows: Windows
+    x: jax.Array, valid: jax.Array | None, offsets: None, windows: Windows
 ) -> tuple[jax.Array, jax.Array]:
     """Maxima, and taps that are never read: XLA's own gradient looks at x again."""
+    del offsets  # none
     y = _native_max(x, valid, windows)
     return y, lax.full_like(y, 0, _tap_dtype(windows))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6))
 def _with_taps(
     x: jax.Array,
     valid: jax.Array | None,
+    offsets: Offsets,
     y: jax.Array,
     taps: jax.Array,
     windows: Windows,
     style: str | None,
 ) -> jax.Array:
     """`y`, the maximum of x, with the derivative that the picked `taps` say."""
-    del x, valid, taps, windows, style
+    del x, valid, offsets, taps, windows, style
     return y
 
 
@@ -248,12 +263,31 @@ def _with_taps(
 def _with_taps_jvp(
     windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
-    x, valid, _, taps = primals
+    x, valid, _, _, taps = primals
     tangent = _tangent(tangents[0], x, valid, taps, windows, style)
+    tangent = _add_picked(tangent, tangents[2], taps)
     return _with_taps(*primals, windows, style), tangent
 
 
-def _picked_in_runs(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
+def _add_picked(tangent: jax.Array, offsets: Offsets, taps: jax.Array) -> jax.Array:
+    """`tangent` with the tangents of the picked offsets."""
+    if offsets is None:
+        return tangent
+
+    def picked(offsets: list[jax.Array], taps: jax.Array) -> jax.Array:
+        zero = np.zeros((), offsets[0].dtype)
+        numbered = enumerate(offsets)
+        terms = (jnp.where(taps == np.array(t, taps.dtype), o, zero) for t, o in numbered)
+        return functools.reduce(lax.add, terms)
+
+    # The checkpoint makes the backward pass keep `taps` alone.
+    rule = jax.checkpoint(functools.partial(in_rows, picked), prevent_cse=False)
+    return tangent + rule(list(offsets), taps)
+
+
+def _picked_in_runs(
+    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows
+) -> Picked:
     """As at once, but of the windows at each border, and of those between, and side by side then.
 
     Only the borders are padded.
@@ -267,32 +301,42 @@ def _picked_in_runs(x: jax.Array, valid: jax.Array | None, windows: Windows) -> 
                     lax.slice_in_dim, start_index=start, limit_index=stop, axis=axis
                 )
                 inner = (*windows[:number], (axis, run), *windows[number + 1 :])
-                parts.append(_picked_in_runs(cut(x), None if valid is None else cut(valid), inner))
+                here = None if valid is None else cut(valid)
+                parts.append(_picked_in_runs(cut(x), here, offsets, inner))
             maxima, taps = zip(*parts, strict=True)
             return lax.concatenate(maxima, axis), lax.concatenate(taps, axis)
-    return _picked_at_once(x, valid, windows)
+    return _picked_at_once(x, valid, offsets, windows)
 
 
-def _picked_at_once(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
+def _picked_at_once(
+    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows
+) -> Picked:
     """All elements of a window compared with one another, over a padded copy of x."""
     narrow, x = x.dtype, _masked(widened(x), valid)
-    y, _, picked = _compared(x, valid, None, windows, _tap_dtype(windows))
+    y, _, picked = _compared(x, valid, None, windows, _tap_dtype(windows), offsets=offsets)
     return y.astype(narrow), picked
 
 
 def _picked_in_passes(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, *, limit: float
+    x: jax.Array,
+    valid: jax.Array | None,
+    offsets: Offsets = None,
+    *,
+    windows: Windows,
+    limit: float,
 ) -> Picked:
     """For GPUs, whose programs pad what they read as they go: no padded copy is made.
 
     All axes at once if a window has at most `limit` elements, else the last one first.
     """
     narrow, dtype, picked, unit = x.dtype, _tap_dtype(windows), None, 1
-    if x.dtype.itemsize == 1:
-        x = widened(x)  # of 8 bits not all floats have an infinity
+    if x.dtype.itemsize == 1 or offsets is not None:
+        x = widened(x)  # of 8 bits not all floats have an infinity, and sums are in 32
     for step in reversed(groups(windows, limit)):
         x = _masked(x, valid)
-        x, valid, picked = _compared(x, valid, picked, step, dtype, unit=unit, pad_each=True)
+        x, valid, picked = _compared(
+            x, valid, picked, step, dtype, unit=unit, pad_each=True, offsets=offsets
+        )
         unit *= window_size(step)
     return x.astype(narrow), picked
 
@@ -306,6 +350,7 @@ def _compared(
     *,
     unit: int = 1,
     pad_each: bool = False,
+    offsets: Offsets = None,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """Maxima, whether any element was valid, and the taps that they come from, in `dtype`.
 
@@ -326,6 +371,8 @@ def _compared(
     best = None
     for number, taps in enumerate(all_taps(windows)):
         new, new_valid, picked = element(taps), is_valid(taps), later_taps(taps)
+        if offsets is not None:
+            new = _plus(new, offsets[number])
         if picked is None:
             picked = lax.full_like(new, number * unit, dtype)
         elif number:
@@ -342,6 +389,12 @@ def _compared(
         best = lax.select(take, new, y), seen, lax.select(take, picked, y_picked)
     assert best is not None
     return best
+
+
+def _plus(x: jax.Array, offset: jax.Array) -> jax.Array:
+    """The sum, where an offset of -inf leaves out what it is added to, inf and NaN included."""
+    lowest = lowest_value(x.dtype)
+    return jnp.where(offset == lowest, lowest, x + offset)
 
 
 def _first_inside(w: AxisWindow, axis: int, ndim: int) -> Any:
@@ -368,8 +421,9 @@ def _begins(firsts: list[Any], taps: tuple[int, ...]) -> Any:
 def _picked_by_axes(
     x: jax.Array,
     valid: jax.Array | None,
-    windows: Windows,
+    offsets: None = None,
     *,
+    windows: Windows,
     once: Callable = directly,
     only_maxima: bool = False,
 ) -> Picked:
@@ -377,6 +431,7 @@ def _picked_by_axes(
 
     Selections have all derivatives, so this form needs no rule.
     """
+    del offsets  # none: they need not be a sum over axes
     narrow, x = x.dtype, _masked(widened(x), valid)
     lowest, dtype = lowest_value(x.dtype), _tap_dtype(windows)
     picked, weight = None if only_maxima else lax.full_like(x, 0, dtype, [1] * x.ndim), 1

@@ -5,13 +5,17 @@ They have no variables, and a call is the function. They stand anywhere a Linen 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 import jaxpool
 from jaxpool._arguments import Ints, Padding, Sizes
+from jaxpool._blur import PaddingMode, binomial_kernel
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
 
@@ -681,3 +685,495 @@ class MatrixPool(_Pool):
     def __call__(self, x: jax.Array, matrices: Any) -> jax.Array:
         """The pooled x."""
         return jaxpool.matrix_pool(x, matrices, self.axes, self.semiring)
+
+
+class BlurPool(_Pool):
+    """Layer form of `jaxpool.blur_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 0., 0., 4., 4., 4.])
+      >>> jaxpool.linen.BlurPool(2, axes=0).apply({}, x)
+      Array([0., 1., 4.], dtype=float32)
+    """
+
+    strides: Ints
+    _: dataclasses.KW_ONLY
+    filter_size: Ints = 3
+    padding_mode: PaddingMode = "reflect"
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.blur_pool)
+
+    def __call__(
+        self, x: jax.Array, *, kernel: Any = None, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; `kernel` and `where` as in the function."""
+        return self._function(x, kernel=kernel, where=where, **self._options())
+
+
+class MaxBlurPool(_WindowPool):
+    """Layer form of `jaxpool.max_blur_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 0., 8., 0., 0., 0.])
+      >>> jaxpool.linen.MaxBlurPool(2, axes=0).apply({}, x)
+      Array([4., 6., 0.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    filter_size: Ints = 3
+    padding_mode: PaddingMode = "reflect"
+
+    _function = staticmethod(jaxpool.max_blur_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, kernel: Any = None
+    ) -> jax.Array:
+        """The pooled x; `where` and `kernel` as in the function."""
+        return self._function(x, where=where, kernel=kernel, **self._options())
+
+
+class GaussianPool(_Pool):
+    """Layer form of `jaxpool.gaussian_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 0., 4., 4., 0., 0.])
+      >>> jaxpool.linen.GaussianPool(2, filter_size=5, sigma=0.5, axes=0).apply({}, x)
+      Array([0.43590948, 2.5872853 , 1.1947601 ], dtype=float32)
+    """
+
+    strides: Ints
+    _: dataclasses.KW_ONLY
+    filter_size: Ints
+    sigma: Any = 0.4
+    padding_mode: PaddingMode = "reflect"
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.gaussian_pool)
+
+
+class ContentAwareBlurPool(_Pool):
+    """Layer form of `jaxpool.content_aware_blur_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([[0.], [0.], [0.], [6.], [6.], [6.]])
+      >>> jaxpool.linen.ContentAwareBlurPool((2,)).apply({}, x, jnp.zeros((3, 3)))[:, 0]
+      Array([0., 2., 6.], dtype=float32)
+    """
+
+    strides: Ints
+    _: dataclasses.KW_ONLY
+    filter_size: Ints = 3
+    padding_mode: PaddingMode = "reflect"
+    axes: Ints | None = None
+    channel_axis: int = -1
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.content_aware_blur_pool)
+
+    def __call__(
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; `logits` and `where` as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+class ChannelPool(_Pool):
+    """Layer form of `jaxpool.channel_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> jaxpool.linen.ChannelPool(2).apply({}, jnp.array([[1., 5., 2., 4.]]))
+      Array([[3., 3.]], dtype=float32)
+    """
+
+    size: int
+    reduction: jaxpool.Reduction = jaxpool.Mean()
+    axis: int = -1
+    _: dataclasses.KW_ONLY
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.channel_pool)
+
+
+class Maxout(_Pool):
+    """Layer form of `jaxpool.maxout`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> jaxpool.linen.Maxout(2).apply({}, jnp.array([[1., 5., 2., 4.]]))
+      Array([[5., 4.]], dtype=float32)
+    """
+
+    size: int
+    axis: int = -1
+    _: dataclasses.KW_ONLY
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.maxout)
+
+
+class _StructuredPool(_Pool):
+    """Takes a structuring function with the call."""
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, structure: Any = None
+    ) -> jax.Array:
+        """The pooled x; `where` and `structure` as in the function."""
+        return self._function(x, where=where, structure=structure, **self._options())
+
+
+class DilationPool(_StructuredPool, _WindowPool):
+    """Layer form of `jaxpool.dilation_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 0., 5., 0., 0.])
+      >>> hat = jnp.array([-1., 0., -1.])
+      >>> jaxpool.linen.DilationPool(3, 1, "SAME", axes=0).apply({}, x, structure=hat)
+      Array([0., 4., 5., 4., 0.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.dilation_pool)
+
+
+class ErosionPool(_StructuredPool, _WindowPool):
+    """Layer form of `jaxpool.erosion_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([9., 9., 5., 9., 9.])
+      >>> hat = jnp.array([-1., 0., -1.])
+      >>> jaxpool.linen.ErosionPool(3, 1, "SAME", axes=0).apply({}, x, structure=hat)
+      Array([9., 6., 5., 6., 9.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.erosion_pool)
+
+
+class _SameSizePool(_Pool):
+    """The fields that openings and closings share."""
+
+    window_shape: Ints
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+
+class OpeningPool(_StructuredPool, _SameSizePool):
+    """Layer form of `jaxpool.opening_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 7., 0., 5., 5., 5., 0.])
+      >>> jaxpool.linen.OpeningPool(3, axes=0).apply({}, x)
+      Array([0., 0., 0., 5., 5., 5., 0.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.opening_pool)
+
+
+class ClosingPool(_StructuredPool, _SameSizePool):
+    """Layer form of `jaxpool.closing_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([9., 2., 9., 4., 4., 4., 9.])
+      >>> jaxpool.linen.ClosingPool(3, axes=0).apply({}, x)
+      Array([9., 9., 9., 4., 4., 4., 9.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.closing_pool)
+
+
+class _LearnedPool(_Pool):
+    """Calls `_function` with the fields, and with what it makes of a parameter of its own.
+
+    The parameter has `_start` as its first value, for each of the `channels` if these are given.
+    """
+
+    _: dataclasses.KW_ONLY
+    channels: int | None = None
+    channel_axis: int = -1
+    param_dtype: Any = jnp.float32
+
+    _parameter: ClassVar[str]
+
+    def _start(self) -> Any:
+        raise NotImplementedError
+
+    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
+        return {self._parameter: parameter}
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        options = self._options()
+        for name in ("channels", "channel_axis", "param_dtype"):
+            del options[name]
+        parameter = self.param(self._parameter, lambda _: _for_channels(self._start(), self))
+        options |= self._arguments(_along_channels(parameter, self, x.ndim))
+        return self._function(x, where=where, **options)
+
+
+class LearnedBlurPool(_LearnedPool):
+    """Layer form of `jaxpool.blur_pool` that learns its kernel, one for all axes.
+
+    The kernel is the softmax of the parameter `kernel`, of shape ``(filter_size,)`` or
+    ``(filter_size, channels)``: it is positive and its sum is 1. It starts as the binomial one.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 0., 0., 4., 4., 4.])
+      >>> layer = jaxpool.linen.LearnedBlurPool(2, axes=0)
+      >>> layer.init_with_output(jax.random.key(0), x)[0].round(3)
+      Array([0., 1., 4.], dtype=float32)
+    """
+
+    strides: Ints
+    _: dataclasses.KW_ONLY
+    filter_size: int = 3
+    padding_mode: PaddingMode = "reflect"
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.blur_pool)
+    _parameter = "kernel"
+
+    def _start(self) -> Any:
+        return np.log(binomial_kernel(self.filter_size))
+
+    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
+        return {"kernel": jax.nn.softmax(parameter, 0)}
+
+
+class LearnedGaussianPool(_LearnedPool):
+    """Layer form of `jaxpool.gaussian_pool` that learns its width, as LEAF does.
+
+    The parameter `sigma`, of shape ``()`` or ``(channels,)``, starts at 0.4 and is clipped to
+    between ``2 / filter_size`` and 1/2, outside of which it has no gradient.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGaussianPool((160,), filter_size=401, channels=40)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 16000, 40)))[0].shape
+      (8, 100, 40)
+    """
+
+    strides: Ints
+    _: dataclasses.KW_ONLY
+    filter_size: int
+    padding_mode: PaddingMode = "reflect"
+    axes: Ints | None = None
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.gaussian_pool)
+    _parameter = "sigma"
+
+    def _start(self) -> Any:
+        return np.array(0.4)
+
+    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
+        return {"sigma": jnp.clip(parameter, min(2 / self.filter_size, 0.5), 0.5)}
+
+
+class PredictedBlurPool(nn.Module):
+    """Layer form of `jaxpool.content_aware_blur_pool` that predicts its kernels from x.
+
+    For images of shape ``[..., *spatial, channels]``. The logits, for each of `groups` of channels
+    one for each element of the filter, are a convolution with a window of that size, `logits`.
+    The paper normalises them over the batch before the softmax. Here the convolution has a bias
+    and starts so that they have the variance of x.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.PredictedBlurPool((2, 2), channels=16, groups=4)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 32, 32, 16)))[0].shape
+      (8, 16, 16, 16)
+
+    References:
+      Zou et al., Delving deeper into anti-aliasing in ConvNets, 2020.
+      <https://arxiv.org/abs/2008.09604>
+    """
+
+    strides: Sequence[int]
+    _: dataclasses.KW_ONLY
+    channels: int
+    groups: int = 1
+    filter_size: int = 3
+    padding_mode: PaddingMode = "reflect"
+    empty_value: Any = 0
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function, but that logits are of all of x."""
+        sizes = (self.filter_size,) * len(self.strides)
+        features = self.groups * math.prod(sizes)
+        logits = nn.Conv(
+            features, sizes, self.strides, "VALID", param_dtype=self.param_dtype, name="logits"
+        )
+        return jaxpool.content_aware_blur_pool(
+            x,
+            logits(_padded_for_logits(x, self)),
+            self.strides,
+            filter_size=sizes,
+            padding_mode=self.padding_mode,
+            where=where,
+            empty_value=self.empty_value,
+        )
+
+
+class _LearnedStructurePool(_LearnedPool):
+    """The parameter `structure` has the window's shape, and starts at 0."""
+
+    _parameter = "structure"
+
+    def _start(self) -> Any:
+        return np.zeros(_window_sizes(self))
+
+
+class LearnedDilationPool(_LearnedStructurePool, _WindowPool):
+    """Layer form of `jaxpool.dilation_pool` that learns its structuring function.
+
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    0, which is a maximum.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedDilationPool((3, 3), 2, "SAME", channels=2)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
+      (8, 5, 5, 2)
+    """
+
+    _function = staticmethod(jaxpool.dilation_pool)
+
+
+class LearnedErosionPool(_LearnedStructurePool, _WindowPool):
+    """Layer form of `jaxpool.erosion_pool` that learns its structuring function.
+
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    0, which is a minimum.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedErosionPool((3, 3), 2, "SAME", channels=2)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
+      (8, 5, 5, 2)
+    """
+
+    _function = staticmethod(jaxpool.erosion_pool)
+
+
+class LearnedOpeningPool(_LearnedStructurePool, _SameSizePool):
+    """Layer form of `jaxpool.opening_pool` that learns its structuring function.
+
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    0.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedOpeningPool((3, 3), channels=2)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
+      (8, 9, 9, 2)
+    """
+
+    _function = staticmethod(jaxpool.opening_pool)
+
+
+class LearnedClosingPool(_LearnedStructurePool, _SameSizePool):
+    """Layer form of `jaxpool.closing_pool` that learns its structuring function.
+
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    0.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedClosingPool((3, 3), channels=2)
+      >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
+      (8, 9, 9, 2)
+    """
+
+    _function = staticmethod(jaxpool.closing_pool)
+
+
+class _ParabolicPool(_LearnedPool):
+    """The parameter `t` is the logarithm of the parabola's scale, and starts at 0."""
+
+    _parameter = "t"
+
+    def _start(self) -> Any:
+        return np.zeros(())
+
+    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
+        sizes = _window_sizes(self)
+        return {"structure": jaxpool.parabolic_structure(sizes, jnp.exp(parameter))}
+
+
+class ParabolicDilationPool(_ParabolicPool, _WindowPool):
+    """Layer form of `jaxpool.dilation_pool` with a parabola whose scale it learns.
+
+    The structuring function is ``-sum(z**2) / (4*exp(t))``, for a parameter `t` of shape ``()`` or
+    ``(channels,)`` that starts at 0.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 0., 0., 9., 0., 0.])
+      >>> layer = jaxpool.linen.ParabolicDilationPool((5,), 1, "SAME", axes=0)
+      >>> layer.init_with_output(jax.random.key(0), x)[0]
+      Array([0.  , 8.  , 8.75, 9.  , 8.75, 8.  ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.dilation_pool)
+
+
+class ParabolicErosionPool(_ParabolicPool, _WindowPool):
+    """Layer form of `jaxpool.erosion_pool` with a parabola whose scale it learns.
+
+    The structuring function is ``-sum(z**2) / (4*exp(t))``, for a parameter `t` of shape ``()`` or
+    ``(channels,)`` that starts at 0.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([9., 9., 9., 0., 9., 9.])
+      >>> layer = jaxpool.linen.ParabolicErosionPool((5,), 1, "SAME", axes=0)
+      >>> layer.init_with_output(jax.random.key(0), x)[0]
+      Array([9.  , 1.  , 0.25, 0.  , 0.25, 1.  ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.erosion_pool)
+
+
+def _window_sizes(layer: Any) -> tuple[int, ...]:
+    """The window's shape, with an entry for each axis."""
+    window: Any = jaxpool.Window(layer.window_shape, axes=layer.axes)
+    return window.window_shape
+
+
+def _along_channels(parameter: jax.Array, layer: Any, ndim: int) -> jax.Array:
+    """A parameter whose last axis is that of channels, if it has one, to broadcast against x."""
+    if layer.channels is None:
+        return parameter
+    after = ndim - 1 - layer.channel_axis % ndim
+    return parameter.reshape(*parameter.shape, *[1] * after)
+
+
+def _for_channels(start: Any, layer: Any) -> jax.Array:
+    """First values, for each channel if there are some."""
+    shape = start.shape if layer.channels is None else (*start.shape, layer.channels)
+    start = start if layer.channels is None else start[..., None]
+    return jnp.broadcast_to(jnp.asarray(start, layer.param_dtype), shape)
+
+
+def _padded_for_logits(x: jax.Array, layer: Any) -> jax.Array:
+    """`x` with what a convolution reads that has the windows of the blur."""
+    size, axes = layer.filter_size, len(layer.strides)
+    widths = [(0, 0)] * (x.ndim - axes - 1) + [((size - 1) // 2, size // 2)] * axes + [(0, 0)]
+    return jnp.pad(x, widths, layer.padding_mode)

@@ -35,6 +35,7 @@ WINDOW_CASES = [
 ]
 GLOBAL_CASES = [(((2, 3),), {}), (([-2],), {"keepdims": True, "empty_value": 7})]
 KEY = jax.random.key(2)
+LOGITS = np.random.default_rng(0).normal(size=(2, 3, 3, 4, 2 * 9)).astype(np.float32)
 MATRIX = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 ADAPTIVE_CASES = [(((4, 3),), {}), ((3,), {"axes": [2, 3], "empty_value": 7})]
 PYRAMID_CASES = [(((1, (2, 3)),), {}), (([2], jaxpool.Lp(3)), {"axes": (3, 2), "empty_value": 7})]
@@ -49,11 +50,40 @@ OTHER_CASES = {
     "strip_pool": [((2,), {}), ((-2, jaxpool.Max()), {"empty_value": 7})],
     "regional_max_pool": [((), {}), ((1,), {"axes": (2, 3), "epsilon": 1.0})],
     "matrix_pool": [((-2,), {}), ((3, "max"), {})],
+    "blur_pool": [(((2, 2),), {}), ((2,), {"axes": -2, "filter_size": 4, "padding_mode": "edge"})],
+    "gaussian_pool": [
+        (([2, 3],), {"filter_size": 3}),
+        (
+            (2,),
+            {"filter_size": 4, "sigma": 0.7, "axes": -2, "padding_mode": "wrap", "empty_value": 7},
+        ),
+    ],
+    "content_aware_blur_pool": [
+        (((2, 2),), {}),
+        (([2, 2],), {"padding_mode": "edge", "empty_value": 7}),
+    ],
+    "channel_pool": [((2,), {}), ((3, jaxpool.Max(), 2), {"empty_value": 7})],
+    "opening_pool": [(((2, 3),), {}), ((3,), {"axes": [2, -2], "dilation": 2})],
+    "closing_pool": [(((2, 3),), {}), ((3,), {"axes": -2, "empty_value": 7})],
+}
+# Layers that own parameters, with the function that each calls.
+LEARNED = {
+    "LearnedBlurPool": "blur_pool",
+    "LearnedGaussianPool": "gaussian_pool",
+    "PredictedBlurPool": "content_aware_blur_pool",
+    "LearnedDilationPool": "dilation_pool",
+    "LearnedErosionPool": "erosion_pool",
+    "LearnedOpeningPool": "opening_pool",
+    "LearnedClosingPool": "closing_pool",
+    "ParabolicDilationPool": "dilation_pool",
+    "ParabolicErosionPool": "erosion_pool",
 }
 # What is given with the call, and what a call is tried with beside a mask.
-AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets")
+AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
+           "logits", "structure")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
+    "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
     "lp_pool": {"p": 3.5},
     "global_lp_pool": {"p": float("inf")},
 }
@@ -82,6 +112,8 @@ def given(name, options, where):
     """What a call takes beside x."""
     if name == "matrix_pool":
         return {"matrices": MATRIX}
+    if name == "content_aware_blur_pool":
+        return {"logits": LOGITS, "where": where}
     random = name.startswith("fractional") and not options.get("deterministic")
     return {"where": where, **({"key": KEY} if random else {})}
 
@@ -102,7 +134,8 @@ def test_every_layer_has_a_function(framework):
     classes = {n for n, c in vars(framework).items() if inspect.isclass(c) and n.endswith("Pool")}
     public = {n for n in classes if not n.startswith("_")}
     regions = {n for n in REGIONS if n.endswith("_pool")}
-    assert public == {module_class(framework, name).__name__ for name in {*NAMES, *regions}}
+    named = {module_class(framework, name).__name__ for name in {*NAMES, *regions}}
+    assert public == named | set(LEARNED)
     assert {n for n in vars(framework) if "Roi" in n} == {
         module_class(framework, name).__name__ for name in REGIONS
     }

@@ -233,9 +233,10 @@ def test_domains_and_reductions_are_frozen_and_hashable():
     for value in (
         jaxpool.Window((2, 2)), jaxpool.Global(0), jaxpool.Max(), jaxpool.Min(), jaxpool.Sum(),
         jaxpool.Mean(), jaxpool.Lp(2), jaxpool.Adaptive((2, 2)), jaxpool.Intervals([[0]], [[1]]),
+        jaxpool.Groups(2),
     ):  # fmt: skip
         arguments = {jaxpool.Window: [(2, 2)], jaxpool.Global: [0], jaxpool.Adaptive: [[2, 2]],
-                     jaxpool.Intervals: [[[0]], [(1,)]]}.get(type(value), [])  # fmt: skip
+                     jaxpool.Intervals: [[[0]], [(1,)]], jaxpool.Groups: [2]}.get(type(value), [])  # fmt: skip
         assert hash(value) == hash(type(value)(*arguments))
         assert value == type(value)(*arguments)
         for field in list(vars(value))[:1]:

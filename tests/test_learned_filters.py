@@ -1,0 +1,205 @@
+"""Layers that learn filters and structuring functions, alike in Linen and NNX."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+import jaxpool
+import jaxpool.linen
+import jaxpool.nnx
+from tests.cases import distinct
+
+frameworks = pytest.mark.parametrize("framework", ["linen", "nnx"])
+X = distinct((2, 9, 8, 4))
+MASK = np.random.default_rng(0).random((2, 9, 8, 1)) < 0.7
+
+
+def ready(framework, name, *args, x=X, **options):
+    """A layer's parameters by name, and the function of parameters, x and a mask."""
+    cls = getattr(getattr(jaxpool, framework), name)
+    if framework == "linen":
+        layer = cls(*args, **options)
+        params = layer.init(jax.random.key(0), x)["params"]
+        return params, lambda p, x, where=None: layer.apply({"params": p}, x, where=where)
+    if name == "PredictedBlurPool":
+        options["rngs"] = nnx.Rngs(0)
+    graph, state = nnx.split(cls(*args, **options))
+    params = nnx.to_pure_dict(state)
+
+    def call(p, x, where=None):
+        replaced = jax.tree.map(lambda s: s, state)
+        nnx.replace_by_pure_dict(replaced, p)
+        return nnx.merge(graph, replaced)(x, where=where)
+
+    return params, call
+
+
+def filled(params):
+    """Other values than the first ones."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape) / 4, p.dtype), params)
+
+
+WINDOW = ((3, 2), 2, "SAME")
+STRUCTURES = {
+    "LearnedDilationPool": (jaxpool.dilation_pool, WINDOW),
+    "LearnedErosionPool": (jaxpool.erosion_pool, WINDOW),
+    "LearnedOpeningPool": (jaxpool.opening_pool, WINDOW[:1]),
+    "LearnedClosingPool": (jaxpool.closing_pool, WINDOW[:1]),
+}
+
+
+@frameworks
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structures(framework, name):
+    """They start flat, and are given to the function as they are."""
+    function, args = STRUCTURES[name]
+    params, call = ready(framework, name, *args, channels=4)
+    np.testing.assert_array_equal(params["structure"], np.zeros((3, 2, 4)))
+    np.testing.assert_array_equal(call(params, X), function(X, *args))
+    params = filled(params)
+    np.testing.assert_array_equal(
+        call(params, X, MASK), function(X, *args, where=MASK, structure=params["structure"])
+    )
+    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)["structure"]
+    assert (np.asarray(gradient) != 0).any(axis=(0, 1)).all()
+    shared, call = ready(framework, name, *args)
+    assert shared["structure"].shape == (3, 2)
+    np.testing.assert_array_equal(call(shared, X), function(X, *args))
+
+
+@frameworks
+@pytest.mark.parametrize(("name", "sign"), [("ParabolicDilationPool", 1),
+                                            ("ParabolicErosionPool", -1)])  # fmt: skip
+def test_parabolas(framework, name, sign):
+    params, call = ready(framework, name, (5, 3), 2, "SAME", channels=4)
+    np.testing.assert_array_equal(params["t"], np.zeros(4))
+    params = filled(params)
+    h = jaxpool.parabolic_structure((5, 3), jnp.exp(params["t"]))
+    expected = sign * jaxpool.dilation_pool(sign * X, (5, 3), 2, "SAME", structure=h)
+    np.testing.assert_allclose(call(params, X), expected, rtol=1e-6)
+    gradient = jax.grad(lambda p: call(p, X).sum())(params)["t"]
+    assert (np.asarray(gradient) * sign > 0).all()  # a flatter parabola reaches further
+
+
+@frameworks
+def test_kernels(framework):
+    """They start binomial, and are positive and of sum 1 whatever the parameter is."""
+    params, call = ready(framework, "LearnedBlurPool", (2, 2), filter_size=4, channels=4)
+    assert params["kernel"].shape == (4, 4)
+    np.testing.assert_allclose(call(params, X), jaxpool.blur_pool(X, (2, 2), filter_size=4),
+                               rtol=1e-5, atol=1e-6)  # fmt: skip
+    params = filled(params)
+    kernel = np.exp(params["kernel"]) / np.exp(params["kernel"]).sum(0)
+    expected = jaxpool.blur_pool(X, (2, 2), kernel=jnp.asarray(kernel), where=MASK)
+    np.testing.assert_allclose(call(params, X, MASK), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(call(params, jnp.ones_like(X)), 1, rtol=1e-6)
+    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)["kernel"]
+    assert (np.asarray(gradient) != 0).all()
+
+
+@frameworks
+def test_kernels_of_channels_first(framework):
+    options = {"axes": (1, 2), "channels": 4}
+    params, call = ready(framework, "LearnedBlurPool", 2, **options)
+    turned = np.moveaxis(X, -1, 1)
+    options = {"axes": (2, 3), "channels": 4, "channel_axis": 1}
+    _, first = ready(framework, "LearnedBlurPool", 2, x=turned, **options)
+    params = filled(params)
+    y = first(params, turned)
+    np.testing.assert_allclose(np.moveaxis(y, 1, -1), call(params, X), rtol=1e-6)
+
+
+@frameworks
+def test_widths(framework):
+    params, call = ready(framework, "LearnedGaussianPool", (2, 2), filter_size=8, channels=4)
+    np.testing.assert_array_equal(params["sigma"], np.full(4, 0.4, np.float32))
+    params = {"sigma": jnp.array([0.1, 0.3, 0.45, 0.9])}
+    sigma = jnp.array([0.25, 0.3, 0.45, 0.5])
+    expected = jaxpool.gaussian_pool(X, (2, 2), filter_size=8, sigma=sigma, where=MASK)
+    np.testing.assert_allclose(call(params, X, MASK), expected, rtol=1e-6)
+    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)["sigma"]
+    np.testing.assert_array_equal(np.asarray(gradient) != 0, [False, True, True, False])
+
+
+@frameworks
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap", "constant"])
+def test_predicted_kernels(framework, mode):
+    params, call = ready(framework, "PredictedBlurPool", (2, 3), channels=4, groups=2,
+                         padding_mode=mode)  # fmt: skip
+    assert params["logits"]["kernel"].shape == (3, 3, 4, 18)
+    params = filled(params)
+    padded = np.pad(X, ((0, 0), (1, 1), (1, 1), (0, 0)), mode)
+    logits = np.zeros((2, 5, 3, 18), np.float32) + params["logits"]["bias"]
+    for i, j in np.ndindex(3, 3):
+        part = padded[:, i : i + 9 : 2, j : j + 8 : 3]
+        logits = logits + np.einsum("nhwc,cd->nhwd", part, params["logits"]["kernel"][i, j])
+    for where in (None, MASK):
+        expected = jaxpool.content_aware_blur_pool(
+            X, logits, (2, 3), padding_mode=mode, where=where
+        )
+        np.testing.assert_allclose(call(params, X, where), expected, rtol=2e-5, atol=2e-6)
+    if mode != "constant":
+        np.testing.assert_allclose(call(params, jnp.ones_like(X)), 1, rtol=1e-6)
+    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)
+    assert all((np.asarray(g) != 0).all() for g in jax.tree.leaves(gradient))
+
+
+LAYERS = {
+    "LearnedBlurPool": ((2, 2),), "LearnedDilationPool": WINDOW, "ParabolicErosionPool": WINDOW,
+    "PredictedBlurPool": ((2, 2),),
+}  # fmt: skip
+
+
+@frameworks
+@pytest.mark.parametrize("name", LAYERS)
+def test_param_dtype(framework, name):
+    options = {"param_dtype": jnp.bfloat16, "channels": 4}
+    params, _ = ready(framework, name, *LAYERS[name], **options)
+    assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+
+
+@frameworks
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_are_documented_and_alike(framework, name):
+    cls = getattr(getattr(jaxpool, framework), name)
+    other = getattr(jaxpool.linen, name)
+    assert "Layer form of `jaxpool." in cls.__doc__
+    fields = [
+        p for p in inspect.signature(other.__init__).parameters if p not in ("parent", "name")
+    ]
+    found = [p for p in inspect.signature(cls.__init__).parameters if p not in ("parent", "name")]
+    assert [p for p in found if p != "rngs"] == fields
+
+
+def test_nnx_trains_a_kernel():
+    """From the blurred image, the kernel that has blurred it."""
+    kernel = jnp.array([0.1, 0.6, 0.3])
+    wanted = jaxpool.blur_pool(X, (1, 1), kernel=kernel)
+    layer = jaxpool.nnx.LearnedBlurPool((1, 1))
+
+    @nnx.jit
+    def step(layer):
+        gradient = nnx.grad(lambda layer: jnp.mean((layer(X) - wanted) ** 2))(layer)
+        layer.kernel[...] -= 20 * gradient["kernel"][...]
+
+    for _ in range(200):
+        step(layer)
+    np.testing.assert_allclose(jax.nn.softmax(layer.kernel[...]), kernel, atol=1e-3)
+
+
+def test_linen_in_a_network():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = jaxpool.linen.LearnedDilationPool((2, 2), channels=4, name="grow")(x)
+            return jaxpool.linen.PredictedBlurPool((2, 2), channels=4, name="blur")(x)
+
+    y, variables = Net().init_with_output(jax.random.key(0), X)
+    assert y.shape == (2, 2, 2, 4)
+    assert set(variables["params"]) == {"grow", "blur"}
