@@ -76,8 +76,8 @@ def power_mean_pool(
 ) -> jax.Array:
     """The power mean of each window: ``mean_j(max(x[i*s - low + j*d], eps)^p)^(1/p)``.
 
-    For positive elements. Powers are scaled, or taken by way of logarithms, and neither overflow nor
-    underflow, whatever p is.
+    For positive elements. Powers are scaled, or taken by way of logarithms, and neither overflow
+    nor underflow, whatever p is.
 
     Args:
       x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
@@ -87,7 +87,7 @@ def power_mean_pool(
       padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
         right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
         padded on both sides, an int or one per pooled axis; or (low, high) pairs.
-        Padding takes no part.
+        As in ``(. . | a b c d | . .)``.
       dilation: steps between the elements of a window, an int or one per pooled axis.
       ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
         inside the input or the left padding (PyTorch's rule).
@@ -98,9 +98,9 @@ def power_mean_pool(
         everything takes part.
       empty_value: value of cells in which nothing takes part.
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
-        the minimum. A number, or an array that broadcasts to the result and is the same along pooled
-        axes, such as one entry per channel where channels are last. Arrays may be traced, to be
-        learned; they count as 2**-10 if nearer to 0.
+        the minimum. A number, or an array that broadcasts to the result and is the same along
+        pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
+        be learned; they count as 2**-10 if nearer to 0.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -158,9 +158,9 @@ def global_power_mean_pool(
         everything takes part.
       empty_value: value of cells in which nothing takes part.
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
-        the minimum. A number, or an array that broadcasts to the result and is the same along pooled
-        axes, such as one entry per channel where channels are last. Arrays may be traced, to be
-        learned; they count as 2**-10 if nearer to 0.
+        the minimum. A number, or an array that broadcasts to the result and is the same along
+        pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
+        be learned; they count as 2**-10 if nearer to 0.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -203,8 +203,8 @@ def gem_pool(
 ) -> jax.Array:
     """The generalized mean (GeM) of each window: ``mean_j(max(x[i*s - low + j*d], eps)^p)^(1/p)``.
 
-    `power_mean_pool` with the paper's p = 3. Elements are clamped before the power is taken, so that
-    gradients are finite at 0, also in float16.
+    `power_mean_pool` with the paper's p = 3. Elements are clamped before the power is taken, so
+    that gradients are finite at 0, also in float16.
 
     Args:
       x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
@@ -214,7 +214,7 @@ def gem_pool(
       padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
         right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
         padded on both sides, an int or one per pooled axis; or (low, high) pairs.
-        Padding takes no part.
+        As in ``(. . | a b c d | . .)``.
       dilation: steps between the elements of a window, an int or one per pooled axis.
       ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
         inside the input or the left padding (PyTorch's rule).
@@ -225,9 +225,9 @@ def gem_pool(
         everything takes part.
       empty_value: value of cells in which nothing takes part.
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
-        the minimum. A number, or an array that broadcasts to the result and is the same along pooled
-        axes, such as one entry per channel where channels are last. Arrays may be traced, to be
-        learned; they count as 2**-10 if nearer to 0.
+        the minimum. A number, or an array that broadcasts to the result and is the same along
+        pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
+        be learned; they count as 2**-10 if nearer to 0.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -285,9 +285,9 @@ def global_gem_pool(
         everything takes part.
       empty_value: value of cells in which nothing takes part.
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
-        the minimum. A number, or an array that broadcasts to the result and is the same along pooled
-        axes, such as one entry per channel where channels are last. Arrays may be traced, to be
-        learned; they count as 2**-10 if nearer to 0.
+        the minimum. A number, or an array that broadcasts to the result and is the same along
+        pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
+        be learned; they count as 2**-10 if nearer to 0.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:

@@ -179,6 +179,36 @@ class NoisyOr(Reduction):
         return domain.fold(x, lambda a, b: a + b * (1 - a), np.zeros((), x.dtype))
 
 
+def importance_logits(
+    x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    """LIP's simplified network: a convolution, instance normalization, and 12 times a sigmoid.
+
+    `x` has channels last, and one spatial axis for each one of `kernel` but its last two.
+    """
+    spatial = tuple(range(x.ndim - kernel.ndim + 1, x.ndim - 1))
+    x = x if where is None else jnp.where(where, x, np.zeros((), x.dtype))
+    batch = x.reshape(-1, *(x.shape[axis] for axis in spatial), x.shape[-1])
+    channels_last = (0, batch.ndim - 1, *range(1, batch.ndim - 1))
+    y = jax.lax.conv_general_dilated(
+        batch,
+        kernel.astype(x.dtype),
+        (1,) * len(spatial),
+        "SAME",
+        dimension_numbers=jax.lax.ConvDimensionNumbers(
+            channels_last,
+            (kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2)),
+            channels_last,
+        ),
+    )
+    y = y.reshape(*x.shape[:-1], y.shape[-1]).astype(np.promote_types(x.dtype, np.float32))
+    mean = jnp.mean(y, spatial, keepdims=True, where=where)
+    variance = jnp.mean(jnp.square(y - mean), spatial, keepdims=True, where=where)
+    normal = (y - mean) * jax.lax.rsqrt(variance + np.array(1e-5, y.dtype))
+    scale, bias = (v.astype(y.dtype).reshape((1,) * (y.ndim - 1) + v.shape) for v in (scale, bias))
+    return 12 * jax.nn.sigmoid(normal * scale + bias)
+
+
 def _limit(
     sharpness: Any, x: jax.Array, domain: Domain, where: jax.Array | None
 ) -> jax.Array | None:
@@ -214,7 +244,7 @@ def laid_parameter(name: str, value: Any, x: jax.Array, domain: Domain) -> Any:
             f"`{name}` must broadcast to the result, with size 1 along pooled axes; got "
             f"{name}.shape={value.shape} for a result of shape {tuple(shape)}."
         )
-    return value
+    return value.reshape((1,) * lead + value.shape)
 
 
 def broadcasts(shape: Any, target: Any) -> bool:
@@ -237,7 +267,7 @@ def logsumexp_pool(
     sharpness: Any = 10,
     mean: bool = True,
 ) -> jax.Array:
-    """The logarithm of the mean exponential of each window: ``log(mean_j(exp(r x[i*s - low + j*d]))) / r``.
+    """The logarithm of the mean exponential of each window: ``log(mean_j(exp(r x_j))) / r``.
 
     A smooth step from the mean (sharpness r = 0) to the maximum (r = inf). Safe for elements of any
     size: exponentials are taken relative to each window's largest. Also known as LSE pooling and as
@@ -251,7 +281,7 @@ def logsumexp_pool(
       padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
         right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
         padded on both sides, an int or one per pooled axis; or (low, high) pairs.
-        Padding takes no part.
+        As in ``(. . | a b c d | . .)``.
       dilation: steps between the elements of a window, an int or one per pooled axis.
       ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
         inside the input or the left padding (PyTorch's rule).
@@ -262,11 +292,11 @@ def logsumexp_pool(
         everything takes part.
       empty_value: value of cells in which nothing takes part.
       sharpness: r. 0 is the mean, infinity the maximum, -infinity the minimum; negative numbers are
-        soft minima. A number, or an array that broadcasts to the result and is the same along pooled
-        axes, such as one entry per channel where channels are last. Arrays may be traced, to be
-        learned; they count as 2**-10 if nearer to 0.
-      mean: whether exponentials are averaged. If they are added, the result is at least the maximum,
-        and larger the more elements there are.
+        soft minima. A number, or an array that broadcasts to the result and is the same along
+        pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
+        be learned; they count as 2**-10 if nearer to 0.
+      mean: whether exponentials are averaged. If they are added, the result is at least the
+        maximum, and larger the more elements there are.
 
     Returns:
       Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
@@ -326,11 +356,11 @@ def global_logsumexp_pool(
         everything takes part.
       empty_value: value of cells in which nothing takes part.
       sharpness: r. 0 is the mean, infinity the maximum, -infinity the minimum; negative numbers are
-        soft minima. A number, or an array that broadcasts to the result and is the same along pooled
-        axes, such as one entry per channel where channels are last. Arrays may be traced, to be
-        learned; they count as 2**-10 if nearer to 0.
-      mean: whether exponentials are averaged. If they are added, the result is at least the maximum,
-        and larger the more elements there are.
+        soft minima. A number, or an array that broadcasts to the result and is the same along
+        pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
+        be learned; they count as 2**-10 if nearer to 0.
+      mean: whether exponentials are averaged. If they are added, the result is at least the
+        maximum, and larger the more elements there are.
 
     Returns:
       Array of x's shape without the pooled axes, or with size 1 there; floats keep their dtype
@@ -375,8 +405,8 @@ def softmax_pool(
 ) -> jax.Array:
     """The softmax-weighted mean of each window: ``sum_j softmax_j(b x) x[i*s - low + j*d]``.
 
-    SoftPool with a sharpness b of 1, and AutoPool with one that is learned. b = 0 is the mean, b = inf
-    the maximum. Safe for elements of any size: exponentials are taken relative to each window's
+    SoftPool with a sharpness b of 1, and AutoPool with one that is learned. b = 0 is the mean, b =
+    inf the maximum. Safe for elements of any size: exponentials are taken relative to each window's
     largest.
 
     Args:
@@ -387,7 +417,7 @@ def softmax_pool(
       padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
         right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
         padded on both sides, an int or one per pooled axis; or (low, high) pairs.
-        Padding takes no part.
+        As in ``(. . | a b c d | . .)``.
       dilation: steps between the elements of a window, an int or one per pooled axis.
       ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
         inside the input or the left padding (PyTorch's rule).
@@ -397,9 +427,9 @@ def softmax_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
-      sharpness: b. 0 is the mean, infinity the maximum, -infinity the minimum. A number, or an array
-        that broadcasts to the result and is the same along pooled axes, such as one entry per channel
-        where channels are last. Arrays may be traced, to be learned.
+      sharpness: b. 0 is the mean, infinity the maximum, -infinity the minimum. A number, or an
+        array that broadcasts to the result and is the same along pooled axes, such as one entry per
+        channel where channels are last. Arrays may be traced, to be learned.
       gradient: "full", or "semi" to take weights as constants, as SoftPool's own kernels do.
 
     Returns:
@@ -413,9 +443,9 @@ def softmax_pool(
       TypeError: an argument is of the wrong kind.
 
     Derivatives:
-      Every mode, to any order. With w the weights and y the result, the gradient in x is
-      ``w (1 + b (x - y))``, which may be negative; ``w`` if "semi". A traced `sharpness` has a
-      derivative too, if "full".
+      Every mode, to any order. With w the weights and y the result, the gradient in x is ``w (1 + b
+      (x - y))``, which may be negative; ``w`` if "semi". A traced `sharpness` has a derivative too,
+      if "full".
 
     Example:
       >>> x = jnp.array([0., 1., 2., 2.])
@@ -460,9 +490,9 @@ def global_softmax_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
-      sharpness: b. 0 is the mean, infinity the maximum, -infinity the minimum. A number, or an array
-        that broadcasts to the result and is the same along pooled axes, such as one entry per channel
-        where channels are last. Arrays may be traced, to be learned.
+      sharpness: b. 0 is the mean, infinity the maximum, -infinity the minimum. A number, or an
+        array that broadcasts to the result and is the same along pooled axes, such as one entry per
+        channel where channels are last. Arrays may be traced, to be learned.
       gradient: "full", or "semi" to take weights as constants, as SoftPool's own kernels do.
 
     Returns:
@@ -474,9 +504,9 @@ def global_softmax_pool(
       TypeError: an argument is of the wrong kind.
 
     Derivatives:
-      Every mode, to any order. With w the weights and y the result, the gradient in x is
-      ``w (1 + b (x - y))``, which may be negative; ``w`` if "semi". A traced `sharpness` has a
-      derivative too, if "full".
+      Every mode, to any order. With w the weights and y the result, the gradient in x is ``w (1 + b
+      (x - y))``, which may be negative; ``w`` if "semi". A traced `sharpness` has a derivative too,
+      if "full".
 
     Example:
       >>> jaxpool.global_softmax_pool(jnp.array([0., 1.]), axes=0)
@@ -506,7 +536,7 @@ def importance_pool(
     where: jax.Array | None = None,
     empty_value: Any = 0,
 ) -> jax.Array:
-    """The mean, weighted by the softmax of logits, of each window: ``sum_j softmax_j(logits) x[i*s - low + j*d]``.
+    """The mean under logits of each window: ``sum_j softmax_j(logits) x[i*s - low + j*d]``.
 
     Local importance pooling (LIP) where a network computes the logits. Safe for logits of any size.
     Those that are equal give the mean, and ``logits=x`` is `softmax_pool`.
@@ -520,7 +550,7 @@ def importance_pool(
       padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
         right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
         padded on both sides, an int or one per pooled axis; or (low, high) pairs.
-        Padding takes no part.
+        As in ``(. . | a b c d | . .)``.
       dilation: steps between the elements of a window, an int or one per pooled axis.
       ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
         inside the input or the left padding (PyTorch's rule).
@@ -571,7 +601,7 @@ def global_importance_pool(
     where: jax.Array | None = None,
     empty_value: Any = 0,
 ) -> jax.Array:
-    """The mean, weighted by the softmax of logits, of whole axes: ``sum softmax(logits) x``.
+    """The mean under logits of whole axes: ``sum softmax(logits) x``.
 
     Equal to `importance_pool` with a window as large as the input.
 
@@ -619,7 +649,7 @@ def linear_softmax_pool(
     where: jax.Array | None = None,
     empty_value: Any = 0,
 ) -> jax.Array:
-    """The mean, weighted by the elements themselves, of each window: ``sum_j x_j^2 / sum_j x_j``.
+    """The self-weighted mean of each window: ``sum_j x_j^2 / sum_j x_j``.
 
     For elements that are not negative, such as probabilities; 0 where all are 0. It is also what
     stochastic pooling gives on average.
@@ -632,7 +662,7 @@ def linear_softmax_pool(
       padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
         right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
         padded on both sides, an int or one per pooled axis; or (low, high) pairs.
-        Padding takes no part.
+        As in ``(. . | a b c d | . .)``.
       dilation: steps between the elements of a window, an int or one per pooled axis.
       ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
         inside the input or the left padding (PyTorch's rule).
@@ -663,11 +693,11 @@ def linear_softmax_pool(
       Array([2.5, 0. ], dtype=float32)
 
     References:
-      Wang, Li and Metze, A comparison of five multiple instance learning pooling functions for sound
-      event detection with weak labeling, 2019. <https://arxiv.org/abs/1810.09050>
+      Wang, Li and Metze, A comparison of five multiple instance learning pooling functions for
+      sound event detection with weak labeling, 2019. <https://arxiv.org/abs/1810.09050>
 
-      Zeiler and Fergus, Stochastic pooling for regularization of deep convolutional neural networks,
-      2013. <https://arxiv.org/abs/1301.3557>
+      Zeiler and Fergus, Stochastic pooling for regularization of deep convolutional neural
+      networks, 2013. <https://arxiv.org/abs/1301.3557>
     """
     return window_pool(
         "linear_softmax_pool",
@@ -687,7 +717,7 @@ def global_linear_softmax_pool(
     where: jax.Array | None = None,
     empty_value: Any = 0,
 ) -> jax.Array:
-    """The mean, weighted by the elements themselves, of whole axes: ``sum x^2 / sum x``.
+    """The self-weighted mean of whole axes: ``sum x^2 / sum x``.
 
     Equal to `linear_softmax_pool` with a window as large as the input.
 
@@ -716,11 +746,11 @@ def global_linear_softmax_pool(
       Array(2.5, dtype=float32)
 
     References:
-      Wang, Li and Metze, A comparison of five multiple instance learning pooling functions for sound
-      event detection with weak labeling, 2019. <https://arxiv.org/abs/1810.09050>
+      Wang, Li and Metze, A comparison of five multiple instance learning pooling functions for
+      sound event detection with weak labeling, 2019. <https://arxiv.org/abs/1810.09050>
 
-      Zeiler and Fergus, Stochastic pooling for regularization of deep convolutional neural networks,
-      2013. <https://arxiv.org/abs/1301.3557>
+      Zeiler and Fergus, Stochastic pooling for regularization of deep convolutional neural
+      networks, 2013. <https://arxiv.org/abs/1301.3557>
     """
     reduction = LinearSoftmax()
     return global_pool(
@@ -740,7 +770,7 @@ def noisy_or_pool(
     where: jax.Array | None = None,
     empty_value: Any = 0,
 ) -> jax.Array:
-    """The probability that an event happens in each window: ``1 - prod_j (1 - x[i*s - low + j*d])``.
+    """The probability of an event in each window: ``1 - prod_j (1 - x[i*s - low + j*d])``.
 
     Of elements that are probabilities of independent events. Exact to rounding for small ones too.
 
@@ -752,7 +782,7 @@ def noisy_or_pool(
       padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
         right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
         padded on both sides, an int or one per pooled axis; or (low, high) pairs.
-        Padding takes no part.
+        As in ``(. . | a b c d | . .)``.
       dilation: steps between the elements of a window, an int or one per pooled axis.
       ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
         inside the input or the left padding (PyTorch's rule).
@@ -804,7 +834,7 @@ def global_noisy_or_pool(
     where: jax.Array | None = None,
     empty_value: Any = 0,
 ) -> jax.Array:
-    """The probability that an event happens in whole axes: ``1 - prod (1 - x)``.
+    """The probability of an event in whole axes: ``1 - prod (1 - x)``.
 
     Equal to `noisy_or_pool` with a window as large as the input.
 

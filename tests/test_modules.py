@@ -51,11 +51,24 @@ OTHER_CASES = {
     "matrix_pool": [((-2,), {}), ((3, "max"), {})],
 }
 # What is given with the call, and what a call is tried with beside a mask.
-AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets")
+AT_CALL = ("x", "logits", "key", "samples", "where", "matrices", "features", "boxes", "offsets")
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "lp_pool": {"p": 3.5},
     "global_lp_pool": {"p": float("inf")},
+    "logsumexp_pool": {"sharpness": 2.5, "mean": False},
+    "softmax_pool": {"sharpness": -1, "gradient": "semi"},
+    "global_gem_pool": {"p": 2, "eps": 0.1},
+}
+# Layers that own parameters: the function of each, and how it is made for 4 channels.
+LEARNED = {
+    "LearnedGemPool": ("gem_pool", {"features": 4}),
+    "LearnedGlobalGemPool": ("global_gem_pool", {"features": 4}),
+    "LearnedLogsumexpPool": ("logsumexp_pool", {"features": 4}),
+    "LearnedGlobalLogsumexpPool": ("global_logsumexp_pool", {"features": 4}),
+    "LearnedSoftmaxPool": ("softmax_pool", {"features": 4}),
+    "LearnedGlobalSoftmaxPool": ("global_softmax_pool", {"features": 4}),
+    "LearnedImportancePool": ("importance_pool", {}),
 }
 
 
@@ -82,6 +95,8 @@ def given(name, options, where):
     """What a call takes beside x."""
     if name == "matrix_pool":
         return {"matrices": MATRIX}
+    if "importance" in name:
+        return {"logits": 2 * X, "where": where}
     random = name.startswith("fractional") and not options.get("deterministic")
     return {"where": where, **({"key": KEY} if random else {})}
 
@@ -102,7 +117,9 @@ def test_every_layer_has_a_function(framework):
     classes = {n for n, c in vars(framework).items() if inspect.isclass(c) and n.endswith("Pool")}
     public = {n for n in classes if not n.startswith("_")}
     regions = {n for n in REGIONS if n.endswith("_pool")}
-    assert public == {module_class(framework, name).__name__ for name in {*NAMES, *regions}}
+    assert public == {module_class(framework, name).__name__ for name in {*NAMES, *regions}} | {
+        *LEARNED
+    }
     assert {n for n in vars(framework) if "Roi" in n} == {
         module_class(framework, name).__name__ for name in REGIONS
     }
@@ -204,7 +221,7 @@ def test_errors_speak_of_the_function(framework):
 def test_linen_has_no_variables():
     for name in NAMES:
         layer = minimal(jaxpool.linen, name)
-        more = {"matrices": MATRIX} if name == "matrix_pool" else {}
+        more = {k: v for k, v in given(name, {}, None).items() if k in ("matrices", "logits")}
         assert layer.init(jax.random.key(0), X, **more) == {}
 
 
