@@ -63,7 +63,10 @@ class LogSumExp(Reduction):
         value = logsumexp(domain, x, where, sharpness)
         if self.mean:
             value = value - jnp.log(_count(x, domain, where))
-        return value / sharpness
+        # Of an infinite value, the quotient's slope in a sharpness is infinite.
+        infinite = jnp.isinf(value)
+        finite = jnp.where(infinite, np.zeros((), x.dtype), value) / sharpness
+        return jnp.where(infinite, jax.lax.stop_gradient(value / sharpness), finite)
 
 
 @jax.tree_util.register_dataclass

@@ -58,10 +58,11 @@ def softmean(
             sums = part.sum_with(lambda e, c: _weighted(*e, *c), pair, cells, where, kept=kept)
         total, product = sums
         logits = _log(cells[0], total)
-        mean = product / jnp.where(total == 0, np.ones((), total.dtype), total)
-        finite = abs(mean) < _largest(mean.dtype)
-        infinity = jnp.copysign(np.array(np.inf, mean.dtype), jax.lax.stop_gradient(mean))
-        x = jnp.where(finite | jnp.isnan(mean), mean, infinity)
+        infinite = abs(product) >= _largest(product.dtype)
+        infinity = jnp.copysign(np.array(np.inf, x.dtype), jax.lax.stop_gradient(product))
+        product = jnp.where(infinite, np.zeros((), x.dtype), product)
+        mean = product / jnp.where(total == 0, np.ones((), x.dtype), total)
+        x = jnp.where(infinite, infinity, mean)
         where, sharpness = None, 1
     assert logits is not None
     return logits, x

@@ -273,7 +273,7 @@ OPS = [
     Op("fractional_max", fractional_pool, {"u": 0.3}, "max", only="intervals", rule="fractional"),
     Op("logsumexp", jaxpool.logsumexp_pool, {"sharpness": 1.5}, "mean_exp"),
     Op("softmax", jaxpool.softmax_pool, {}, "softmax"),
-    Op("gem", jaxpool.power_mean_pool, {"p": 2.5, "eps": 0.125}, "power_mean"),
+    Op("gem", jaxpool.power_mean_pool, {"p": 2.5, "eps": 0.123}, "power_mean"),
     Op("global_softmax", jaxpool.global_softmax_pool, {"sharpness": -0.5}, "softmax", True,
        only="global"),
     Op("adaptive_softmax", adaptive_pool(jaxpool.SoftmaxMean()), {}, "softmax", only="intervals",

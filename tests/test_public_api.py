@@ -160,7 +160,9 @@ def test_pools_share_their_arguments(is_global):
     defaults = {"strides": None, "padding": "VALID", "dilation": 1, "ceil_mode": False,
                 "where": None, "empty_value": 0, "keepdims": False}  # fmt: skip
     for name, function in pools(is_global).items():
-        found = {n: p for n, p in parameters(function).items() if n != "logits"}  # an array, as x is
+        found = {
+            n: p for n, p in parameters(function).items() if n != "logits"
+        }  # an array, as x is
         assert list(found)[: len(common)] == common, name
         for argument, default in defaults.items():
             if argument in found:
