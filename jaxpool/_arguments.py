@@ -186,6 +186,43 @@ def positive(op: str, name: str, value: Any) -> None:
             fail(op, name, allowed, value)
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a number and not an array, which may be traced."""
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool | np.bool_)
+
+
+def parameter(op: str, name: str, value: Any) -> None:
+    """Checks a number, or an array of such, that shapes a mean; infinity is a limit."""
+    allowed = "be a number (not NaN) or an array of real numbers"
+    if isinstance(value, jax.Array | np.ndarray):
+        if not jnp.issubdtype(value.dtype, jnp.number) or jnp.iscomplexobj(value):
+            fail(op, name, allowed, value, error=TypeError)
+    elif not is_number(value):
+        fail(op, name, allowed, value, error=TypeError)
+    elif math.isnan(value):
+        fail(op, name, allowed, value)
+
+
+def positive_number(op: str, name: str, value: Any) -> None:
+    """Checks a finite number > 0."""
+    allowed = "be a finite number > 0"
+    if not is_number(value):
+        fail(op, name, allowed, value, error=TypeError)
+    if not 0 < value < math.inf:
+        fail(op, name, allowed, value)
+
+
+def real_array(op: str, name: str, value: Any) -> None:
+    """Checks an array of real numbers."""
+    if not isinstance(value, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"{op}: `{name}` must be a JAX or NumPy array; got an object of type "
+            f"{type(value).__name__}. Write jnp.asarray({name})."
+        )
+    if not jnp.issubdtype(value.dtype, jnp.number) or jnp.iscomplexobj(value):
+        raise TypeError(f"{op}: `{name}` must hold real numbers; got {name}.dtype={value.dtype}.")
+
+
 def divisor(op: str, value: Any) -> None:
     """Checks `divisor_override`: None or a number that can be divided by."""
     if value is None:

@@ -14,7 +14,7 @@ from jaxpool._pool import Domain, Reduction
 from jaxpool._window import window_pool
 
 # Up to this exponent a power is a product.
-_LARGEST_PRODUCT = 16
+LARGEST_PRODUCT = 16
 
 
 @jax.tree_util.register_dataclass
@@ -54,7 +54,10 @@ class Lp(Reduction):
         largest = jax.lax.stop_gradient(largest)
         scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
         p = given if isinstance(given, int | float) else jnp.asarray(given).astype(x.dtype)
-        total = domain.sum_with(lambda e, m: _power(e / m, p), x, scale, where)
+        if isinstance(p, int | float):
+            total = domain.sum_with(lambda e, m: _power(e / m, p), x, scale, where)
+        else:
+            total = domain.sum_with(lambda e, c: _power(e / c[0], c[1]), x, (scale, p), where)
         # The root of 0 has no finite slope: take it of 1, and 0 for the result.
         positive = total != 0
         safe = jnp.where(positive, total, one)
@@ -71,7 +74,7 @@ def _absolute(x: jax.Array) -> jax.Array:
 
 def _power(x: jax.Array, p: Any) -> jax.Array:
     """|x|^p with all the derivatives that it has at 0, and 0 for those that it lacks."""
-    if isinstance(p, int | float) and p == int(p) and p <= _LARGEST_PRODUCT:
+    if isinstance(p, int | float) and p == int(p) and p <= LARGEST_PRODUCT:
         if p == 1:
             return _absolute(x)
         if p % 2:

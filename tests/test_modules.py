@@ -66,18 +66,6 @@ OTHER_CASES = {
     "opening_pool": [(((2, 3),), {}), ((3,), {"axes": [2, -2], "dilation": 2})],
     "closing_pool": [(((2, 3),), {}), ((3,), {"axes": -2, "empty_value": 7})],
 }
-# Layers that own parameters, with the function that each calls.
-LEARNED = {
-    "LearnedBlurPool": "blur_pool",
-    "LearnedGaussianPool": "gaussian_pool",
-    "PredictedBlurPool": "content_aware_blur_pool",
-    "LearnedDilationPool": "dilation_pool",
-    "LearnedErosionPool": "erosion_pool",
-    "LearnedOpeningPool": "opening_pool",
-    "LearnedClosingPool": "closing_pool",
-    "ParabolicDilationPool": "dilation_pool",
-    "ParabolicErosionPool": "erosion_pool",
-}
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
            "logits", "structure")  # fmt: skip
@@ -86,7 +74,18 @@ EXTRA = {
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
     "lp_pool": {"p": 3.5},
     "global_lp_pool": {"p": float("inf")},
+    "logsumexp_pool": {"sharpness": 2.5, "mean": False},
+    "softmax_pool": {"sharpness": -1, "gradient": "semi"},
+    "global_gem_pool": {"p": 2, "eps": 0.1},
 }
+# Layers that own parameters have names of their own.
+LEARNED = {
+    "LearnedBlurPool", "LearnedGaussianPool", "PredictedBlurPool", "LearnedDilationPool",
+    "LearnedErosionPool", "LearnedOpeningPool", "LearnedClosingPool", "ParabolicDilationPool",
+    "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
+    "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
+    "LearnedImportancePool",
+}  # fmt: skip
 
 
 def module_class(framework, name):
@@ -114,6 +113,8 @@ def given(name, options, where):
         return {"matrices": MATRIX}
     if name == "content_aware_blur_pool":
         return {"logits": LOGITS, "where": where}
+    if "importance" in name:
+        return {"logits": 2 * X, "where": where}
     random = name.startswith("fractional") and not options.get("deterministic")
     return {"where": where, **({"key": KEY} if random else {})}
 
@@ -135,7 +136,7 @@ def test_every_layer_has_a_function(framework):
     public = {n for n in classes if not n.startswith("_")}
     regions = {n for n in REGIONS if n.endswith("_pool")}
     named = {module_class(framework, name).__name__ for name in {*NAMES, *regions}}
-    assert public == named | set(LEARNED)
+    assert public == named | LEARNED
     assert {n for n in vars(framework) if "Roi" in n} == {
         module_class(framework, name).__name__ for name in REGIONS
     }
@@ -237,7 +238,7 @@ def test_errors_speak_of_the_function(framework):
 def test_linen_has_no_variables():
     for name in NAMES:
         layer = minimal(jaxpool.linen, name)
-        more = {"matrices": MATRIX} if name == "matrix_pool" else {}
+        more = {k: v for k, v in given(name, {}, None).items() if k in ("matrices", "logits")}
         assert layer.init(jax.random.key(0), X, **more) == {}
 
 
