@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxpool import _arguments
 from jaxpool._lowering import fold_whole_axis, lowest_value, pad, positions, widened
+from jaxpool._lowering_order import LaidOut
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -141,6 +142,12 @@ class Global(Domain):
         if not self.keepdims:
             cells = lax.expand_dims(cells, self.pooled_axes(x.ndim))
         return self.sum(function(x, jnp.broadcast_to(cells, x.shape)), where)
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        axes = self.pooled_axes(x.ndim)
+        known = where is None and all(isinstance(x.shape[axis], int) for axis in axes)
+        count = self.counts(x.shape) if known else self.count(x.shape, where)
+        return LaidOut(x, where, axes, count, self.keepdims)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         axes = self.pooled_axes(jax.tree.leaves(carrier)[0].ndim)

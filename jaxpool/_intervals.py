@@ -14,6 +14,7 @@ from jaxpool import _arguments, _lowering_intervals
 from jaxpool._geometry import AxisIntervals, adaptive_intervals, exact_intervals
 from jaxpool._lowering import along, lowest_value, widened
 from jaxpool._lowering_intervals import Bounds
+from jaxpool._lowering_order import LaidOut
 from jaxpool._pool import Domain
 from jaxpool._window import product_of_counts
 
@@ -126,6 +127,12 @@ class _Intervals(Domain):
             )
         )(x, cells)
 
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        known = where is None and all(bounds is None for bounds in self.bounds)
+        count = self.counts(x.shape) if known else self.count(x.shape, where)
+        x, valid, axes = _lowering_intervals.unfolded(x, where, self._axes)
+        return LaidOut(x, valid, axes, count)
+
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         for axis, geometry, bounds in reversed(self._changed):
             carrier = _lowering_intervals.interval_fold(
@@ -199,6 +206,9 @@ class _Delegating(Domain):
         where: jax.Array | None = None,
     ) -> jax.Array:
         return self._over(x.shape).sum_with(function, x, cells, where)
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        return self._over(x.shape).elements(x, where)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

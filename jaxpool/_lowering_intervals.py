@@ -436,7 +436,21 @@ def interval_sum_with(
 
     `axes` come in order. `function` also sees 0 where nothing is valid.
     """
-    new: list[int] = []  # the axes that elements of intervals are laid out on
+    x, condition, new = unfolded(x, valid, axes)
+    cells = lax.expand_dims(cells, new)
+    shape = lax.broadcast_shapes(x.shape, cells.shape)
+    value = function(jnp.broadcast_to(x, shape), jnp.broadcast_to(cells, shape))
+    return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
+
+
+def unfolded(
+    x: jax.Array, valid: jax.Array | None, axes: Sequence[tuple[int, AxisIntervals, Bounds]]
+) -> tuple[jax.Array, jax.Array, tuple[int, ...]]:
+    """`x` with each cell's elements along new axes, which of these are valid, and the new axes.
+
+    `axes` come in order. Where all cells may have all elements, x has size 1 for the cells.
+    """
+    new: list[int] = []
     conditions: list[jax.Array] = []
     for axis, geometry, bounds in reversed(axes):
         if bounds is not None:
@@ -450,11 +464,7 @@ def interval_sum_with(
         new = [axis + 1, *(i + 1 for i in new)]
     if valid is not None:
         conditions.append(valid)
-    condition = functools.reduce(operator.and_, conditions)
-    cells = lax.expand_dims(cells, new)
-    shape = lax.broadcast_shapes(x.shape, cells.shape)
-    value = function(jnp.broadcast_to(x, shape), jnp.broadcast_to(cells, shape))
-    return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
+    return x, functools.reduce(operator.and_, conditions), tuple(new)
 
 
 def _unfolded(

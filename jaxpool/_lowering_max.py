@@ -77,7 +77,7 @@ def _window_max(
 ) -> jax.Array:
     if implementation == "reduce_window":
         return _native_max(x, valid, windows)
-    if not _known(windows) and window_size(windows) > _AT_ONCE["default"]:
+    if not known(windows) and window_size(windows) > _AT_ONCE["default"]:
         return _picked_by_axes(x, valid, windows)[0]  # selections, which JAX differentiates
     return _max_by_taps(x, valid, windows, implementation)
 
@@ -133,7 +133,7 @@ def _picked_on_cpu(x: jax.Array, valid: jax.Array | None, windows: Windows) -> P
     if one_cpu() and size >= SMALL and (is_wide or is_large):
         # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
         wide = widened(x) if x.dtype == jnp.bfloat16 else x
-        y, taps = _picked_in_runs(wide, valid, windows)
+        y, taps = by_runs(_picked_at_once, wide, valid, windows)
         return y.astype(x.dtype), taps
     return _picked_at_once(x, valid, windows)
 
@@ -217,8 +217,8 @@ def _max_by_taps_jvp(
         forms["tpu"] = functools.partial(_native_picked, windows=windows)
     y, taps = _by_platform(forms, lax.stop_gradient(x), valid)
     return (
-        _with_taps(x, valid, y, taps, windows, style),
-        _tangent(tangents[0], x, valid, taps, windows, style),
+        with_taps(x, valid, y, taps, windows, style),
+        sum_of_picked(tangents[0], x, valid, taps, windows, style),
     )
 
 
@@ -227,11 +227,11 @@ def _native_picked(
 ) -> tuple[jax.Array, jax.Array]:
     """Maxima, and taps that are never read: XLA's own gradient looks at x again."""
     y = _native_max(x, valid, windows)
-    return y, lax.full_like(y, 0, _tap_dtype(windows))
+    return y, lax.full_like(y, 0, tap_dtype(windows))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
-def _with_taps(
+def with_taps(
     x: jax.Array,
     valid: jax.Array | None,
     y: jax.Array,
@@ -244,17 +244,17 @@ def _with_taps(
     return y
 
 
-@_with_taps.defjvp
+@with_taps.defjvp
 def _with_taps_jvp(
     windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, valid, _, taps = primals
-    tangent = _tangent(tangents[0], x, valid, taps, windows, style)
-    return _with_taps(*primals, windows, style), tangent
+    tangent = sum_of_picked(tangents[0], x, valid, taps, windows, style)
+    return with_taps(*primals, windows, style), tangent
 
 
-def _picked_in_runs(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
-    """As at once, but of the windows at each border, and of those between, and side by side then.
+def by_runs(form: Callable, x: jax.Array, valid: jax.Array | None, windows: Windows) -> Any:
+    """``form(x, valid, windows)``, of the windows at each border, and of those between, apart.
 
     Only the borders are padded.
     """
@@ -267,16 +267,15 @@ def _picked_in_runs(x: jax.Array, valid: jax.Array | None, windows: Windows) -> 
                     lax.slice_in_dim, start_index=start, limit_index=stop, axis=axis
                 )
                 inner = (*windows[:number], (axis, run), *windows[number + 1 :])
-                parts.append(_picked_in_runs(cut(x), None if valid is None else cut(valid), inner))
-            maxima, taps = zip(*parts, strict=True)
-            return lax.concatenate(maxima, axis), lax.concatenate(taps, axis)
-    return _picked_at_once(x, valid, windows)
+                parts.append(by_runs(form, cut(x), None if valid is None else cut(valid), inner))
+            return tuple(lax.concatenate(part, axis) for part in zip(*parts, strict=True))
+    return form(x, valid, windows)
 
 
 def _picked_at_once(x: jax.Array, valid: jax.Array | None, windows: Windows) -> Picked:
     """All elements of a window compared with one another, over a padded copy of x."""
     narrow, x = x.dtype, _masked(widened(x), valid)
-    y, _, picked = _compared(x, valid, None, windows, _tap_dtype(windows))
+    y, _, picked = _compared(x, valid, None, windows, tap_dtype(windows))
     return y.astype(narrow), picked
 
 
@@ -287,7 +286,7 @@ def _picked_in_passes(
 
     All axes at once if a window has at most `limit` elements, else the last one first.
     """
-    narrow, dtype, picked, unit = x.dtype, _tap_dtype(windows), None, 1
+    narrow, dtype, picked, unit = x.dtype, tap_dtype(windows), None, 1
     for step in reversed(groups(windows, limit)):
         x = _masked(widened(x), valid)
         x, valid, picked = _compared(x, valid, picked, step, dtype, unit=unit, pad_each=True)
@@ -376,7 +375,7 @@ def _picked_by_axes(
     Selections have all derivatives, so this form needs no rule.
     """
     narrow, x = x.dtype, _masked(widened(x), valid)
-    lowest, dtype = lowest_value(x.dtype), _tap_dtype(windows)
+    lowest, dtype = lowest_value(x.dtype), tap_dtype(windows)
     picked, weight = None if only_maxima else lax.full_like(x, 0, dtype, [1] * x.ndim), 1
     for axis, window in reversed(windows):
         here = valid
@@ -431,14 +430,14 @@ def _exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
     return lax.bitwise_or(larger, lax.ne(new, new)) if is_float else larger
 
 
-def _tap_dtype(windows: Windows) -> Any:
+def tap_dtype(windows: Windows) -> Any:
     """The smallest dtype that numbers the taps of a window, and has `NO_TAPS` to spare."""
     size = window_size(windows)
     kinds = (np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32))
     return next(kind for kind in kinds if size <= np.iinfo(kind).max + 1 - NO_TAPS)
 
 
-def _tangent(
+def sum_of_picked(
     tangent: jax.Array,
     x: jax.Array,
     valid: jax.Array | None,
@@ -455,7 +454,7 @@ def _tangent(
         del taps
         return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]
 
-    if _known(windows):
+    if known(windows):
         limits = _limits(style)
         forms = {
             platform: by_taps(
@@ -476,6 +475,6 @@ def _tangent(
     return rule(tangent, x, valid, taps)
 
 
-def _known(windows: Windows) -> bool:
+def known(windows: Windows) -> bool:
     """Whether no size along pooled axes is symbolic."""
     return all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments, _geometry, _lowering, _lowering_max
+from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_order
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -208,6 +208,14 @@ class Window(Domain):
         if where is not None:
             x = jnp.where(where, x, np.zeros((), x.dtype))
         return _lowering.tap_sum(function, x, cells, self.windows(x.shape), where)
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        windows = self.windows(x.shape)
+        if where is None and all(isinstance(w.output, int) for _, w in windows):
+            count = self.counts(x.shape)
+        else:
+            count = self.count(x.shape, where)
+        return _lowering_order.Taps(x, where, tuple(sorted(windows)), count)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

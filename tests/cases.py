@@ -4,6 +4,7 @@ A new operator joins `OPS`, and gets every property of `test_contract.py`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -271,6 +272,12 @@ OPS = [
     Op("adaptive_monoid", adaptive_pool(SOFT_SUM), {}, "logsumexp", takes_ints=False,
        only="intervals", rule="adaptive"),
     Op("fractional_max", fractional_pool, {"u": 0.3}, "max", only="intervals", rule="fractional"),
+    Op("median", jaxpool.median_pool, {}, "median"),
+    Op("top_3_mean", functools.partial(jaxpool.top_k_mean_pool, k=3), {}, "top_3"),
+    Op("ordinal", functools.partial(jaxpool.rank_pool, weights=oracle.RANK_WEIGHTS), {}, "ordinal"),
+    Op("global_median", jaxpool.global_median_pool, {}, "median", True, only="global"),
+    Op("adaptive_top_3_mean", adaptive_pool(jaxpool.TopKMean(3)), {}, "top_3", only="intervals",
+       rule="adaptive"),
 ]  # fmt: skip
 
 
