@@ -194,14 +194,11 @@ class Taps:
     def _rank_sum(self, x: jax.Array, weights: Weights) -> jax.Array:
         taps, missing = _filled(x, self.valid, self.windows, _always, pad_each=False)
         elements = [e for e, _ in taps]
-        count = self._size if missing is None else self._size - missing
+        count = np.array(self._size) if missing is None else self._size - missing
         total = used = lax.full_like(elements[0], 0)
         for rank, e in enumerate(reversed(_sorted(elements, range(self._size)))):
             if callable(weights):
-                weight = weights(
-                    np.full([1] * x.ndim, rank, np.int32),
-                    np.asarray(count) if missing is None else count,
-                )
+                weight = weights(np.full([1] * x.ndim, rank, np.int32), count)
             elif rank < weights.shape[0]:
                 weight = _expanded(weights[rank], x.ndim)
             else:
@@ -209,7 +206,7 @@ class Taps:
             weight = jnp.asarray(weight).astype(x.dtype)
             if missing is not None:
                 weight = jnp.where(rank < count, weight, np.zeros((), x.dtype))
-            total, used = total + _times(weight, e), used + weight
+            total, used = total + weight * _weighed(weight, e), used + weight
         if callable(weights):
             total = total * _factor(np.ones((), x.dtype), used)
         elif missing is not None or weights.shape[0] > self._size:
@@ -242,9 +239,9 @@ def _factor(wanted: jax.Array, used: jax.Array) -> jax.Array:
     return jnp.where(some, wanted / jnp.where(some, used, one), one)
 
 
-def _times(weight: jax.Array, e: jax.Array) -> jax.Array:
-    """The product, but 0 of an infinity without weight."""
-    return weight * jnp.where((weight == 0) & jnp.isinf(e), np.zeros((), e.dtype), e)
+def _weighed(weight: jax.Array, e: jax.Array) -> jax.Array:
+    """Elements to be multiplied with a weight: 0 for infinities that have none."""
+    return jnp.where((weight == 0) & jnp.isinf(e), np.zeros((), e.dtype), e)
 
 
 def _always(missing: Any) -> Any:
@@ -553,6 +550,7 @@ def _topped(
         sets = sets | lax.select(chosen, lax.full_like(sets, 1 << i), lax.full_like(sets, 0))
     if nan is not None:
         total = lax.select(nan, lax.full_like(total, np.nan), total)
+        sets = lax.select(nan, lax.full_like(sets, 0), sets)
     return (total, sets) if with_sets else (total,)
 
 
@@ -599,6 +597,8 @@ class LaidOut:
     def at(self, position: Position) -> jax.Array:
         """As that of `Taps`."""
         ranks, fractions, both = self._places(position)
+        if jnp.issubdtype(self.x.dtype, jnp.floating):
+            ranks = jnp.where(self._has_nan(), self._counts - 1, ranks).astype(np.int32)
         keys = _keys(lax.stop_gradient(self.x))
         low = self._element(keys, ranks)
         if not both:
@@ -625,6 +625,9 @@ class LaidOut:
         ranks = jnp.floor(place)
         return ranks.astype(np.int32), (place - ranks).astype(self.x.dtype), True
 
+    def _has_nan(self) -> jax.Array:
+        return self._counted(jnp.isnan(self.x)) > 0
+
     def _counted(self, test: jax.Array) -> jax.Array:
         """How many valid elements pass."""
         if self.valid is not None:
@@ -632,10 +635,7 @@ class LaidOut:
         return jnp.sum(test, self.axes, np.int32, keepdims=True)
 
     def _key_at(self, keys: jax.Array, ranks: Any) -> jax.Array:
-        """The key of a rank, ascending; that of NaN if there is one."""
-        if jnp.issubdtype(self.x.dtype, jnp.floating):
-            nan = self._counted(jnp.isnan(self.x)) > 0
-            ranks = jnp.where(nan, self._counts - 1, ranks).astype(np.int32)
+        """The key of a rank, ascending; NaN is above all others."""
         return _largest_key(lambda c: self._counted(keys < c), ranks, self._cells, keys.dtype)
 
     def _first(self, test: jax.Array, number: Any = 1) -> jax.Array:
@@ -675,7 +675,8 @@ class LaidOut:
 
     def top_sum(self, k: Callable[[Any], Any]) -> jax.Array:
         """As that of `Taps`."""
-        return self._reduced(self._sum(self.top(k)))
+        nan = np.array(np.nan, self.x.dtype)
+        return self._reduced(jnp.where(self._has_nan(), nan, self._sum(self.top(k))))
 
     def number(self, k: Callable[[Any], Any]) -> jax.Array:
         """As that of `Taps`."""
@@ -746,7 +747,7 @@ class LaidOut:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _sum_by_rank(x: jax.Array, keys: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
     """Sum along an axis of x, in the order of `keys`, times `weights`."""
-    return jnp.sum(_times(weights, _in_order(x, keys, axis)), axis, x.dtype)
+    return jnp.sum(weights * _weighed(weights, _in_order(x, keys, axis)), axis, x.dtype)
 
 
 def _in_order(x: jax.Array, keys: jax.Array, axis: int) -> jax.Array:
@@ -761,5 +762,6 @@ def _sum_by_rank_jvp(axis: int, primals: Any, tangents: Any) -> tuple[jax.Array,
     _, place = lax.sort((keys, place), dimension=axis, is_stable=True, num_keys=1)
     spread = jnp.broadcast_to(weights, x.shape)
     back = lax.sort((place, spread), dimension=axis, is_stable=False, num_keys=1)[1]
-    terms = _times(tangents[2], _in_order(x, keys, axis)) + back * tangents[0]
+    weighed = _weighed(weights, _in_order(x, keys, axis))
+    terms = jnp.broadcast_to(tangents[2], x.shape) * weighed + back * tangents[0]
     return _sum_by_rank(x, keys, weights, axis), jnp.sum(terms, axis, x.dtype)

@@ -247,7 +247,7 @@ class _FallingMean(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         decay = jnp.asarray(self.decay).astype(x.dtype)
         return domain.elements(x, where).rank_sum(
-            lambda rank, _: jax.lax.pow(jnp.broadcast_to(decay, rank.shape), rank)
+            lambda rank, _: jax.lax.pow(jnp.broadcast_to(decay, rank.shape), rank.astype(x.dtype))
         )
 
 

@@ -232,7 +232,7 @@ def test_documented_is_public():
 def test_domains_and_reductions_are_frozen_and_hashable():
     for value in (
         jaxpool.Window((2, 2)), jaxpool.Global(0), jaxpool.Max(), jaxpool.Min(), jaxpool.Sum(),
-        jaxpool.Mean(), jaxpool.Lp(2), jaxpool.Adaptive((2, 2)), jaxpool.Intervals([[0]], [[1]]),
+        jaxpool.Mean(), jaxpool.Lp(2), jaxpool.Median(), jaxpool.Adaptive((2, 2)), jaxpool.Intervals([[0]], [[1]]),
     ):  # fmt: skip
         arguments = {jaxpool.Window: [(2, 2)], jaxpool.Global: [0], jaxpool.Adaptive: [[2, 2]],
                      jaxpool.Intervals: [[[0]], [(1,)]]}.get(type(value), [])  # fmt: skip
