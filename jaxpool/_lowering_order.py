@@ -583,13 +583,11 @@ class LaidOut:
     @property
     def _counts(self) -> Any:
         """`count` in the rank of x."""
+        count = self.count.astype(np.int32)
         if self.keepdims:
-            return self.count
-        return (
-            np.expand_dims(self.count, self.axes)
-            if isinstance(self.count, np.ndarray)
-            else (lax.expand_dims(self.count, self.axes))
-        )
+            return count
+        expand_dims = np.expand_dims if isinstance(count, np.ndarray) else lax.expand_dims
+        return expand_dims(count, self.axes)
 
     def _reduced(self, y: jax.Array) -> jax.Array:
         return y if self.keepdims else lax.squeeze(y, self.axes)

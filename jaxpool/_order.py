@@ -246,9 +246,13 @@ class _FallingMean(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         decay = jnp.asarray(self.decay).astype(x.dtype)
-        return domain.elements(x, where).rank_sum(
-            lambda rank, _: jax.lax.pow(jnp.broadcast_to(decay, rank.shape), rank.astype(x.dtype))
-        )
+
+        def weights(rank: Any, _: Any) -> jax.Array:
+            # The slope of 0^0 is NaN for JAX, so the power of rank 0 is one of 1.
+            base = jnp.where(rank == 0, np.ones((), x.dtype), decay)
+            return jax.lax.pow(base, jnp.asarray(rank, x.dtype))
+
+        return domain.elements(x, where).rank_sum(weights)
 
 
 def median_pool(
@@ -924,13 +928,13 @@ def k_max_pool(
         return parted_by_xla(compute, shape, range(x.ndim), x, mask, fill_array)
 
 
-def ordinal_logits(window_shape: Any, axes: Any, channels: int, init: str) -> np.ndarray:
+def ordinal_logits(window_shape: Any, axes: Any, channels: int, initial: str) -> np.ndarray:
     """What the weights of a layer are learned from: one row for each rank."""
     op = "OrdinalPool"
-    _arguments.one_of(op, "init", init, ("mean", "max"))
+    _arguments.one_of(op, "initial", initial, ("mean", "max"))
     sizes, _ = _arguments.window_axes(op, window_shape, axes)
     logits = np.zeros((math.prod(sizes), channels), np.float32)
-    if init == "max":
+    if initial == "max":
         logits[0] = _SURE
     return logits
 

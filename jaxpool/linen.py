@@ -875,7 +875,7 @@ class OrdinalPool(_WindowPool):
 
     Args:
       window_shape: as in `jaxpool.rank_pool`, like all other fields that are not listed here.
-      init: "mean", for equal weights, or "max", for a window's maximum to have nearly all.
+      initial: "mean", for equal weights, or "max", for a window's maximum to have nearly all.
       channel_axis: the axis of the channels in x, no pooled one.
       param_dtype: dtype of the parameter.
 
@@ -891,17 +891,19 @@ class OrdinalPool(_WindowPool):
     """
 
     _: dataclasses.KW_ONLY
-    init: Literal["mean", "max"] = "mean"
+    initial: Literal["mean", "max"] = "mean"
     channel_axis: int = -1
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
-        first = ordinal_logits(self.window_shape, self.axes, x.shape[self.channel_axis], self.init)
+        first = ordinal_logits(
+            self.window_shape, self.axes, x.shape[self.channel_axis], self.initial
+        )
         logits = self.param("logits", lambda key: jnp.asarray(first, self.param_dtype))
         options = self._options()
-        for own in ("init", "channel_axis", "param_dtype"):
+        for own in ("initial", "channel_axis", "param_dtype"):
             del options[own]
         weights = ordinal_weights(logits, self.channel_axis, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **options)

@@ -942,7 +942,7 @@ class OrdinalPool(_WindowPool):
     Args:
       window_shape: as in `jaxpool.rank_pool`, like all other fields that are not listed here.
       features: number of channels.
-      init: "mean", for equal weights, or "max", for a window's maximum to have nearly all.
+      initial: "mean", for equal weights, or "max", for a window's maximum to have nearly all.
       channel_axis: the axis of the channels in x, no pooled one.
       param_dtype: dtype of the parameter.
 
@@ -958,18 +958,18 @@ class OrdinalPool(_WindowPool):
 
     _: dataclasses.KW_ONLY
     features: int
-    init: Literal["mean", "max"] = "mean"
+    initial: Literal["mean", "max"] = "mean"
     channel_axis: int = -1
     param_dtype: Any = jnp.float32
 
     def __post_init__(self) -> None:
-        first = ordinal_logits(self.window_shape, self.axes, self.features, self.init)
+        first = ordinal_logits(self.window_shape, self.axes, self.features, self.initial)
         self.logits = nnx.Param(jnp.asarray(first, self.param_dtype))
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
         options = self._options()
-        for own in ("features", "init", "channel_axis", "param_dtype"):
+        for own in ("features", "initial", "channel_axis", "param_dtype"):
             del options[own]
         weights = ordinal_weights(self.logits[...], self.channel_axis, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **options)

@@ -333,6 +333,7 @@ def ordinal(framework, *args, **options):
     layer = framework.OrdinalPool(*args, features=4, **options)
 
     def apply(logits, x, **more):
+        layer = framework.OrdinalPool(*args, features=4, **options)
         layer.logits = nnx.Param(logits)
         return layer(x, **more)
 
@@ -346,7 +347,7 @@ def test_ordinal_pool_learns_weights(framework):
     assert logits.shape == (4, 4)
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(apply(logits, X), jaxpool.avg_pool(X, (2, 2)), rtol=1e-5, atol=1e-6)
-    first, apply = ordinal(framework, (2, 2), init="max", param_dtype=jnp.bfloat16)
+    first, apply = ordinal(framework, (2, 2), initial="max", param_dtype=jnp.bfloat16)
     assert first.dtype == jnp.bfloat16
     np.testing.assert_allclose(apply(first, X), jaxpool.max_pool(X, (2, 2)), atol=1e-3)
     logits = jax.random.normal(jax.random.key(3), (4, 4))
@@ -356,8 +357,10 @@ def test_ordinal_pool_learns_weights(framework):
     gradient = jax.grad(lambda logits: (apply(logits, X) ** 2).sum())(logits)
     assert (gradient != 0).all()
     np.testing.assert_allclose(gradient.sum(0), 0, atol=1e-3)  # a softmax does not feel a shift
-    with pytest.raises(ValueError, match=r"OrdinalPool: `init` must be one of \('mean', 'max'\)"):
-        ordinal(framework, (2, 2), init="min")
+    with pytest.raises(
+        ValueError, match=r"OrdinalPool: `initial` must be one of \('mean', 'max'\)"
+    ):
+        ordinal(framework, (2, 2), initial="min")
 
 
 @frameworks

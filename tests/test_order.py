@@ -235,7 +235,7 @@ def test_k_max_keeps_the_order():
     where = np.array([[True, False, True, False, True], [False, False, False, True, False]])
     y = jaxpool.k_max_pool(x, 2, 1, where=where, empty_value=-9)
     identical(y, np.array([[1, 2], [3, -9]], np.float32))
-    assert jaxpool.k_max_pool(x.astype(np.int8)[:1], 2, 1).dtype == np.int8
+    assert jaxpool.k_max_pool(x[:1].astype(np.int8), 2, 1).dtype == np.int8
     gradient = jax.grad(lambda x: (jaxpool.k_max_pool(x, 3, 1) @ jnp.arange(1.0, 4)).sum())(x[:1])
     np.testing.assert_array_equal(gradient, [[0, 1, 2, 3, 0]])
     np.testing.assert_array_equal(jaxpool.k_max_pool(x.T, 3, 0).T, jaxpool.k_max_pool(x, 3, 1))
