@@ -168,17 +168,18 @@ class Taps:
         ranks = np.floor(table).astype(np.int64)
         fractions = table - ranks
         both = bool(_entries(fractions, self.count).any())
-        picks = _picks(self.x, self.valid, self.windows, tuple(ranks.tolist()), both)
+        picks = _compiled_picks(self.x, self.valid, self.windows, tuple(ranks.tolist()), both)
         if not both:
             return picks[0]
-        return _between(*picks, _looked_up(fractions, self.count, picks[0].dtype))
+        low, high = picks
+        return _between(low, high, _looked_up(fractions, self.count, low.dtype))
 
     def top_sum(self, k: Callable[[Any], Any]) -> jax.Array:
         """Sum of the ``k(n)`` largest of each cell's n elements."""
         if self._size > _MOST_IN_SETS:
             return self._laid_out().top_sum(k)
         numbers = tuple(int(number) for number in _table(k, self._size))
-        return _top_sum(self.x, self.valid, self.windows, numbers)
+        return _compiled_top_sum(self.x, self.valid, self.windows, numbers)
 
     def number(self, k: Callable[[Any], Any]) -> jax.Array:
         """``k(n)`` for each cell, as a float."""
@@ -188,10 +189,16 @@ class Taps:
         """Sum of each cell's elements times the weights of their ranks, 0 for the largest."""
         if self._size > MOST_IN_NETWORK:
             return self._laid_out().rank_sum(weights)
-        # Recomputing keeps the backward pass from holding what each comparator has found.
-        return jax.checkpoint(lambda x: self._rank_sum(x, weights))(self.x)
+        if callable(weights):
+            return self.by_network(self.x, weights)
+        return _by_network(self.x, self.valid, weights, self.windows)
 
-    def _rank_sum(self, x: jax.Array, weights: Weights) -> jax.Array:
+    def by_network(self, x: jax.Array, weights: Weights) -> jax.Array:
+        """`rank_sum` of a small window."""
+        # Recomputing keeps the backward pass from holding what each comparator has found.
+        return jax.checkpoint(lambda x: self._by_network(x, weights))(x)
+
+    def _by_network(self, x: jax.Array, weights: Weights) -> jax.Array:
         taps, missing = _filled(x, self.valid, self.windows, _always, pad_each=False)
         elements = [e for e, _ in taps]
         count = np.array(self._size) if missing is None else self._size - missing
@@ -227,12 +234,19 @@ class Taps:
         return LaidOut(x, jnp.stack(inside, self.x.ndim), (self.x.ndim,), self.count)
 
 
+@functools.partial(jax.jit, static_argnames="windows")
+def _by_network(
+    x: jax.Array, valid: jax.Array | None, weights: jax.Array, windows: Windows
+) -> jax.Array:
+    return Taps(x, valid, windows, None).by_network(x, weights)
+
+
 def _expanded(weight: jax.Array, ndim: int) -> jax.Array:
     """With axes of size 1 in front, to be broadcast."""
     return weight.reshape([1] * (ndim - weight.ndim) + [*weight.shape])
 
 
-def _factor(wanted: jax.Array, used: jax.Array) -> jax.Array:
+def _factor(wanted: Any, used: jax.Array) -> jax.Array:
     """The factor that brings the sum of weights to what is wanted; 1 if there is none."""
     some = used != 0
     one = np.ones((), used.dtype)
@@ -595,17 +609,10 @@ class LaidOut:
     def at(self, position: Position) -> jax.Array:
         """As that of `Taps`."""
         ranks, fractions, both = self._places(position)
-        if jnp.issubdtype(self.x.dtype, jnp.floating):
-            ranks = jnp.where(self._has_nan(), self._counts - 1, ranks).astype(np.int32)
-        keys = _keys(lax.stop_gradient(self.x))
-        low = self._element(keys, ranks)
-        if not both:
-            return self._reduced(low)
-        last = self._counts - 1
-        high = self._element(
-            keys, (np if isinstance(ranks, np.ndarray) else jnp).minimum(ranks + 1, last)
+        fractions = fractions if both else None
+        return self._reduced(
+            _value_at(self.x, self.valid, self._counts, ranks, fractions, self.axes)
         )
-        return self._reduced(_between(low, high, fractions))
 
     def _places(self, position: Position) -> tuple[Any, Any, bool]:
         """For each cell the rank below a position, what is left, and whether anything may be."""
@@ -623,20 +630,21 @@ class LaidOut:
         ranks = jnp.floor(place)
         return ranks.astype(np.int32), (place - ranks).astype(self.x.dtype), True
 
-    def _has_nan(self) -> jax.Array:
-        return self._counted(jnp.isnan(self.x)) > 0
+    def has_nan(self) -> jax.Array:
+        """Whether a cell has a NaN."""
+        return self.counted(jnp.isnan(self.x)) > 0
 
-    def _counted(self, test: jax.Array) -> jax.Array:
+    def counted(self, test: jax.Array) -> jax.Array:
         """How many valid elements pass."""
         if self.valid is not None:
             test = test & self.valid
         return jnp.sum(test, self.axes, np.int32, keepdims=True)
 
-    def _key_at(self, keys: jax.Array, ranks: Any) -> jax.Array:
+    def key_at(self, keys: jax.Array, ranks: Any) -> jax.Array:
         """The key of a rank, ascending; NaN is above all others."""
-        return _largest_key(lambda c: self._counted(keys < c), ranks, self._cells, keys.dtype)
+        return _largest_key(lambda c: self.counted(keys < c), ranks, self._cells, keys.dtype)
 
-    def _first(self, test: jax.Array, number: Any = 1) -> jax.Array:
+    def first(self, test: jax.Array, number: Any = 1) -> jax.Array:
         """The first valid elements that pass, so many of each cell."""
         if self.valid is not None:
             test = test & self.valid
@@ -653,28 +661,23 @@ class LaidOut:
         last = _largest_key(below, number - 1, self._cells, place.dtype)
         return test & (place <= last) & (number > 0)
 
-    def _sum(self, chosen: jax.Array) -> jax.Array:
+    def sum(self, chosen: jax.Array) -> jax.Array:
+        """Sum of the elements that are chosen."""
         zero = np.zeros((), self.x.dtype)
         x = jnp.where(chosen, self.x, zero)
         return jnp.sum(x, self.axes, x.dtype, keepdims=True)
 
-    def _element(self, keys: jax.Array, ranks: Any) -> jax.Array:
-        return self._sum(self._first(keys == self._key_at(keys, ranks)))
+    def element(self, keys: jax.Array, ranks: Any) -> jax.Array:
+        """The element of a rank, ascending; of equal ones the first."""
+        return self.sum(self.first(keys == self.key_at(keys, ranks)))
 
     def top(self, k: Callable[[Any], Any]) -> jax.Array:
         """Which elements are the ``k(n)`` largest of each cell's n; of equal ones the first."""
-        keys = _keys(lax.stop_gradient(self.x))
-        numbers, _, _ = self._places(k)
-        last = self._key_at(keys, self._counts - numbers)
-        above = keys > last
-        if self.valid is not None:
-            above = above & self.valid
-        return above | self._first(keys == last, numbers - self._counted(above))
+        return _top(self.x, self.valid, self._counts, self._places(k)[0], self.axes)
 
     def top_sum(self, k: Callable[[Any], Any]) -> jax.Array:
         """As that of `Taps`."""
-        nan = np.array(np.nan, self.x.dtype)
-        return self._reduced(jnp.where(self._has_nan(), nan, self._sum(self.top(k))))
+        return self._reduced(_sum_unless_nan(self.x, self.valid, self.top(k), self.axes))
 
     def number(self, k: Callable[[Any], Any]) -> jax.Array:
         """As that of `Taps`."""
@@ -703,7 +706,7 @@ class LaidOut:
         if valid is not None:
             x, keys = jnp.where(valid, x, zero), jnp.where(valid, keys, ~keys.dtype.type(0))
         shape = lax.broadcast_shapes(x.shape, weight.shape)
-        total = _sum_by_rank(
+        total = _compiled_sum_by_rank(
             jnp.broadcast_to(x, shape), jnp.broadcast_to(keys, shape), weight, axis
         )
         nan = jnp.any(jnp.isnan(x), axis)
@@ -742,6 +745,49 @@ class LaidOut:
         return first if adjacent else self.x.ndim - len(self.axes), x, valid
 
 
+@functools.partial(jax.jit, static_argnames="axes")
+def _value_at(
+    x: jax.Array,
+    valid: jax.Array | None,
+    counts: Any,
+    ranks: Any,
+    fractions: Any,
+    axes: tuple[int, ...],
+) -> jax.Array:
+    """The element of a rank of each cell; or that much further, on the line to the next."""
+    cells = LaidOut(x, valid, axes, counts, keepdims=True)
+    last = counts - 1
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        ranks = jnp.where(cells.has_nan(), last, ranks)
+    keys = _keys(lax.stop_gradient(x))
+    low = cells.element(keys, ranks)
+    if fractions is None:
+        return low
+    return _between(low, cells.element(keys, jnp.minimum(ranks + 1, last)), fractions)
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def _top(
+    x: jax.Array, valid: jax.Array | None, counts: Any, numbers: Any, axes: tuple[int, ...]
+) -> jax.Array:
+    """Which elements are so many largest ones."""
+    cells = LaidOut(x, valid, axes, counts, keepdims=True)
+    keys = _keys(lax.stop_gradient(x))
+    last = cells.key_at(keys, counts - numbers)
+    above = keys > last
+    if valid is not None:
+        above = above & valid
+    return above | cells.first(keys == last, numbers - cells.counted(above))
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def _sum_unless_nan(
+    x: jax.Array, valid: jax.Array | None, chosen: jax.Array, axes: tuple[int, ...]
+) -> jax.Array:
+    cells = LaidOut(x, valid, axes, None, keepdims=True)
+    return jnp.where(cells.has_nan(), np.array(np.nan, x.dtype), cells.sum(chosen))
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _sum_by_rank(x: jax.Array, keys: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
     """Sum along an axis of x, in the order of `keys`, times `weights`."""
@@ -763,3 +809,8 @@ def _sum_by_rank_jvp(axis: int, primals: Any, tangents: Any) -> tuple[jax.Array,
     weighed = _weighed(weights, _in_order(x, keys, axis))
     terms = jnp.broadcast_to(tangents[2], x.shape) * weighed + back * tangents[0]
     return _sum_by_rank(x, keys, weights, axis), jnp.sum(terms, axis, x.dtype)
+
+
+_compiled_picks = jax.jit(_picks, static_argnums=(2, 3, 4))
+_compiled_top_sum = jax.jit(_top_sum, static_argnums=(2, 3))
+_compiled_sum_by_rank = jax.jit(_sum_by_rank, static_argnums=3)
