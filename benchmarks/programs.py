@@ -49,6 +49,12 @@ OPS = {
     "blur_pool": (jaxpool.blur_pool, {}),
     "dilation_pool": (jaxpool.dilation_pool, {}),
     "maxout": (jaxpool.maxout, {}),
+    "median_pool": (jaxpool.median_pool, {}),
+    "quantile_pool": (jaxpool.quantile_pool, {"q": 0.3}),
+    "top_k_mean_pool": (jaxpool.top_k_mean_pool, {"k": 2}),
+    "rank_pool": (jaxpool.rank_pool, {"weights": (0.5, 0.25, 0.125, 0.125)}),
+    "global_median_pool": (jaxpool.global_median_pool, {}),
+    "global_top_k_mean_pool": (jaxpool.global_top_k_mean_pool, {"k": 5}),
 }
 
 
@@ -338,11 +344,68 @@ def _reduce_window(op: str, case: Case) -> tuple[Callable, None]:
     return _pick(forms, op), None
 
 
+def _slices(x: Any, geometry: Geometry, fill: float) -> list[Any]:
+    """The elements of each window, tap by tap."""
+    found = []
+    padded = jnp.pad(x, geometry.over_all(geometry.pads, (0, 0)), constant_values=fill)
+    for taps in itertools.product(*map(range, geometry.sizes)):
+        cut = [
+            slice(t * w.dilation, t * w.dilation + (w.output - 1) * w.stride + 1, w.stride)
+            for t, (_, w) in zip(taps, geometry.windows, strict=True)
+        ]
+        found.append(padded[tuple(geometry.over_all(cut, slice(None)))])
+    return found
+
+
+def _median_of_nine(x: list[Any]) -> Any:
+    """By 19 exchanges: Paeth, Median finding on a 3 x 3 grid, 1990."""
+    x = list(x)
+    steps = "12 45 78 01 34 67 12 45 78 03 58 47 36 14 25 47 42 64 42"
+    for a, b in (map(int, step) for step in steps.split()):
+        x[a], x[b] = jnp.minimum(x[a], x[b]), jnp.maximum(x[a], x[b])
+    return x[4]
+
+
+def _jnp_order(op: str, case: Case) -> Callable:
+    """Order statistics of slices, sorted; the median of nine by a network.
+
+    Padding is NaN where there is some, since NumPy's functions can leave that out.
+    """
+    geometry = Geometry(case)
+    is_global = op.startswith("global_")
+    q, k, weights = 0.3, OPS["top_k_mean_pool"][1]["k"], OPS["rank_pool"][1]["weights"]
+    if is_global:
+        k = OPS["global_top_k_mean_pool"][1]["k"]
+    forms = {
+        "median_pool": lambda x: (jnp.nanmedian if geometry.padded else jnp.median)(x, -1),
+        "quantile_pool": lambda x: (jnp.nanquantile if geometry.padded else jnp.quantile)(x, q, -1),
+        "top_k_mean_pool": lambda x: jnp.mean(lax.top_k(x, k)[0], -1),
+        "rank_pool": lambda x: jnp.sort(x, -1)[..., : -len(weights) - 1 : -1] @ np.array(weights),
+    }
+    form = _pick(forms, op.removeprefix("global_"))
+    if is_global:
+
+        def whole(x: Any) -> Any:
+            rest = [axis for axis in range(x.ndim) if axis not in geometry.axes]
+            x = jnp.transpose(x, (*rest, *geometry.axes))
+            return form(x.reshape(*x.shape[: len(rest)], -1))
+
+        return whole
+    if op == "median_pool" and math.prod(geometry.sizes) == 9 and not geometry.padded:
+        return lambda x: _median_of_nine(_slices(x, geometry, 0))
+    if op == "rank_pool" and geometry.padded:
+        raise Unsupported("no padding")
+    fill = -math.inf if op == "top_k_mean_pool" else math.nan
+    return lambda x: form(jnp.stack(_slices(x, geometry, fill), -1))
+
+
 def _jnp(op: str, case: Case) -> tuple[Callable, None]:
     """Plain reductions: of whole axes, or of windows side by side after a reshape.
 
     Soft pools of other windows are sums over strided slices.
     """
+    if op.endswith(("median_pool", "quantile_pool", "top_k_mean_pool", "rank_pool")):
+        return _jnp_order(op, case), None
     reductions = {
         "max_pool": jnp.max,
         "min_pool": jnp.min,
@@ -679,7 +742,23 @@ def _torch_pool(torch: Any, op: str, case: Case) -> Callable[[Any], Any]:
             raise Unsupported("no padding, no dilation")
         return getattr(F, f"lp_pool{rank}d")(x, 2.0, tuple(k), tuple(s), ceil)
 
+    def unfolded(x: Any, fill: float) -> Any:
+        if geometry.dilated:
+            raise Unsupported("no dilation")
+        x = F.pad(x, [p for pair in reversed(declared) for p in pair], value=fill)
+        for axis, (size, step) in enumerate(zip(k, s, strict=True), start=2):
+            x = x.unfold(axis, size, step)
+        return x.flatten(2 + rank)
+
+    def median(x: Any) -> Any:
+        if geometry.padded or math.prod(k) % 2 == 0:
+            raise Unsupported("the lower one of two")
+        return unfolded(x, 0).median(-1).values
+
     forms = {
+        "median_pool": median,
+        "quantile_pool": lambda x: unfolded(x, math.nan).nanquantile(0.3, -1),
+        "top_k_mean_pool": lambda x: unfolded(x, -math.inf).topk(2, -1).values.mean(-1),
         "max_pool": extreme,
         "min_pool": lambda x: -extreme(-x),
         "avg_pool": mean,

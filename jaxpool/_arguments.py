@@ -223,6 +223,66 @@ def real_array(op: str, name: str, value: Any) -> None:
         raise TypeError(f"{op}: `{name}` must hold real numbers; got {name}.dtype={value.dtype}.")
 
 
+def quantile(op: str, q: Any) -> None:
+    """Checks `q` of a quantile: a number in [0, 1] that is no array."""
+    allowed = "be a number in [0, 1], no array"
+    if isinstance(q, bool | np.bool_) or not isinstance(q, _NUMBERS):
+        fail(op, "q", allowed, q, error=TypeError)
+    if not 0 <= q <= 1:
+        fail(op, "q", allowed, q)
+
+
+def count_or_fraction(op: str, name: str, k: Any, minimum: int = 1) -> None:
+    """Checks how many elements to take: an int, or a float as a fraction of all."""
+    allowed = f"be an int >= {minimum}, or a fraction in (0, 1)"
+    if isinstance(k, bool | np.bool_) or not isinstance(k, _NUMBERS):
+        fail(op, name, allowed, k, error=TypeError)
+    if not (0 < k < 1 if isinstance(k, float | np.floating) else k >= minimum):
+        fail(op, name, allowed, k)
+
+
+def rank_weights(op: str, weights: Any) -> None:
+    """Checks the weights of ranks: numbers, an array, or a function."""
+    allowed = "be numbers, one for each rank from the largest element on, an array, or a function"
+    if callable(weights):
+        return
+    if isinstance(weights, list | tuple):
+        fits = bool(weights) and all(
+            isinstance(w, _NUMBERS) or (isinstance(w, jax.Array) and w.shape == ()) for w in weights
+        )
+    else:
+        fits = isinstance(weights, jax.Array | np.ndarray) and weights.ndim >= 1
+        fits = fits and weights.shape[0] > 0 and jnp.issubdtype(weights.dtype, jnp.number)
+    if not fits:
+        fail(op, "weights", allowed, weights, error=TypeError)
+
+
+def decay(op: str, value: Any) -> None:
+    """Checks the factor between weights: a number in [0, 1], or a scalar array, traced or not."""
+    allowed = "be a number in [0, 1] or a scalar array"
+    scalar(op, "decay", value, allowed)
+    if not isinstance(value, Tracer) and not 0 <= np.asarray(value) <= 1:
+        fail(op, "decay", allowed, value)
+
+
+def scalar(op: str, name: str, value: Any, allowed: str = "be a number or a scalar array") -> None:
+    """Checks a number that may be an array, traced or not."""
+    if isinstance(value, jax.Array | np.ndarray):
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.number):
+            fail(op, name, allowed, value, error=TypeError)
+    elif isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
+        fail(op, name, allowed, value, error=TypeError)
+
+
+def number_along(op: str, name: str, value: Any, shape: Sequence[Any], axis: int) -> int:
+    """How many elements of an axis to keep: an int that the axis has."""
+    number = integer(op, name, value, "be an int >= 1")
+    size = shape[axis]
+    if number < 1 or (isinstance(size, int) and number > size):
+        fail(op, name, f"be an int in [1, {size}], the size of axis {axis}", value, shape=shape)
+    return number
+
+
 def divisor(op: str, value: Any) -> None:
     """Checks `divisor_override`: None or a number that can be divided by."""
     if value is None:

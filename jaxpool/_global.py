@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxpool import _arguments
 from jaxpool._lowering import fold_whole_axis, lowest_value, pad, positions, widened
+from jaxpool._lowering_order import LaidOut
 from jaxpool._pool import Domain, Reduction, run, with_zeros
 
 
@@ -149,6 +150,12 @@ class Global(Domain):
 
         values = function(x, jax.tree.map(laid, cells))
         return jax.tree.map(lambda value: self.sum(value, where), values)
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        axes = self.pooled_axes(x.ndim)
+        known = where is None and all(isinstance(x.shape[axis], int) for axis in axes)
+        count = self.counts(x.shape) if known else self.count(x.shape, where)
+        return LaidOut(x, where, axes, count, self.keepdims)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         axes = self.pooled_axes(jax.tree.leaves(carrier)[0].ndim)

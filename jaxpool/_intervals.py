@@ -14,6 +14,7 @@ from jaxpool import _arguments, _lowering_intervals
 from jaxpool._geometry import AxisIntervals, adaptive_intervals, exact_intervals
 from jaxpool._lowering import along, lowest_value, widened
 from jaxpool._lowering_intervals import Bounds
+from jaxpool._lowering_order import LaidOut
 from jaxpool._pool import Domain, with_zeros
 from jaxpool._window import product_of_counts
 
@@ -130,6 +131,12 @@ class _Intervals(Domain):
             )
         )(x, cells)
 
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        known = where is None and all(bounds is None for bounds in self.bounds)
+        count = self.counts(x.shape) if known else self.count(x.shape, where)
+        x, valid, axes = _lowering_intervals.unfolded(x, where, self._axes)
+        return LaidOut(x, valid, axes, count)
+
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         for axis, geometry, bounds in reversed(self._changed):
             carrier = _lowering_intervals.interval_fold(
@@ -206,6 +213,9 @@ class Delegating(Domain):
     ) -> Any:
         shape = jax.tree.leaves(x)[0].shape
         return self._over(shape).sum_with(function, x, cells, where, kept=kept)
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        return self._over(x.shape).elements(x, where)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

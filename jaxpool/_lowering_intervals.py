@@ -436,7 +436,25 @@ def interval_sum_with(
 
     `axes` come in order. `function` also sees 0 where nothing is valid.
     """
-    new: list[int] = []  # the axes that elements of intervals are laid out on
+    x, condition, new = unfolded(x, valid, axes)
+    cells = jax.tree.map(lambda c: lax.expand_dims(c, new), cells)
+    shape = lax.broadcast_shapes(jax.tree.leaves(x)[0].shape, jax.tree.leaves(cells)[0].shape)
+    x, cells = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (x, cells))
+
+    def total(value: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
+
+    return jax.tree.map(total, function(x, cells))
+
+
+def unfolded(
+    x: Any, valid: jax.Array | None, axes: Sequence[tuple[int, AxisIntervals, Bounds]]
+) -> tuple[Any, jax.Array, tuple[int, ...]]:
+    """`x` with each cell's elements along new axes, which of these are valid, and the new axes.
+
+    `axes` come in order. Where all cells may have all elements, x has size 1 for the cells.
+    """
+    new: list[int] = []
     conditions: list[jax.Array] = []
     leaves, tree = jax.tree.flatten(x)
     for axis, geometry, bounds in reversed(axes):
@@ -452,15 +470,7 @@ def interval_sum_with(
         new = [axis + 1, *(i + 1 for i in new)]
     if valid is not None:
         conditions.append(valid)
-    condition = functools.reduce(operator.and_, conditions)
-    cells = jax.tree.map(lambda c: lax.expand_dims(c, new), cells)
-    shape = lax.broadcast_shapes(leaves[0].shape, jax.tree.leaves(cells)[0].shape)
-    x, cells = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (tree.unflatten(leaves), cells))
-
-    def total(value: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
-
-    return jax.tree.map(total, function(x, cells))
+    return tree.unflatten(leaves), functools.reduce(operator.and_, conditions), tuple(new)
 
 
 def _unfolded(

@@ -84,7 +84,7 @@ def _window_max(
         return _max_by_taps(x, valid, offsets, windows, "taps")
     if implementation == "reduce_window":
         return _native_max(x, valid, windows)
-    if not _known(windows) and window_size(windows) > _AT_ONCE["default"]:
+    if not known(windows) and window_size(windows) > _AT_ONCE["default"]:
         return _picked_by_axes(x, valid, windows=windows)[0]  # selections, which JAX differentiates
     return _max_by_taps(x, valid, None, windows, implementation)
 
@@ -143,9 +143,10 @@ def _picked_on_cpu(
     if one_cpu() and size >= SMALL and (is_wide or is_large):
         # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
         wide = widened(x) if x.dtype == jnp.bfloat16 else x
-        y, taps = _picked_in_runs(wide, valid, offsets, windows)
+        at_once = functools.partial(_picked_at_once, offsets=offsets)
+        y, taps = by_runs(at_once, wide, valid, windows)
         return y.astype(x.dtype), taps
-    return _picked_at_once(x, valid, offsets, windows)
+    return _picked_at_once(x, valid, windows, offsets)
 
 
 def _limits(style: str | None) -> dict[str, float]:
@@ -228,9 +229,9 @@ def _max_by_taps_jvp(
     if _native(windows, style):
         forms["tpu"] = functools.partial(_native_picked, windows=windows)
     y, taps = _by_platform(forms, lax.stop_gradient(x), valid, lax.stop_gradient(offsets))
-    tangent = _tangent(tangents[0], x, valid, taps, windows, style)
+    tangent = sum_of_picked(tangents[0], x, valid, taps, windows, style)
     return (
-        _with_taps(x, valid, offsets, y, taps, windows, style),
+        with_taps(x, valid, offsets, y, taps, windows, style),
         _add_picked(tangent, tangents[2], taps),
     )
 
@@ -241,11 +242,11 @@ def _native_picked(
     """Maxima, and taps that are never read: XLA's own gradient looks at x again."""
     del offsets  # none
     y = _native_max(x, valid, windows)
-    return y, lax.full_like(y, 0, _tap_dtype(windows))
+    return y, lax.full_like(y, 0, tap_dtype(windows))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6))
-def _with_taps(
+def with_taps(
     x: jax.Array,
     valid: jax.Array | None,
     offsets: Offsets,
@@ -259,14 +260,14 @@ def _with_taps(
     return y
 
 
-@_with_taps.defjvp
+@with_taps.defjvp
 def _with_taps_jvp(
     windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, valid, _, _, taps = primals
-    tangent = _tangent(tangents[0], x, valid, taps, windows, style)
+    tangent = sum_of_picked(tangents[0], x, valid, taps, windows, style)
     tangent = _add_picked(tangent, tangents[2], taps)
-    return _with_taps(*primals, windows, style), tangent
+    return with_taps(*primals, windows, style), tangent
 
 
 def _add_picked(tangent: jax.Array, offsets: Offsets, taps: jax.Array) -> jax.Array:
@@ -285,10 +286,8 @@ def _add_picked(tangent: jax.Array, offsets: Offsets, taps: jax.Array) -> jax.Ar
     return tangent + rule(list(offsets), taps)
 
 
-def _picked_in_runs(
-    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows
-) -> Picked:
-    """As at once, but of the windows at each border, and of those between, and side by side then.
+def by_runs(form: Callable, x: jax.Array, valid: jax.Array | None, windows: Windows) -> Any:
+    """``form(x, valid, windows)``, of the windows at each border, and of those between, apart.
 
     Only the borders are padded.
     """
@@ -301,19 +300,17 @@ def _picked_in_runs(
                     lax.slice_in_dim, start_index=start, limit_index=stop, axis=axis
                 )
                 inner = (*windows[:number], (axis, run), *windows[number + 1 :])
-                here = None if valid is None else cut(valid)
-                parts.append(_picked_in_runs(cut(x), here, offsets, inner))
-            maxima, taps = zip(*parts, strict=True)
-            return lax.concatenate(maxima, axis), lax.concatenate(taps, axis)
-    return _picked_at_once(x, valid, offsets, windows)
+                parts.append(by_runs(form, cut(x), None if valid is None else cut(valid), inner))
+            return tuple(lax.concatenate(part, axis) for part in zip(*parts, strict=True))
+    return form(x, valid, windows)
 
 
 def _picked_at_once(
-    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows
+    x: jax.Array, valid: jax.Array | None, windows: Windows, offsets: Offsets = None
 ) -> Picked:
     """All elements of a window compared with one another, over a padded copy of x."""
     narrow, x = x.dtype, _masked(widened(x), valid)
-    y, _, picked = _compared(x, valid, None, windows, _tap_dtype(windows), offsets=offsets)
+    y, _, picked = _compared(x, valid, None, windows, tap_dtype(windows), offsets=offsets)
     return y.astype(narrow), picked
 
 
@@ -329,7 +326,7 @@ def _picked_in_passes(
 
     All axes at once if a window has at most `limit` elements, else the last one first.
     """
-    narrow, dtype, picked, unit = x.dtype, _tap_dtype(windows), None, 1
+    narrow, dtype, picked, unit = x.dtype, tap_dtype(windows), None, 1
     if x.dtype.itemsize == 1 or offsets is not None:
         x = widened(x)  # of 8 bits not all floats have an infinity, and sums are in 32
     for step in reversed(groups(windows, limit)):
@@ -433,7 +430,7 @@ def _picked_by_axes(
     """
     del offsets  # none: they need not be a sum over axes
     narrow, x = x.dtype, _masked(widened(x), valid)
-    lowest, dtype = lowest_value(x.dtype), _tap_dtype(windows)
+    lowest, dtype = lowest_value(x.dtype), tap_dtype(windows)
     picked, weight = None if only_maxima else lax.full_like(x, 0, dtype, [1] * x.ndim), 1
     for axis, window in reversed(windows):
         here = valid
@@ -488,14 +485,14 @@ def _exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
     return lax.bitwise_or(larger, lax.ne(new, new)) if is_float else larger
 
 
-def _tap_dtype(windows: Windows) -> Any:
+def tap_dtype(windows: Windows) -> Any:
     """The smallest dtype that numbers the taps of a window, and has `NO_TAPS` to spare."""
     size = window_size(windows)
     kinds = (np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32))
     return next(kind for kind in kinds if size <= np.iinfo(kind).max + 1 - NO_TAPS)
 
 
-def _tangent(
+def sum_of_picked(
     tangent: jax.Array,
     x: jax.Array,
     valid: jax.Array | None,
@@ -512,7 +509,7 @@ def _tangent(
         del taps
         return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]
 
-    if _known(windows):
+    if known(windows):
         limits = _limits(style)
         forms = {
             platform: by_taps(
@@ -533,6 +530,6 @@ def _tangent(
     return rule(tangent, x, valid, taps)
 
 
-def _known(windows: Windows) -> bool:
+def known(windows: Windows) -> bool:
     """Whether no size along pooled axes is symbolic."""
     return all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows)

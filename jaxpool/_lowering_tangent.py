@@ -43,13 +43,15 @@ class Step:
 
     `run` taps of it are taken together, and one of them is found in a later step. Taps count in
     `unit`, the number of taps along all later axes. A step with its `own_border` gets additional
-    windows when its turn comes, all others in the beginning.
+    windows when its turn comes, all others in the beginning. Of `sets`, a bit for each tap says
+    whether it is picked, all in one step.
     """
 
     windows: Windows
     run: int = 1
     unit: int = 1
     own_border: bool = False
+    sets: bool = False
 
 
 def steps(windows: Windows, limit: float, few: int, own_borders: bool) -> list["Step"]:
@@ -116,7 +118,7 @@ def _borders(way: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], bo
 def _add_border(taps: jax.Array, way: list[Step], once: Callable) -> jax.Array:
     """`taps` with those of additional windows, which pick nothing."""
     widths, any_ = _borders(way, taps.ndim)
-    nothing = _no_tap(_BEYOND, taps.dtype)
+    nothing = np.zeros((), taps.dtype) if way[0].sets else _no_tap(_BEYOND, taps.dtype)
     return once(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
 
 
@@ -228,7 +230,8 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
         first, start = first.astype(kind), start.astype(kind)
         if step.unit == step.run == 1:
             first = np.where(count, first, _no_tap(_NOWHERE, kind))
-            yield widths, lax.eq(part, spread(first)), None
+            match = (has_tap if step.sets else lax.eq)(part, spread(first))
+            yield widths, match, None
         else:
             # Wraps if `first` is larger. Of several axes at once, all runs are of one tap.
             beyond = lax.sub(part, spread(first))
@@ -236,12 +239,20 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
             yield widths, match, lax.sub(part, spread(start))
 
 
-def tangent_in_slices(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
+def has_tap(sets: jax.Array, tap: jax.Array) -> jax.Array:
+    """Whether the bit of a tap is set; not so of a number that is no tap."""
+    bit = lax.bitwise_and(lax.shift_right_logical(sets, tap), lax.full_like(sets, 1))
+    return lax.ne(bit, lax.full_like(sets, 0))
+
+
+def tangent_in_slices(
+    tangent: jax.Array, taps: jax.Array, windows: Windows, match: Callable = lax.eq
+) -> jax.Array:
     """For sizes that may be symbolic."""
     narrow, tangent = tangent.dtype, pad_windows(widened(tangent), windows, 0)
     zero = np.zeros((), tangent.dtype)
     terms = (
-        jnp.where(taps == np.array(number, taps.dtype), taps_at(tangent, windows, tap), zero)
+        jnp.where(match(taps, lax.full_like(taps, number)), taps_at(tangent, windows, tap), zero)
         for number, tap in enumerate(all_taps(windows))
     )
     return functools.reduce(lax.add, terms).astype(narrow)

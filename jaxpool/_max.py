@@ -40,7 +40,7 @@ class Max(Reduction):
         _arguments.one_of(op, "implementation", self.implementation, (None, *IMPLEMENTATIONS))
 
     def accumulate_dtype(self, dtype: Any) -> Any:
-        return _comparable(dtype)
+        return comparable(dtype)
 
     def output_dtype(self, dtype: Any) -> Any:
         return dtype
@@ -78,7 +78,7 @@ class Min(Reduction):
         _arguments.one_of(op, "implementation", self.implementation, (None, *IMPLEMENTATIONS))
 
     def accumulate_dtype(self, dtype: Any) -> Any:
-        return _comparable(dtype)
+        return comparable(dtype)
 
     def output_dtype(self, dtype: Any) -> Any:
         return dtype
@@ -97,7 +97,7 @@ def _reversed(x: jax.Array) -> jax.Array:
     return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
 
 
-def _comparable(dtype: Any) -> Any:
+def comparable(dtype: Any) -> Any:
     """A dtype that has an order, and ints of at least a byte, which XLA compares natively."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)

@@ -93,6 +93,15 @@ class Domain:
         del shape
         return (self,)
 
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        """Each cell's valid elements, to be asked for order statistics.
+
+        The result has the methods of `jaxpool._lowering_order.LaidOut`: the value `at` a position
+        in ascending order, the `top_sum` of so many largest ones, and the `rank_sum` with a weight
+        for each rank. A domain of your own returns a `LaidOut` too.
+        """
+        raise NotImplementedError
+
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         """Combines each cell's entries of `carrier`, a tree of arrays, in row-major order."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_sum
+from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_order, _lowering_sum
 from jaxpool._pool import Domain, Reduction, run, with_zeros
 
 # Windows of more elements are taken axis by axis, where that is possible.
@@ -223,6 +223,14 @@ class Window(Domain):
                    ceil_mode=self.ceil_mode, axes=axis)
             for axis, w in windows
         )  # fmt: skip
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        windows = self.windows(x.shape)
+        if where is None and all(isinstance(w.output, int) for _, w in windows):
+            count = self.counts(x.shape)
+        else:
+            count = self.count(x.shape, where)
+        return _lowering_order.Taps(x, where, tuple(sorted(windows)), count)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

@@ -18,6 +18,7 @@ from jaxpool._arguments import Ints, Padding, Sizes
 from jaxpool._blur import PaddingMode, binomial_kernel
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
+from jaxpool._order import Interpolation, ordinal_logits, ordinal_weights
 from jaxpool._soft import importance_logits
 
 try:
@@ -1677,3 +1678,227 @@ def _constant(layer: Any) -> Callable[[jax.Array], jax.Array]:
     """Initializer of a learned layer's one parameter."""
     shape = () if layer.features is None else (layer.features,)
     return lambda key: jnp.full(shape, layer.init_value, layer.param_dtype)
+
+
+class MedianPool(_WindowPool):
+    """Layer form of `jaxpool.median_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 3., 4.])
+      >>> jaxpool.linen.MedianPool(3, 1, axes=0).apply({}, x)
+      Array([2., 3., 3.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.median_pool)
+
+
+class QuantilePool(_WindowPool):
+    """Layer form of `jaxpool.quantile_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 3., 4.])
+      >>> jaxpool.linen.QuantilePool(3, 1, axes=0, q=0.25).apply({}, x)
+      Array([1.5, 2.5, 2.5], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    q: float
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.quantile_pool)
+
+
+class RankPool(_WindowPool):
+    """Layer form of `jaxpool.rank_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.linen.RankPool(2, axes=0, weights=(0.75, 0.25)).apply({}, x)
+      Array([7. , 3.5], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    weights: Any
+
+    _function = staticmethod(jaxpool.rank_pool)
+
+
+class TopKMeanPool(_WindowPool):
+    """Layer form of `jaxpool.top_k_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 3., 4., 4.])
+      >>> jaxpool.linen.TopKMeanPool(3, axes=0, k=2).apply({}, x)
+      Array([5.5, 4. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    k: int | float
+
+    _function = staticmethod(jaxpool.top_k_mean_pool)
+
+
+class GlobalMedianPool(_GlobalPool):
+    """Layer form of `jaxpool.global_median_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.linen.GlobalMedianPool(axes=0).apply({}, x)
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.global_median_pool)
+
+
+class GlobalQuantilePool(_GlobalPool):
+    """Layer form of `jaxpool.global_quantile_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 4., 3.])
+      >>> jaxpool.linen.GlobalQuantilePool(axes=0, q=0.25).apply({}, x)
+      Array(2., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    q: float
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.global_quantile_pool)
+
+
+class GlobalRankPool(_GlobalPool):
+    """Layer form of `jaxpool.global_rank_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.linen.GlobalRankPool(axes=0, weights=(0.75, 0.25)).apply({}, x)
+      Array(7.75, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    weights: Any
+
+    _function = staticmethod(jaxpool.global_rank_pool)
+
+
+class GlobalTopKMeanPool(_GlobalPool):
+    """Layer form of `jaxpool.global_top_k_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.linen.GlobalTopKMeanPool(axes=0, k=0.5).apply({}, x)
+      Array(6.5, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    k: int | float
+
+    _function = staticmethod(jaxpool.global_top_k_mean_pool)
+
+
+class GlobalWeightedRankPool(_GlobalPool):
+    """Layer form of `jaxpool.global_weighted_rank_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 2., 4.])
+      >>> jaxpool.linen.GlobalWeightedRankPool(axes=0, decay=0.5).apply({}, x)
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    decay: Any = 0.996
+
+    _function = staticmethod(jaxpool.global_weighted_rank_pool)
+
+
+class WildcatPool(_GlobalPool):
+    """Layer form of `jaxpool.wildcat_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., -2., 4., 0.])
+      >>> jaxpool.linen.WildcatPool(axes=0, kmax=2, kmin=1, alpha=0.5).apply({}, x)
+      Array(1.5, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    kmax: int | float = 1
+    kmin: int | float | None = None
+    alpha: Any = 1.0
+
+    _function = staticmethod(jaxpool.wildcat_pool)
+
+
+class KMaxPool(_Pool):
+    """Layer form of `jaxpool.k_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 9., 2., 3., 4.])
+      >>> jaxpool.linen.KMaxPool(3, axis=0).apply({}, x)
+      Array([9., 3., 4.], dtype=float32)
+    """
+
+    k: int
+    axis: int
+    _: dataclasses.KW_ONLY
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.k_max_pool)
+
+
+class OrdinalPool(_WindowPool):
+    """Ordinal pooling with learned weights: `jaxpool.rank_pool` of a softmax over ranks.
+
+    Each channel has the parameter `logits`, one number for each rank of a window, of which the
+    softmax is the weights: none is negative, and they add up to 1.
+
+    Args:
+      window_shape: as in `jaxpool.rank_pool`, like all other fields that are not listed here.
+      initial: "mean", for equal weights, or "max", for a window's maximum to have nearly all.
+      channel_axis: the axis of the channels in x, no pooled one.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([[1.], [9.], [2.], [4.]])
+      >>> layer = jaxpool.linen.OrdinalPool((2,))
+      >>> variables = layer.init(jax.random.key(0), x)
+      >>> variables["params"]["logits"].shape
+      (2, 1)
+      >>> layer.apply(variables, x)[:, 0]
+      Array([5., 3.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    initial: Literal["mean", "max"] = "mean"
+    channel_axis: int = -1
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
+        first = ordinal_logits(
+            self.window_shape, self.axes, x.shape[self.channel_axis], self.initial
+        )
+        logits = self.param("logits", lambda key: jnp.asarray(first, self.param_dtype))
+        options = self._options()
+        for own in ("initial", "channel_axis", "param_dtype"):
+            del options[own]
+        weights = ordinal_weights(logits, self.channel_axis, x.ndim)
+        return jaxpool.rank_pool(x, where=where, weights=weights, **options)

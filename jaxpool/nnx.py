@@ -19,6 +19,7 @@ from jaxpool._arguments import Ints, Padding, Sizes
 from jaxpool._blur import PaddingMode, binomial_kernel
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
+from jaxpool._order import Interpolation, ordinal_logits, ordinal_weights
 from jaxpool._soft import importance_logits
 
 try:
@@ -1793,3 +1794,239 @@ def _constant(layer: Any) -> jax.Array:
     """What a learned layer's one parameter begins with."""
     shape = () if layer.features is None else (layer.features,)
     return jnp.full(shape, layer.init_value, layer.param_dtype)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MedianPool(_WindowPool):
+    """Layer form of `jaxpool.median_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 3., 4.])
+      >>> jaxpool.nnx.MedianPool(3, 1, axes=0)(x)
+      Array([2., 3., 3.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.median_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class QuantilePool(_WindowPool):
+    """Layer form of `jaxpool.quantile_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 3., 4.])
+      >>> jaxpool.nnx.QuantilePool(3, 1, axes=0, q=0.25)(x)
+      Array([1.5, 2.5, 2.5], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    q: float
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.quantile_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RankPool(_WindowPool):
+    """Layer form of `jaxpool.rank_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.nnx.RankPool(2, axes=0, weights=(0.75, 0.25))(x)
+      Array([7. , 3.5], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    weights: Any
+
+    _function = staticmethod(jaxpool.rank_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class TopKMeanPool(_WindowPool):
+    """Layer form of `jaxpool.top_k_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 3., 4., 4.])
+      >>> jaxpool.nnx.TopKMeanPool(3, axes=0, k=2)(x)
+      Array([5.5, 4. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    k: int | float
+
+    _function = staticmethod(jaxpool.top_k_mean_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalMedianPool(_GlobalPool):
+    """Layer form of `jaxpool.global_median_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.nnx.GlobalMedianPool(axes=0)(x)
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.global_median_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalQuantilePool(_GlobalPool):
+    """Layer form of `jaxpool.global_quantile_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 4., 3.])
+      >>> jaxpool.nnx.GlobalQuantilePool(axes=0, q=0.25)(x)
+      Array(2., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    q: float
+    interpolation: Interpolation = "linear"
+
+    _function = staticmethod(jaxpool.global_quantile_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalRankPool(_GlobalPool):
+    """Layer form of `jaxpool.global_rank_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.nnx.GlobalRankPool(axes=0, weights=(0.75, 0.25))(x)
+      Array(7.75, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    weights: Any
+
+    _function = staticmethod(jaxpool.global_rank_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalTopKMeanPool(_GlobalPool):
+    """Layer form of `jaxpool.global_top_k_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 4.])
+      >>> jaxpool.nnx.GlobalTopKMeanPool(axes=0, k=0.5)(x)
+      Array(6.5, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    k: int | float
+
+    _function = staticmethod(jaxpool.global_top_k_mean_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalWeightedRankPool(_GlobalPool):
+    """Layer form of `jaxpool.global_weighted_rank_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 2., 4.])
+      >>> jaxpool.nnx.GlobalWeightedRankPool(axes=0, decay=0.5)(x)
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    decay: Any = 0.996
+
+    _function = staticmethod(jaxpool.global_weighted_rank_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class WildcatPool(_GlobalPool):
+    """Layer form of `jaxpool.wildcat_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., -2., 4., 0.])
+      >>> jaxpool.nnx.WildcatPool(axes=0, kmax=2, kmin=1, alpha=0.5)(x)
+      Array(1.5, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    kmax: int | float = 1
+    kmin: int | float | None = None
+    alpha: Any = 1.0
+
+    _function = staticmethod(jaxpool.wildcat_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class KMaxPool(_Pool):
+    """Layer form of `jaxpool.k_max_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 9., 2., 3., 4.])
+      >>> jaxpool.nnx.KMaxPool(3, axis=0)(x)
+      Array([9., 3., 4.], dtype=float32)
+    """
+
+    k: int
+    axis: int
+    _: dataclasses.KW_ONLY
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.k_max_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class OrdinalPool(_WindowPool):
+    """Ordinal pooling with learned weights: `jaxpool.rank_pool` of a softmax over ranks.
+
+    Each channel has the parameter `logits`, one number for each rank of a window, of which the
+    softmax is the weights: none is negative, and they add up to 1.
+
+    Args:
+      window_shape: as in `jaxpool.rank_pool`, like all other fields that are not listed here.
+      features: number of channels.
+      initial: "mean", for equal weights, or "max", for a window's maximum to have nearly all.
+      channel_axis: the axis of the channels in x, no pooled one.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([[1.], [9.], [2.], [4.]])
+      >>> layer = jaxpool.nnx.OrdinalPool((2,), features=1)
+      >>> layer.logits[...].shape
+      (2, 1)
+      >>> layer(x)[:, 0]
+      Array([5., 3.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    features: int
+    initial: Literal["mean", "max"] = "mean"
+    channel_axis: int = -1
+    param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        first = ordinal_logits(self.window_shape, self.axes, self.features, self.initial)
+        self.logits = nnx.Param(jnp.asarray(first, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
+        options = self._options()
+        for own in ("features", "initial", "channel_axis", "param_dtype"):
+            del options[own]
+        weights = ordinal_weights(self.logits[...], self.channel_axis, x.ndim)
+        return jaxpool.rank_pool(x, where=where, weights=weights, **options)

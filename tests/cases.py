@@ -4,6 +4,7 @@ A new operator joins `OPS`, and gets every property of `test_contract.py`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -277,6 +278,12 @@ OPS = [
     Op("global_softmax", jaxpool.global_softmax_pool, {"sharpness": -0.5}, "softmax", True,
        only="global"),
     Op("adaptive_softmax", adaptive_pool(jaxpool.SoftmaxMean()), {}, "softmax", only="intervals",
+       rule="adaptive"),
+    Op("median", jaxpool.median_pool, {}, "median"),
+    Op("top_3_mean", functools.partial(jaxpool.top_k_mean_pool, k=3), {}, "top_3"),
+    Op("ordinal", functools.partial(jaxpool.rank_pool, weights=oracle.RANK_WEIGHTS), {}, "ordinal"),
+    Op("global_median", jaxpool.global_median_pool, {}, "median", True, only="global"),
+    Op("adaptive_top_3_mean", adaptive_pool(jaxpool.TopKMean(3)), {}, "top_3", only="intervals",
        rule="adaptive"),
 ]  # fmt: skip
 

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+RANK_WEIGHTS = (0.5, 0.125, -0.25, 0.5)  # from the largest element on, for "ordinal"
+
 
 def starts(length, k, s, d, padding, ceil_mode):
     """First tap of each window along one axis, and the declared padding (low, high)."""
@@ -50,6 +52,13 @@ def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor
         return (sharpness * v).max() / sharpness + np.log(e.mean()) / sharpness
     if kind == "power_mean":
         return (np.maximum(v, eps) ** p).mean() ** (1 / p)
+    if kind == "median":
+        return np.median(v)
+    if kind == "top_3":
+        return np.sort(v)[::-1][:3].mean()  # NumPy sorts NaN behind all numbers
+    if kind == "ordinal":
+        ranks = np.array(RANK_WEIGHTS[: len(v)])
+        return (ranks * np.sort(v)[::-1][: len(ranks)]).sum() * sum(RANK_WEIGHTS) / ranks.sum()
     assert kind == "lp"
     return np.abs(v).max() if p == np.inf else (np.abs(v) ** p).sum() ** (1 / p)
 

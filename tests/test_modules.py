@@ -65,6 +65,14 @@ OTHER_CASES = {
     "channel_pool": [((2,), {}), ((3, jaxpool.Max(), 2), {"empty_value": 7})],
     "opening_pool": [(((2, 3),), {}), ((3,), {"axes": [2, -2], "dilation": 2})],
     "closing_pool": [(((2, 3),), {}), ((3,), {"axes": -2, "empty_value": 7})],
+    "wildcat_pool": [(((2, 3),), {"kmax": 3, "kmin": 0.1}), ((-2,), {"alpha": 2})],
+    "k_max_pool": [((3, 2), {}), ((4,), {"axis": -2, "empty_value": 7})],
+}
+# Options without a default.
+REQUIRED = {
+    "quantile_pool": {"q": 0.3, "interpolation": "lower"},
+    "rank_pool": {"weights": (0.5, 0.25)},
+    "top_k_mean_pool": {"k": 0.4},
 }
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
@@ -84,7 +92,7 @@ LEARNED = {
     "LearnedErosionPool", "LearnedOpeningPool", "LearnedClosingPool", "ParabolicDilationPool",
     "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
     "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
-    "LearnedImportancePool",
+    "LearnedImportancePool", "OrdinalPool",
 }  # fmt: skip
 
 
@@ -97,6 +105,8 @@ def cases(name):
         return OTHER_CASES[name]
     kinds = {"global": GLOBAL_CASES, "adaptive": ADAPTIVE_CASES, "fractional": FRACTIONAL_CASES}
     plain = kinds.get(name.split("_")[0], WINDOW_CASES)
+    required = REQUIRED.get(name.removeprefix("global_"), {})
+    plain = [(args, {**options, **required}) for args, options in plain]
     first, _ = plain[0]
     return [*plain, (first, EXTRA[name])] if name in EXTRA else plain
 
@@ -341,6 +351,57 @@ def test_nnx_lists_become_tuples():
     layer = jaxpool.nnx.AvgPool([2, 2], [1, 1], [[0, 1], [1, 0]])
     assert (layer.window_shape, layer.strides) == ((2, 2), (1, 1))
     assert layer.padding == ((0, 1), (1, 0))
+
+
+def ordinal(framework, *args, **options):
+    """A layer's logits, and a function of such and of x to what it gives."""
+    if framework is jaxpool.linen:
+        layer = framework.OrdinalPool(*args, **options)
+        logits = layer.init(jax.random.key(0), X)["params"]["logits"]
+        return logits, lambda logits, x, **more: layer.apply(
+            {"params": {"logits": logits}}, x, **more
+        )
+    layer = framework.OrdinalPool(*args, features=4, **options)
+
+    def apply(logits, x, **more):
+        layer = framework.OrdinalPool(*args, features=4, **options)
+        layer.logits = nnx.Param(logits)
+        return layer(x, **more)
+
+    return layer.logits[...], apply
+
+
+@frameworks
+def test_ordinal_pool_learns_weights(framework):
+    """From the mean or the maximum, one row of weights for each channel."""
+    logits, apply = ordinal(framework, (2, 2))
+    assert logits.shape == (4, 4)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(apply(logits, X), jaxpool.avg_pool(X, (2, 2)), rtol=1e-5, atol=1e-6)
+    first, apply = ordinal(framework, (2, 2), initial="max", param_dtype=jnp.bfloat16)
+    assert first.dtype == jnp.bfloat16
+    np.testing.assert_allclose(apply(first, X), jaxpool.max_pool(X, (2, 2)), atol=1e-3)
+    logits = jax.random.normal(jax.random.key(3), (4, 4))
+    weights = jax.nn.softmax(logits, 0)
+    wanted = jaxpool.rank_pool(X, (2, 2), weights=weights, where=MASK)
+    np.testing.assert_allclose(apply(logits, X, where=MASK), wanted, rtol=1e-6)
+    gradient = jax.grad(lambda logits: (apply(logits, X) ** 2).sum())(logits)
+    assert (gradient != 0).all()
+    np.testing.assert_allclose(gradient.sum(0), 0, atol=1e-3)  # a softmax does not feel a shift
+    with pytest.raises(
+        ValueError, match=r"OrdinalPool: `initial` must be one of \('mean', 'max'\)"
+    ):
+        ordinal(framework, (2, 2), initial="min")
+
+
+@frameworks
+def test_ordinal_pool_of_other_layouts(framework):
+    logits = jax.random.normal(jax.random.key(3), (4, 3))
+    weights = jax.nn.softmax(logits, 0)[:, :, None, None]
+    _, apply = ordinal(framework, 2, axes=(3, 4), channel_axis=1)
+    found = apply(logits, X)
+    wanted = jaxpool.rank_pool(X, 2, axes=(3, 4), weights=weights[..., None])
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def python(code):

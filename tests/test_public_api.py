@@ -236,7 +236,7 @@ def test_domains_and_reductions_are_frozen_and_hashable():
     for value in (
         jaxpool.Window((2, 2)), jaxpool.Global(0), jaxpool.Max(), jaxpool.Min(), jaxpool.Sum(),
         jaxpool.Mean(), jaxpool.Lp(2), jaxpool.Adaptive((2, 2)), jaxpool.Intervals([[0]], [[1]]),
-        jaxpool.Groups(2),
+        jaxpool.Groups(2), jaxpool.Median(),
     ):  # fmt: skip
         arguments = {jaxpool.Window: [(2, 2)], jaxpool.Global: [0], jaxpool.Adaptive: [[2, 2]],
                      jaxpool.Intervals: [[[0]], [(1,)]], jaxpool.Groups: [2]}.get(type(value), [])  # fmt: skip
