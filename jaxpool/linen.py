@@ -1022,7 +1022,13 @@ class PredictedBlurPool(nn.Module):
         sizes = (self.filter_size,) * len(self.strides)
         features = self.groups * math.prod(sizes)
         logits = nn.Conv(
-            features, sizes, self.strides, "VALID", param_dtype=self.param_dtype, name="logits"
+            features,
+            sizes,
+            self.strides,
+            "VALID",
+            dtype=np.promote_types(self.param_dtype, np.float32),
+            param_dtype=self.param_dtype,
+            name="logits",
         )
         return jaxpool.content_aware_blur_pool(
             x,

@@ -1097,6 +1097,7 @@ class PredictedBlurPool(_Layer):
             sizes,
             self.strides,
             padding="VALID",
+            dtype=np.promote_types(self.param_dtype, np.float32),
             param_dtype=self.param_dtype,
             rngs=rngs,
         )
