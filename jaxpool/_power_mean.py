@@ -11,7 +11,7 @@ from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
 from jaxpool._pool import Domain, Reduction
-from jaxpool._power import LARGEST_PRODUCT, Lp
+from jaxpool._power import LARGEST_PRODUCT
 from jaxpool._soft import LogSumExp
 from jaxpool._window import window_pool
 
@@ -52,12 +52,25 @@ class PowerMean(Reduction):
         eps = np.array(self.eps, x.dtype)
         x = jnp.where(x <= eps, eps, x)  # not a maximum, whose slope at eps is 1/2
         if _arguments.is_number(self.p) and self.p in range(1, LARGEST_PRODUCT + 1):
-            p = int(self.p)
-            norm = Lp(p)(x, domain, where)
-            count = domain.count(x.shape, where).astype(x.dtype)
-            count = jnp.maximum(count, np.ones((), x.dtype))
-            return norm / (count if p == 1 else count ** np.array(1 / p, x.dtype))
+            return _integer_mean(x, int(self.p), domain, where)
         return jnp.exp(LogSumExp(self.p)(jnp.log(x), domain, where))
+
+
+def _integer_mean(x: jax.Array, p: int, domain: Domain, where: jax.Array | None) -> jax.Array:
+    """``mean(x^p)^(1/p)`` of positive x, by products that are scaled by the largest element."""
+    one = np.ones((), x.dtype)
+    count = jnp.maximum(domain.count(x.shape, where).astype(x.dtype), one)
+    if p == 1:
+        return domain.sum(x, where) / count
+    # As a constant: the scale cancels, so it has no part in any derivative.
+    largest = domain.max(jax.lax.stop_gradient(x), where)
+    scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, one)
+    # Of a larger one the reciprocal is denormal. Products, since of quotients XLA:CPU keeps arrays.
+    scale = jnp.minimum(scale, np.array(2.0**125, x.dtype))
+    total = domain.sum_with(lambda e, c: jax.lax.integer_pow(e * c, p), x, one / scale, where)
+    mean = jnp.where(total == 0, one, total / count)  # of an empty cell: a root of 0 has no slope
+    roots = {2: jnp.sqrt, 3: jnp.cbrt}
+    return scale * (roots[p](mean) if p in roots else mean ** np.array(1 / p, x.dtype))
 
 
 def power_mean_pool(
