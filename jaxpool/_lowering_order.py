@@ -55,6 +55,8 @@ MOST_IN_NETWORK = 49
 _MOST_IN_RUNS = 9
 # Sets of taps are the bits of an integer.
 _MOST_IN_SETS = 32
+# Of windows of up to this many elements, the rank of each is found by comparing all pairs.
+_MOST_IN_PAIRS = 25
 
 # Batcher's network for 9 has 28 comparators; this one, of 25, is the smallest there is.
 # R. W. Floyd, in Knuth, The Art of Computer Programming, vol. 3, 1973, 5.3.4.
@@ -187,7 +189,7 @@ class Taps:
 
     def rank_sum(self, weights: Weights) -> jax.Array:
         """Sum of each cell's elements times the weights of their ranks, 0 for the largest."""
-        if self._size > MOST_IN_NETWORK:
+        if self._size > min(MOST_IN_NETWORK, _MOST_IN_PAIRS):
             return self._laid_out().rank_sum(weights)
         if callable(weights):
             return self.by_network(self.x, weights)
@@ -195,33 +197,30 @@ class Taps:
 
     def by_network(self, x: jax.Array, weights: Weights) -> jax.Array:
         """`rank_sum` of a small window."""
-        # Recomputing keeps the backward pass from holding what each comparator has found.
-        return jax.checkpoint(lambda x: self._by_network(x, weights))(x)
-
-    def _by_network(self, x: jax.Array, weights: Weights) -> jax.Array:
-        taps, missing = _filled(x, self.valid, self.windows, _always, pad_each=False)
-        elements = [e for e, _ in taps]
+        _, missing = _filled(x, self.valid, self.windows, _always, pad_each=False)
         count = np.array(self._size) if missing is None else self._size - missing
-        total = used = lax.full_like(elements[0], 0)
-        for rank, e in enumerate(reversed(_sorted(elements, range(self._size)))):
+        found = []
+        for rank in range(self._size):
             if callable(weights):
                 weight = weights(np.full([1] * x.ndim, rank, np.int32), count)
             elif rank < weights.shape[0]:
                 weight = _expanded(weights[rank], x.ndim)
             else:
                 break
-            weight = jnp.asarray(weight).astype(x.dtype)
+            weight = _expanded(jnp.asarray(weight).astype(x.dtype), x.ndim)
             if missing is not None:
                 weight = jnp.where(rank < count, weight, np.zeros((), x.dtype))
-            total, used = total + weight * _weighed(weight, e), used + weight
+            found.append(weight)
+        used = functools.reduce(operator.add, found)
         if callable(weights):
-            total = total * _factor(np.ones((), x.dtype), used)
+            factor = _factor(np.ones((), x.dtype), used)
+            found = [weight * factor for weight in found]
         elif missing is not None or weights.shape[0] > self._size:
             # Added up in the same order: where nothing is missing, the factor is 1.
             wanted = functools.reduce(operator.add, list(weights))
-            total = total * _factor(_expanded(wanted, x.ndim), used)
-        nan = _any_nan(elements)
-        return total if nan is None else jnp.where(nan, np.array(np.nan, x.dtype), total)
+            factor = _factor(_expanded(wanted, x.ndim), used)
+            found = [weight * factor for weight in found]
+        return _weighed_taps(x, self.valid, tuple(found), self.windows)
 
     def _laid_out(self) -> "LaidOut":
         """As an array with the elements behind all other axes."""
@@ -239,6 +238,75 @@ def _by_network(
     x: jax.Array, valid: jax.Array | None, weights: jax.Array, windows: Windows
 ) -> jax.Array:
     return Taps(x, valid, windows, None).by_network(x, weights)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _weighed_taps(
+    x: jax.Array, valid: jax.Array | None, weights: tuple[jax.Array, ...], windows: Windows
+) -> jax.Array:
+    """Sum of each window's elements, the largest first, times the weights."""
+    total, nan = _weighed_in_order(x, valid, weights, weights, windows)
+    return total if nan is None else jnp.where(nan, np.array(np.nan, x.dtype), total)
+
+
+def _weighed_in_order(
+    x: jax.Array,
+    valid: jax.Array | None,
+    weights: tuple[jax.Array, ...],
+    factors: tuple[Any, ...],
+    windows: Windows,
+) -> tuple[jax.Array, jax.Array | None]:
+    """The sum with `factors` of what is to be weighed by `weights`, and which cells have a NaN."""
+    elements = [e for e, _ in _filled(x, valid, windows, _always, pad_each=False)[0]]
+    last = len(elements) - 1
+    ordered = _sorted(elements, range(last, last - len(weights), -1))
+    terms = [
+        factor * _weighed(weight, e)
+        for weight, factor, e in zip(weights, factors, ordered, strict=True)
+    ]
+    return functools.reduce(operator.add, terms), _any_nan(elements)
+
+
+@_weighed_taps.defjvp
+def _weighed_taps_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """With the weights brought to the elements: these are sorted once, and no tangent is."""
+    x, valid, weights = primals
+    total, nan = _weighed_in_order(x, valid, weights, tangents[2], windows)
+    find = functools.partial(_ranks, windows=windows)
+    fixed = lax.stop_gradient(x)
+    ranks = lax.platform_dependent(fixed, valid, cpu=functools.partial(once, find), default=find)
+    tangent, zero = pad_windows(tangents[0], windows, 0), np.zeros((), x.dtype)
+    for taps, rank in zip(all_taps(windows), ranks, strict=True):
+        own = lax.full_like(total, 0)
+        for number, weight in enumerate(weights):
+            own = jnp.where(rank == number, weight, own)
+        total = total + own * taps_at(tangent, windows, taps)
+    if nan is not None:
+        total = jnp.where(nan, zero, total)
+    return _weighed_taps(*primals, windows), total
+
+
+def _ranks(x: jax.Array, valid: jax.Array | None, windows: Windows) -> list[jax.Array]:
+    """The rank of each tap's element, 0 for the largest; of equal ones the first is above.
+
+    What is not valid comes last, and has the number of elements for its rank.
+    """
+    taps, _ = _filled(x, valid, windows, _always, pad_each=False)
+    ranks = [lax.full_like(taps[0][0], 0, np.int8)] * len(taps)
+    for i, (a, a_valid) in enumerate(taps):
+        for j, (b, b_valid) in enumerate(taps[:i]):
+            larger = lax.gt(a, b)
+            if a_valid is not None:
+                larger = larger & a_valid
+            if b_valid is not None:
+                larger = larger | ~b_valid
+            ranks[j] = ranks[j] + larger.astype(np.int8)
+            ranks[i] = ranks[i] + (~larger).astype(np.int8)
+    last = np.int8(len(taps))
+    return [
+        rank if inside is None else jnp.where(inside, rank, last)
+        for rank, (_, inside) in zip(ranks, taps, strict=True)
+    ]
 
 
 def _expanded(weight: jax.Array, ndim: int) -> jax.Array:
