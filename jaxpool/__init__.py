@@ -41,6 +41,12 @@ from jaxpool._mean import avg_pool as avg_pool
 from jaxpool._mean import global_avg_pool as global_avg_pool
 from jaxpool._mean import global_sum_pool as global_sum_pool
 from jaxpool._mean import sum_pool as sum_pool
+from jaxpool._mixed import Mixed as Mixed
+from jaxpool._mixed import gated_pool as gated_pool
+from jaxpool._mixed import global_avgmax_pool as global_avgmax_pool
+from jaxpool._mixed import global_catavgmax_pool as global_catavgmax_pool
+from jaxpool._mixed import mixed_pool as mixed_pool
+from jaxpool._mixed import tree_pool as tree_pool
 from jaxpool._monoid import Monoid as Monoid
 from jaxpool._pool import Domain as Domain
 from jaxpool._pool import Reduction as Reduction

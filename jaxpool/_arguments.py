@@ -377,3 +377,77 @@ def bounds_fit(
             f"{op}: `starts` and `stops` must be equally many along axis {axis}; got {counts[0]} "
             f"and {counts[1]}."
         )
+
+
+def fraction(op: str, name: str, value: Any) -> None:
+    """Checks a number from 0 to 1, or a float array of such, traced or not."""
+    allowed = "be a number from 0 to 1, or a float array"
+    if isinstance(value, jax.Array | np.ndarray):
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            fail(op, name, allowed, value, error=TypeError)
+        return
+    if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
+        fail(op, name, allowed, value, error=TypeError)
+    if not 0 <= value <= 1:
+        fail(op, name, allowed, value)
+
+
+def spread(owner: str, name: str, value: Any, result: jax.Array) -> jax.Array:
+    """`value`, a number or an array that broadcasts to `result`, in its dtype and rank."""
+    array = jnp.asarray(np.asarray(value) if isinstance(value, _NUMBERS) else value)
+    array = array.astype(result.dtype)
+    lead = result.ndim - array.ndim
+    fits = lead >= 0 and all(
+        n == 1 or n == full
+        for n, full in zip(array.shape, result.shape[max(lead, 0) :], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"{owner}: `{name}` must broadcast to the result; got {name}.shape={array.shape} for "
+            f"a result of shape {result.shape}."
+        )
+    return array.reshape((1,) * lead + array.shape)
+
+
+def kernel(
+    op: str,
+    name: str,
+    value: Any,
+    window_shape: Sequence[int],
+    axes: Sequence[int],
+    shape: Sequence[Any],
+    several: bool = False,
+) -> jax.Array:
+    """A filter of windows in the rank of x, or `several` along a first axis.
+
+    Given as an array of the window's shape, or as one that lies along the last axes of x.
+    """
+    if not isinstance(value, jax.Array | np.ndarray) or not jnp.issubdtype(
+        value.dtype, jnp.floating
+    ):
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{op}: `{name}` must be a float array; got {kind}.")
+    axes = resolved_axes(op, tuple(axes), shape)
+    lead, own = value.shape[:several], value.shape[several:]
+    laid, rank = jnp.asarray(value), len(shape)
+    if len(own) == len(axes):
+        order = sorted(range(len(axes)), key=lambda i: axes[i])
+        if order != list(range(len(axes))):
+            laid = laid.transpose([*range(several), *(i + several for i in order)])
+        sizes = dict(zip(axes, own, strict=True))
+        full = [sizes.get(axis, 1) for axis in range(rank)]
+    else:
+        full = [*(1 for _ in range(rank - len(own))), *own]
+    wanted = dict(zip(axes, window_shape, strict=True))
+    fits = (not several or (lead and lead[0] > 0) or name == "gates") and len(full) == rank
+    if not fits or not all(
+        n == wanted[axis] if axis in wanted else n in (1, shape[axis])
+        for axis, n in enumerate(full)
+    ):
+        hint = " after a first axis for their number" if several else ""
+        raise ValueError(
+            f"{op}: `{name}` must have the window's shape {tuple(window_shape)}, or lie along the "
+            f"last axes of x, with window sizes along pooled axes,{hint}; got "
+            f"{name}.shape={value.shape} for x.shape={tuple(shape)}."
+        )
+    return laid.reshape([*lead, *full])

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments
+from jaxpool import _arguments, _lowering_taps
+from jaxpool._geometry import axis_window
 from jaxpool._lowering import fold_whole_axis, lowest_value, pad, positions, widened
 from jaxpool._pool import Domain, Reduction, run
 
@@ -149,6 +150,34 @@ class Global(Domain):
         if self.keepdims:
             return carrier
         return jax.tree.map(lambda c: lax.squeeze(c, axes), carrier)
+
+    def scan(
+        self,
+        step: Callable[[Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+    ) -> Any:
+        first = jax.tree.leaves(elements)[0]
+        axes = self.pooled_axes(first.ndim)
+        if not self.keepdims:
+            state = jax.tree.map(lambda s: lax.expand_dims(s, axes), state)
+        state = _lowering_taps.scan(step, state, elements, self._as_windows(first.shape), where)
+        return jax.tree.map(self._drop_axes, state)
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return self.sum(x * kernel)
+
+    def _as_windows(self, shape: Sequence[Any]) -> Any:
+        """The cell of an array of `shape`, as one window."""
+        return tuple(
+            (axis, axis_window(shape[axis], shape[axis], 1, 1, "VALID", False))
+            for axis in self.pooled_axes(len(shape))
+        )
 
 
 def global_arguments(op: str, axes: Any, keepdims: Any) -> dict[str, Any]:

@@ -82,6 +82,32 @@ class Domain:
         """Combines each cell's entries of `carrier`, a tree of arrays, in row-major order."""
         raise NotImplementedError
 
+    def scan(
+        self,
+        step: Callable[[Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+    ) -> Any:
+        """For each cell ``state = step(state, element)`` over its valid elements, row-major.
+
+        Unlike the operation of a `fold`, the state can know its cell. `state` is an array, or a
+        tree of arrays, of the shape of the result; `elements` one of the shape of x, or with 1
+        along axes that are not pooled. `step` is elementwise, and takes what it knows of its cell
+        from the state.
+        """
+        raise NotImplementedError
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        """Sum of each cell's valid elements, each times the entry of `kernel` at its place.
+
+        Of domains whose cells all have one shape. `kernel` has the rank of x, that shape along
+        pooled axes, and 1 or as many entries as x along all others.
+        """
+        raise NotImplementedError
+
 
 class Reduction:
     """How the elements of a cell become one value."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments, _geometry, _lowering, _lowering_max
+from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_taps
 from jaxpool._pool import Domain, Reduction, run
 
 
@@ -212,6 +212,23 @@ class Window(Domain):
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape
         return _lowering.fold(carrier, self.windows(shape), combine, identity)
+
+    def scan(
+        self,
+        step: Callable[[Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+    ) -> Any:
+        shape = jax.tree.leaves(elements)[0].shape
+        return _lowering_taps.scan(step, state, elements, self.windows(shape), where)
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return _lowering_taps.correlate(x, kernel, self.windows(x.shape))
 
 
 def window_arguments(
