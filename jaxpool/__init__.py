@@ -55,6 +55,14 @@ from jaxpool._pool import pool_mask as pool_mask
 from jaxpool._power import Lp as Lp
 from jaxpool._power import global_lp_pool as global_lp_pool
 from jaxpool._power import lp_pool as lp_pool
+from jaxpool._random import RankStochastic as RankStochastic
+from jaxpool._random import Stochastic as Stochastic
+from jaxpool._random import global_stochastic_pool as global_stochastic_pool
+from jaxpool._random import max_pool_dropout as max_pool_dropout
+from jaxpool._random import random_mixed_pool as random_mixed_pool
+from jaxpool._random import rank_stochastic_pool as rank_stochastic_pool
+from jaxpool._random import s3_pool as s3_pool
+from jaxpool._random import stochastic_pool as stochastic_pool
 from jaxpool._regions import deformable_roi_pool as deformable_roi_pool
 from jaxpool._regions import multi_scale_roi_align as multi_scale_roi_align
 from jaxpool._regions import position_sensitive_roi_align as position_sensitive_roi_align

@@ -379,16 +379,19 @@ def bounds_fit(
         )
 
 
-def fraction(op: str, name: str, value: Any) -> None:
-    """Checks a number from 0 to 1, or a float array of such, traced or not."""
-    allowed = "be a number from 0 to 1, or a float array"
+def fraction(
+    op: str, name: str, value: Any, *, positive: bool = False, scalar: bool = False
+) -> None:
+    """Checks a number from 0 to 1, or above 0 if `positive`; or a float array, traced or not."""
+    numbers = "above 0 and up to 1" if positive else "from 0 to 1"
+    allowed = f"be a number {numbers}, or a float {'scalar' if scalar else 'array'}"
     if isinstance(value, jax.Array | np.ndarray):
-        if not jnp.issubdtype(value.dtype, jnp.floating):
+        if not jnp.issubdtype(value.dtype, jnp.floating) or (scalar and value.shape):
             fail(op, name, allowed, value, error=TypeError)
         return
     if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
         fail(op, name, allowed, value, error=TypeError)
-    if not 0 <= value <= 1:
+    if not 0 <= value <= 1 or (positive and value == 0):
         fail(op, name, allowed, value)
 
 
@@ -451,3 +454,14 @@ def kernel(
             f"{name}.shape={value.shape} for x.shape={tuple(shape)}."
         )
     return laid.reshape([*lead, *full])
+
+
+def key(op: str, value: Any, deterministic: Any) -> None:
+    """Checks what is drawn with, which is needed unless `deterministic`."""
+    if flag(op, "deterministic", deterministic):
+        return
+    if value is None:
+        hint = "Write key=jax.random.key(0), or deterministic=True."
+        fail(op, "key", "be given unless `deterministic`", value, hint=hint)
+    if not isinstance(value, jax.Array | np.ndarray):
+        fail(op, "key", "be a key of jax.random", value, error=TypeError)

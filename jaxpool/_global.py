@@ -153,17 +153,23 @@ class Global(Domain):
 
     def scan(
         self,
-        step: Callable[[Any, Any], Any],
+        step: Callable[[Any, Any, Any], Any],
         state: Any,
         elements: Any,
         where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
     ) -> Any:
-        first = jax.tree.leaves(elements)[0]
-        axes = self.pooled_axes(first.ndim)
-        if not self.keepdims:
-            state = jax.tree.map(lambda s: lax.expand_dims(s, axes), state)
-        state = _lowering_taps.scan(step, state, elements, self._as_windows(first.shape), where)
-        return jax.tree.map(self._drop_axes, state)
+        windows = self._as_windows(jax.tree.leaves(elements)[0].shape)
+        return _lowering_taps.scan(
+            step, state, elements, windows, where, at_once, laid=self._drop_axes
+        )
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        axes = self.pooled_axes(x.ndim)
+        numbers = numbers if self.keepdims else lax.expand_dims(numbers, axes)
+        picked = positions(x.shape, axes) == numbers
+        return self.sum(jnp.where(picked, x, np.zeros((), x.dtype)))
 
     def correlate(
         self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None

@@ -1,4 +1,4 @@
-"""Sums over the taps of windows with filters, and loops over taps that carry a state."""
+"""How windows are summed with filters, passed tap by tap with a state, and picked from."""
 
 import functools
 import itertools
@@ -15,11 +15,14 @@ from jaxpool._lowering import (
     Windows,
     all_taps,
     along,
+    directly,
     numeric_module,
+    once,
     pad_windows,
     taps_at,
     window_size,
 )
+from jaxpool._lowering_tangent import Step, tangent_in_blocks, tangent_in_slices
 
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
@@ -123,38 +126,90 @@ def _padded(x: jax.Array, widths: Sequence[tuple[int, int, int]]) -> jax.Array:
 
 
 def scan(
-    step: Callable[[Any, Any], Any],
+    step: Callable[[Any, Any, Any], Any],
     state: Any,
     elements: Any,
     windows: Windows,
     valid: jax.Array | None,
+    at_once: int,
+    laid: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> Any:
-    """For each window ``state = step(state, element)`` over its valid elements, in row-major order.
+    """For each window ``state = step(state, element, number)`` over its valid elements, in order.
 
-    `state` and `elements` are arrays or trees of them; those of `state` have the shape of the
-    result.
+    `state` and `elements` are arrays or trees of them. `laid` brings an element of each window into
+    the shape of the state. Up to `at_once` taps are written out one by one.
     """
     windows = tuple(sorted(windows))
     elements = jax.tree.map(lambda x: pad_windows(x, windows, np.zeros((), x.dtype)), elements)
     valid = None if valid is None else pad_windows(valid, windows, False)
+    ndim = jax.tree.leaves(elements)[0].ndim
 
-    def visit(state: Any, taps: Sequence[Any]) -> Any:
+    def visit(state: Any, taps: Sequence[Any], number: Any) -> Any:
         conditions = [] if valid is None else [taps_at(valid, windows, taps)]
         for (axis, w), tap in zip(windows, taps, strict=True):
             if w.padded:
                 xp = numeric_module(w.output, w.length, w.low, tap)
                 inside = w.inside(tap, xp)
                 if xp is jnp or not inside.all():
-                    ndim = jax.tree.leaves(elements)[0].ndim
                     conditions.append(along(jnp.asarray(inside), axis, ndim))
-        new = step(state, jax.tree.map(lambda x: taps_at(x, windows, taps), elements))
+        element = jax.tree.map(lambda x: laid(taps_at(x, windows, taps)), elements)
+        new = step(state, element, number)
         if not conditions:
             return new
-        condition = functools.reduce(operator.and_, conditions)
+        condition = laid(functools.reduce(operator.and_, conditions))
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, state)
 
     taps = all_taps(windows)
-    if len(taps) <= _UNROLLED_TAPS:
-        return functools.reduce(visit, taps, state)
-    in_order = jnp.asarray(taps, np.int32)
-    return lax.scan(lambda state, taps: (visit(state, list(taps)), None), state, in_order)[0]
+    if len(taps) <= at_once:
+        for number, tap in enumerate(taps):
+            state = visit(state, tap, np.int32(number))
+        return state
+
+    def body(state: Any, place: Any) -> tuple[Any, None]:
+        number, taps = place
+        return visit(state, list(taps), number), None
+
+    places = (np.arange(len(taps), dtype=np.int32), np.asarray(taps, np.int32))
+    return lax.scan(body, state, jax.tree.map(jnp.asarray, places))[0]
+
+
+def pick(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Array:
+    """Of each window the element at the tap of that row-major number, 0 if there is none."""
+    windows = tuple(sorted(windows))
+    if window_size(windows) > _UNROLLED_TAPS:
+        return jax.checkpoint(functools.partial(_pick_in_order, windows=windows))(x, numbers)
+    nowhere = np.uint8(255)  # no number of a tap, of which there are fewer
+    return _pick(x, jnp.where(numbers < 0, nowhere, numbers.astype(np.uint8)), windows)
+
+
+def _pick_in_order(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Array:
+    def step(found: jax.Array, element: jax.Array, number: Any) -> jax.Array:
+        return jnp.where(numbers == number.astype(numbers.dtype), element, found)
+
+    return scan(step, jnp.zeros(numbers.shape, x.dtype), x, windows, None, _UNROLLED_TAPS)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _pick(x: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
+    return _pick_in_order(x, taps, windows)
+
+
+@_pick.defjvp
+def _pick_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """Linear in x, and in the derivative written for its transpose."""
+    x, taps = primals
+    known = all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
+    if not known:
+        return _pick(x, taps, windows), tangent_in_slices(tangents[0], taps, windows)
+
+    def by_platform(tangent: jax.Array, taps: jax.Array) -> jax.Array:
+        # All axes at once, since windows that pick from one row do not agree on where in it.
+        form = functools.partial(tangent_in_blocks, way=[Step(windows)])
+        on_cpu = functools.partial(form, once=once)
+        return lax.platform_dependent(
+            tangent, taps, cpu=on_cpu, default=functools.partial(form, once=directly)
+        )
+
+    # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
+    rule = jax.checkpoint(by_platform, prevent_cse=False)
+    return _pick(x, taps, windows), rule(tangents[0], taps)

@@ -84,19 +84,32 @@ class Domain:
 
     def scan(
         self,
-        step: Callable[[Any, Any], Any],
+        step: Callable[[Any, Any, Any], Any],
         state: Any,
         elements: Any,
         where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
     ) -> Any:
-        """For each cell ``state = step(state, element)`` over its valid elements, row-major.
+        """For each cell ``state = step(state, element, number)`` over its valid elements, in order.
 
-        Unlike the operation of a `fold`, the state can know its cell. `state` is an array, or a
-        tree of arrays, of the shape of the result; `elements` one of the shape of x, or with 1
-        along axes that are not pooled. `step` is elementwise, and takes what it knows of its cell
-        from the state.
+        Unlike the operation of a `fold`, `step` can know its cell: it takes arrays of the shape of
+        the result, as `state` is, or trees of them, and with each an element of each cell and its
+        row-major number in the cell. `elements` are of the shape of x. Up to `at_once` steps are
+        written out, more are a loop.
         """
         raise NotImplementedError
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        """Each cell's element of a number, as `scan` counts them, or 0 for -1: linear in x."""
+
+        def pick(x: jax.Array) -> jax.Array:
+            def step(found: jax.Array, element: jax.Array, number: Any) -> jax.Array:
+                return jnp.where(numbers == number, element, found)
+
+            return self.scan(step, jnp.zeros(numbers.shape, x.dtype), x)
+
+        return jax.checkpoint(pick)(x)  # else a mask for each element would be kept
 
     def correlate(
         self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None

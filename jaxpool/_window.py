@@ -215,13 +215,19 @@ class Window(Domain):
 
     def scan(
         self,
-        step: Callable[[Any, Any], Any],
+        step: Callable[[Any, Any, Any], Any],
         state: Any,
         elements: Any,
         where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
     ) -> Any:
         shape = jax.tree.leaves(elements)[0].shape
-        return _lowering_taps.scan(step, state, elements, self.windows(shape), where)
+        windows = self.windows(shape)
+        return _lowering_taps.scan(step, state, elements, windows, where, at_once)
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        return _lowering_taps.pick(x, numbers, self.windows(x.shape))
 
     def correlate(
         self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
