@@ -18,6 +18,10 @@ from jaxpool._argmax import global_max_pool_with_argmax as global_max_pool_with_
 from jaxpool._argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
 from jaxpool._argmax import max_pool_with_argmax as max_pool_with_argmax
 from jaxpool._argmax import min_pool_with_argmin as min_pool_with_argmin
+from jaxpool._detail import AdaptiveWeighted as AdaptiveWeighted
+from jaxpool._detail import ada_pool as ada_pool
+from jaxpool._detail import adaptive_weighted_pool as adaptive_weighted_pool
+from jaxpool._detail import detail_preserving_pool as detail_preserving_pool
 from jaxpool._fractional import fractional_avg_pool as fractional_avg_pool
 from jaxpool._fractional import fractional_max_pool as fractional_max_pool
 from jaxpool._fractional import (

@@ -465,3 +465,29 @@ def key(op: str, value: Any, deterministic: Any) -> None:
         fail(op, "key", "be given unless `deterministic`", value, hint=hint)
     if not isinstance(value, jax.Array | np.ndarray):
         fail(op, "key", "be a key of jax.random", value, error=TypeError)
+
+
+def not_negative(op: str, name: str, value: Any) -> None:
+    """Checks a number >= 0, or a float array of such, traced or not."""
+    allowed = "be a number >= 0, or a float array"
+    if isinstance(value, jax.Array | np.ndarray):
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            fail(op, name, allowed, value, error=TypeError)
+        return
+    if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
+        fail(op, name, allowed, value, error=TypeError)
+    if not (value >= 0 and math.isfinite(value)):
+        fail(op, name, allowed, value)
+
+
+def positive(op: str, name: str, value: Any) -> None:
+    """Checks a number > 0, or a float scalar, traced or not."""
+    allowed = "be a number > 0, or a float scalar"
+    if isinstance(value, jax.Array | np.ndarray):
+        if not jnp.issubdtype(value.dtype, jnp.floating) or value.shape:
+            fail(op, name, allowed, value, error=TypeError)
+        return
+    if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
+        fail(op, name, allowed, value, error=TypeError)
+    if not (value > 0 and math.isfinite(value)):
+        fail(op, name, allowed, value)

@@ -6,15 +6,19 @@ They have no state, and a call is the function. They stand anywhere an NNX modul
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 
 import jaxpool
-from jaxpool._arguments import Ints, Padding, Sizes
+from jaxpool._arguments import Ints, Padding, Sizes, window_axes
+from jaxpool._detail import Weights
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
+from jaxpool._random import Per
 
 try:
     from flax import nnx
@@ -735,3 +739,478 @@ class MatrixPool(_Pool):
 def _as_tuple(value: Any) -> Any:
     """`value` with tuples for lists, at any depth."""
     return tuple(_as_tuple(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _RandomPool(_Pool):
+    """Calls a function that draws; what it draws with comes with the call."""
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, key: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        options = self._options()
+        return self._function(x, where=where, key=key, **options)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MixedPool(_WindowPool):
+    """Layer form of `jaxpool.mixed_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.MixedPool(2, axes=0)(x)
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.mixed_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GatedPool(_WindowPool):
+    """Layer form of `jaxpool.gated_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.GatedPool(2, axes=0)(x, gate=jnp.zeros(2))
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.gated_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, gate: jax.Array
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, gate=gate, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class TreePool(_WindowPool):
+    """Layer form of `jaxpool.tree_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.TreePool(2, axes=0)(x, leaves=jnp.eye(2), gates=jnp.zeros((1, 2)))
+      Array([2., 4.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.tree_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, leaves: jax.Array, gates: jax.Array
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, leaves=leaves, gates=gates, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalAvgmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_avgmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 2., 6.])
+      >>> jaxpool.nnx.GlobalAvgmaxPool(axes=0)(x)
+      Array(4.5, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+
+    _function = staticmethod(jaxpool.global_avgmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalCatavgmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_catavgmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([[1., 5.], [3., 7.]])
+      >>> jaxpool.nnx.GlobalCatavgmaxPool(axes=0)(x)
+      Array([2., 6., 3., 7.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    channel_axis: int = -1
+
+    _function = staticmethod(jaxpool.global_catavgmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class StochasticPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 3., 0., 0.])
+      >>> jaxpool.nnx.StochasticPool(2, axes=0)(x, key=jax.random.key(0))
+      Array([3., 0.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.stochastic_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalStochasticPool(_RandomPool, _GlobalPool):
+    """Layer form of `jaxpool.global_stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 3., 0.])
+      >>> jaxpool.nnx.GlobalStochasticPool(0)(x, key=jax.random.key(0))
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.global_stochastic_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RankStochasticPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.rank_stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 6., 1., -5.])
+      >>> jaxpool.nnx.RankStochasticPool(2, axes=0, deterministic=True)(x)
+      Array([ 5., -1.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.rank_stochastic_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MaxPoolDropout(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.max_pool_dropout`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([4., 8., 1., 2.])
+      >>> jaxpool.nnx.MaxPoolDropout(2, axes=0, deterministic=True)(x)
+      Array([5.  , 1.25], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    rate: Any = 0.5
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.max_pool_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RandomMixedPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.random_mixed_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.RandomMixedPool(2, axes=0, deterministic=True)(x)
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    count_include_pad: bool = True
+    per: Per = "map"
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.random_mixed_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class S3Pool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.s3_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6., 4.])
+      >>> jaxpool.nnx.S3Pool(2, axes=0, deterministic=True)(x)
+      Array([3., 6.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    grid: Ints | None = None
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.s3_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaptiveWeightedPool(_WindowPool):
+    """Layer form of `jaxpool.adaptive_weighted_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([2., 2., 0., 0.])
+      >>> jaxpool.nnx.AdaptiveWeightedPool(2, axes=0)(x)
+      Array([2., 0.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    weights: Weights = "dice"
+    epsilon: Any = 1e-6
+
+    _function = staticmethod(jaxpool.adaptive_weighted_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaPool(_WindowPool):
+    """Layer form of `jaxpool.ada_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([2., 2., 5., 5.])
+      >>> jaxpool.nnx.AdaPool(2, axes=0)(x)
+      Array([2., 5.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    beta: Any = 0.5
+
+    _function = staticmethod(jaxpool.ada_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class DetailPreservingPool(_WindowPool):
+    """Layer form of `jaxpool.detail_preserving_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 0., 0., 4.])
+      >>> jaxpool.nnx.DetailPreservingPool(4, axes=0, lam=0)(x)
+      Array([1.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 1.0
+    lam: Any = 1.0
+    symmetric: bool = True
+
+    _function = staticmethod(jaxpool.detail_preserving_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, kernel: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, kernel=kernel, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _LearnedPool(_WindowPool):
+    """What layers with parameters share: these are not arguments but variables."""
+
+    _own: ClassVar[tuple[str, ...]] = ("features", "param_dtype")
+
+    _: dataclasses.KW_ONLY
+    features: int | None = None
+    param_dtype: Any = jnp.float32
+
+    def _options(self) -> dict[str, Any]:
+        """The fields that are arguments of the function."""
+        return {n: v for n, v in super()._options().items() if n not in self._own}
+
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        """The shape of a parameter that is one number, or one for each channel."""
+        return () if self.features is None else (self.features,)
+
+    @property
+    def _window(self) -> tuple[int, ...]:
+        return window_axes(type(self).__name__, self.window_shape, self.axes)[0]
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedMixedPool(_LearnedPool):
+    """`jaxpool.mixed_pool` with an `alpha` that is learned, as the sigmoid of a parameter.
+
+    The parameter `alpha` is one number, or one for each channel if `features` says how many of
+    these the last axis has. It starts at 0, from where `alpha` is a half.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> jaxpool.nnx.LearnedMixedPool(2, axes=0)(jnp.array([1., 3., 2., 6.]))
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.mixed_pool)
+
+    def __post_init__(self) -> None:
+        self.alpha = nnx.Param(jnp.zeros(self._channels, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        alpha = nnx.sigmoid(self.alpha[...])
+        return self._function(x, where=where, alpha=alpha, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGatedPool(_LearnedPool):
+    """`jaxpool.gated_pool` with a `gate` that is learned.
+
+    The parameter `gate` has the window's shape, and an entry for each channel if `features` says
+    how many of these the last axis has. It starts at 0, from where maximum and mean have one half
+    each.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> jaxpool.nnx.LearnedGatedPool(2, axes=0)(jnp.array([1., 3., 2., 6.]))
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.gated_pool)
+
+    def __post_init__(self) -> None:
+        self.gate = nnx.Param(jnp.zeros(self._window + self._channels, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, gate=self.gate[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedTreePool(_LearnedPool):
+    """`jaxpool.tree_pool` with `leaves` and `gates` that are learned.
+
+    The parameters are filters of the window's shape, with an entry for each channel if `features`
+    says how many of these the last axis has; of n elements, leaves start as ``1/n`` with as much
+    normal noise, since equal leaves would learn alike, and gates at 0. A tree of `depth` levels
+    has ``2**(depth - 1)`` leaves.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> from flax import nnx
+      >>> layer = jaxpool.nnx.LearnedTreePool((2, 2), depth=3, rngs=nnx.Rngs(0))
+      >>> layer.leaves.shape, layer.gates.shape
+      ((4, 2, 2), (3, 2, 2))
+    """
+
+    _own = ("features", "param_dtype", "depth")
+
+    _: dataclasses.KW_ONLY
+    depth: int = 2
+
+    _function = staticmethod(jaxpool.tree_pool)
+
+    rngs: dataclasses.InitVar[nnx.Rngs]
+
+    def __post_init__(self, rngs: nnx.Rngs) -> None:
+        leaves, shape = 2 ** (self.depth - 1), self._window + self._channels
+        start = _noisy_mean(self._window)
+        self.leaves = nnx.Param(start(rngs.params(), (leaves, *shape), self.param_dtype))
+        self.gates = nnx.Param(jnp.zeros((leaves - 1, *shape), self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        filters = {"leaves": self.leaves[...], "gates": self.gates[...]}
+        return self._function(x, where=where, **filters, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedAdaPool(_LearnedPool):
+    """`jaxpool.ada_pool` with a `beta` that is learned, as the sigmoid of a parameter.
+
+    The parameter `beta` has the shape `beta_shape`, which broadcasts to the result, for example
+    ``(height, width, 1)`` for each place, or one number for each channel if `features` says how
+    many of these the last axis has. It starts at 0, from where `beta` is a half.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> jaxpool.nnx.LearnedAdaPool(2, axes=0)(jnp.array([2., 2., 5., 5.]))
+      Array([2., 5.], dtype=float32)
+    """
+
+    _own = ("features", "param_dtype", "beta_shape")
+
+    _: dataclasses.KW_ONLY
+    beta_shape: Sequence[int] | None = None
+
+    _function = staticmethod(jaxpool.ada_pool)
+
+    def __post_init__(self) -> None:
+        shape = self._channels if self.beta_shape is None else tuple(self.beta_shape)
+        self.beta = nnx.Param(jnp.zeros(shape, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        beta = nnx.sigmoid(self.beta[...])
+        return self._function(x, where=where, beta=beta, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedDetailPreservingPool(_LearnedPool):
+    """`jaxpool.detail_preserving_pool` with learned `alpha` and `lam`, exponentials of parameters.
+
+    The parameters `alpha` and `lam` are one number each, or one for each channel if `features` says
+    how many of these, C, the last axis has. They start uniform in ``-1/sqrt(C) .. 1/sqrt(C)``. If
+    `full`, there is a parameter `kernel` too, of the window's shape, which starts as a mean.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> from flax import nnx
+      >>> layer = jaxpool.nnx.LearnedDetailPreservingPool((2, 2), features=3, rngs=nnx.Rngs(0))
+      >>> layer.alpha.shape, layer.lam.shape, layer.kernel
+      ((3,), (3,), None)
+    """
+
+    _own = ("features", "param_dtype", "full")
+
+    _: dataclasses.KW_ONLY
+    symmetric: bool = True
+    full: bool = False
+
+    _function = staticmethod(jaxpool.detail_preserving_pool)
+
+    rngs: dataclasses.InitVar[nnx.Rngs]
+
+    def __post_init__(self, rngs: nnx.Rngs) -> None:
+        start, shape = _uniform(self.features or 1), self._window + self._channels
+        self.alpha = nnx.Param(start(rngs.params(), self._channels, self.param_dtype))
+        self.lam = nnx.Param(start(rngs.params(), self._channels, self.param_dtype))
+        mean = jnp.full(shape, 1 / math.prod(self._window), self.param_dtype)
+        self.kernel = nnx.Param(mean) if self.full else None
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        given = {"alpha": jnp.exp(self.alpha[...]), "lam": jnp.exp(self.lam[...])}
+        if self.kernel is not None:
+            given["kernel"] = self.kernel[...]
+        return self._function(x, where=where, **given, **self._options())
+
+
+def _noisy_mean(window: tuple[int, ...]) -> Callable[..., jax.Array]:
+    """An initializer of filters that are a mean and normal noise of the same size."""
+    size = math.prod(window)
+    return lambda key, shape, dtype: (1 + jax.random.normal(key, shape, dtype)) / size
+
+
+def _uniform(channels: int) -> Callable[..., jax.Array]:
+    """An initializer with numbers up to ``1/sqrt(channels)``, of both signs."""
+    most = 1 / math.sqrt(channels)
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)

@@ -1,0 +1,384 @@
+"""Means whose weights come from a second look at the cell: how far elements are from its mean."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool import _arguments
+from jaxpool._arguments import Ints, Padding
+from jaxpool._mean import Mean
+from jaxpool._pool import Domain, Reduction, run
+from jaxpool._window import Window, window_arguments, window_pool
+
+Weights = Literal["dice", "inverse_distance"]
+_WEIGHTS = ("dice", "inverse_distance")
+# What keeps the power of a difference, and its slope, finite at 0.
+_LEAST_SQUARE = 1e-3
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AdaptiveWeighted(Reduction):
+    """The mean of a cell's elements e, weighted by how alike they are to its plain mean m.
+
+    Args:
+      weights: "dice", ``exp(2|e m| / (e^2 + m^2))``, where 0/0 is 0; or "inverse_distance",
+        ``1 / (|e - m| + epsilon)``.
+      epsilon: what is added to distances, a number > 0.
+
+    Raises:
+      ValueError: when used, if an argument is out of range.
+      TypeError: when used, if an argument is of the wrong kind.
+
+    Example:
+      >>> near = jaxpool.AdaptiveWeighted("inverse_distance", epsilon=1.)
+      >>> jaxpool.pool(jnp.array([0., 0., 3.]), jaxpool.Global(0), near)
+      Array(0.75, dtype=float32)
+    """
+
+    weights: Weights = dataclasses.field(default="dice", metadata={"static": True})
+    epsilon: Any = 1e-6
+
+    def check(self, op: str) -> None:
+        _arguments.one_of(op, "weights", self.weights, _WEIGHTS)
+        _arguments.positive(op, "epsilon", self.epsilon)
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        mean = Mean(count_include_pad=False)(x, domain, where)
+        cells = (mean, jnp.asarray(self.epsilon).astype(x.dtype))
+
+        def terms(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
+            m, epsilon = cells
+            if self.weights == "dice":
+                weight = jnp.exp(_dice(e, m))
+            else:
+                weight = 1 / (_absolute(e - m) + epsilon)
+            return weight * e, weight
+
+        y = _quotient(*domain.sum_with(terms, x, cells, where))
+        return jnp.where(jnp.isfinite(mean), y, mean)
+
+
+def _absolute(x: jax.Array) -> jax.Array:
+    """|x| with derivative 0 at 0, where that of ``jnp.abs`` is 1."""
+    return x * jnp.sign(x)
+
+
+def _dice(a: jax.Array, b: jax.Array) -> jax.Array:
+    """``2|ab| / (a^2 + b^2)``, and 0 if both are 0."""
+    # The scale cancels, so it has no part in any derivative.
+    scale = lax.stop_gradient(jnp.maximum(jnp.abs(a), jnp.abs(b)))
+    some = scale > 0
+    scale = jnp.where(some, scale, np.ones((), a.dtype))
+    a, b = a / scale, b / scale
+    squares = jnp.where(some, a * a + b * b, np.ones((), a.dtype))
+    return 2 * _absolute(a * b) / squares
+
+
+def _quotient(total: jax.Array, weight: jax.Array) -> jax.Array:
+    """``total / weight``, and 0 for cells with nothing in them."""
+    some = weight > 0
+    return jnp.where(some, total, np.zeros((), total.dtype)) / jnp.where(
+        some, weight, np.ones((), weight.dtype)
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AdaMean(Reduction):
+    """The mean with Dice weights and that with softmax weights, mixed."""
+
+    beta: Any
+
+    def check(self, op: str) -> None:
+        _arguments.fraction(op, "beta", self.beta)
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        mean = Mean(count_include_pad=False)(x, domain, where)
+        finite = jnp.isfinite(mean)
+        largest = lax.stop_gradient(domain.max(x, where))
+        largest = jnp.where(jnp.isfinite(largest), largest, np.zeros((), x.dtype))
+
+        def terms(e: jax.Array, cells: Any) -> Any:
+            mean, largest = cells
+            alike, soft = jnp.exp(_dice(e, mean)), jnp.exp(e - largest)
+            return (alike * e, alike), (soft * e, soft)
+
+        alike, soft = domain.sum_with(terms, x, (mean, largest), where)
+        beta = _arguments.spread("ada_pool", "beta", self.beta, mean)
+        y = beta * _quotient(*alike) + (1 - beta) * _quotient(*soft)
+        return jnp.where(finite, y, mean)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DetailPreserving(Reduction):
+    """The mean with weights that grow with the distance from a reference for each cell."""
+
+    alpha: Any
+    lam: Any
+    kernel: Any
+    symmetric: bool = dataclasses.field(metadata={"static": True})
+
+    def check(self, op: str) -> None:
+        _arguments.not_negative(op, "alpha", self.alpha)
+        _arguments.not_negative(op, "lam", self.lam)
+        _arguments.flag(op, "symmetric", self.symmetric)
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        mean = Mean(count_include_pad=False)(x, domain, where)
+        if self.kernel is None:
+            reference = mean
+        else:
+            reference = domain.correlate(x, self.kernel.astype(x.dtype), where)
+        alpha = _arguments.spread("detail_preserving_pool", "alpha", self.alpha, mean)
+        lam = _arguments.spread("detail_preserving_pool", "lam", self.lam, mean)
+
+        def square(e: jax.Array, reference: jax.Array) -> jax.Array:
+            distance = e - reference
+            if not self.symmetric:
+                distance = jnp.where(distance > 0, distance, np.zeros((), e.dtype))
+            return distance * distance + np.array(_LEAST_SQUARE, e.dtype)
+
+        def terms(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
+            reference, usual, alpha, lam = cells
+            detail = jnp.exp(lam / 2 * jnp.log(square(e, reference) / usual))
+            weight = alpha + detail
+            return weight * e, weight
+
+        count = domain.count(x.shape, where).astype(x.dtype)
+        usual = _quotient(
+            domain.sum_with(square, x, reference, where), jnp.broadcast_to(count, mean.shape)
+        )
+        usual = jnp.where(usual > 0, usual, np.ones((), x.dtype))
+        y = _quotient(*domain.sum_with(terms, x, (reference, usual, alpha, lam), where))
+        return jnp.where(jnp.isfinite(mean), y, mean)
+
+
+def adaptive_weighted_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    weights: Weights = "dice",
+    epsilon: Any = 1e-6,
+) -> jax.Array:
+    """The mean of each window's elements e, weighted by how alike they are to its plain mean m.
+
+    By "dice", weights are ``exp(2|e m| / (e^2 + m^2))`` (eDSCW pooling); by "inverse_distance",
+    ``1 / (|e - m| + epsilon)`` (IDW pooling). Padding has no weight.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+        As in ``(0 0 | a b c d | 0 0)``.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      weights: "dice" or "inverse_distance".
+      epsilon: what is added to distances, a number > 0, so that a window of equal elements has
+        finite weights.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); floats keep their dtype
+      (sums are accumulated in float32 at least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Every mode, to any order, also by way of the weights. The slope of |x| at 0 counts as 0.
+
+    Example:
+      >>> x = jnp.array([0., 0., 3., 2., 2., 2.])
+      >>> jaxpool.adaptive_weighted_pool(x, 3, axes=0, weights="inverse_distance", epsilon=1.)
+      Array([0.75, 2.  ], dtype=float32)
+
+    References:
+      Stergiou and Poppe, AdaPool: exponential adaptive pooling for information-retaining
+      downsampling, 2023. <https://arxiv.org/abs/2111.00772>
+    """
+    return window_pool(
+        "adaptive_weighted_pool",
+        x,
+        AdaptiveWeighted(weights, epsilon),
+        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        where,
+        empty_value,
+    )
+
+
+def ada_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    beta: Any = 0.5,
+) -> jax.Array:
+    """Two weighted means of each window, mixed: ``beta * dice + (1 - beta) * softmax``.
+
+    The one is `adaptive_weighted_pool` with Dice weights, the other has the weights ``exp(x)``. To
+    learn `beta`, see `jaxpool.nnx.LearnedAdaPool`.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+        As in ``(0 0 | a b c d | 0 0)``.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      beta: the part of the mean with Dice weights, from 0 to 1: a number, or an array that
+        broadcasts to the result, for example with an entry for each place. May be traced.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); floats keep their dtype
+      (sums are accumulated in float32 at least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Every mode, to any order, in x and in a traced `beta`.
+
+    Example:
+      >>> jaxpool.ada_pool(jnp.array([2., 2., 5., 5.]), 2, axes=0)
+      Array([2., 5.], dtype=float32)
+
+    References:
+      Stergiou and Poppe, AdaPool: exponential adaptive pooling for information-retaining
+      downsampling, 2023. <https://arxiv.org/abs/2111.00772>
+    """
+    return window_pool(
+        "ada_pool",
+        x,
+        AdaMean(beta),
+        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        where,
+        empty_value,
+    )
+
+
+def detail_preserving_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    alpha: Any = 1.0,
+    lam: Any = 1.0,
+    kernel: jax.Array | None = None,
+    symmetric: bool = True,
+) -> jax.Array:
+    """The mean of each window with larger weights for what differs from its surroundings.
+
+    The weight of an element e is ``alpha + (r / mean(r))^(lam / 2)`` with ``r = (e - m)^2 + 1e-3``
+    where m is the window's mean, or what `kernel` makes of the window. To learn parameters, see
+    `jaxpool.nnx.LearnedDetailPreservingPool`.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+        As in ``(0 0 | a b c d | 0 0)``.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      alpha: what all weights have in common, a number >= 0, or an array that broadcasts to the
+        result, for example with an entry for each channel. May be traced.
+      lam: how much details count, likewise; 0 makes the plain mean.
+      kernel: filter that makes m, ``sum(kernel * x)``: an array of the window's shape, or one that
+        broadcasts to x but for window sizes along pooled axes. Default: the mean.
+      symmetric: whether what is smaller than m is a detail too, or only what is larger.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); floats keep their dtype
+      (sums are accumulated in float32 at least, and squares have to fit it), ints and bools give
+      float32.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Every mode, to any order, in x and in parameters that are traced, also by way of the weights.
+
+    Example:
+      >>> x = jnp.array([0., 0., 0., 4.])
+      >>> jaxpool.detail_preserving_pool(x, 4, axes=0, lam=0)
+      Array([1.], dtype=float32)
+      >>> jaxpool.detail_preserving_pool(x, 4, axes=0, lam=2, alpha=0)
+      Array([2.9989343], dtype=float32)
+
+    References:
+      Saeedan, Weber, Goesele and Roth, Detail-preserving pooling in deep networks, 2018.
+      <https://arxiv.org/abs/1804.04076>
+    """
+    op = "detail_preserving_pool"
+    x = _arguments.array(op, x)
+    window = window_arguments(op, *(window_shape, strides, padding, dilation, ceil_mode, axes))
+    if kernel is not None:
+        shape, along = window["window_shape"], window["axes"]
+        kernel = _arguments.kernel(op, "kernel", kernel, shape, along, x.shape)
+    reduction = DetailPreserving(alpha, lam, kernel, symmetric)
+    return run(op, x, Window(**window), reduction, where, empty_value)
