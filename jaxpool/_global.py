@@ -13,7 +13,7 @@ from jax import lax
 from jaxpool import _arguments, _lowering_taps
 from jaxpool._geometry import axis_window
 from jaxpool._lowering import fold_whole_axis, lowest_value, pad, positions, widened
-from jaxpool._pool import Domain, Reduction, run
+from jaxpool._pool import Domain, Reduction, run, with_zeros
 
 
 @jax.tree_util.register_static
@@ -132,16 +132,21 @@ class Global(Domain):
 
     def sum_with(
         self,
-        function: Callable[[jax.Array, jax.Array], jax.Array],
-        x: jax.Array,
-        cells: jax.Array,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
         where: jax.Array | None = None,
-    ) -> jax.Array:
-        if where is not None:
-            x = jnp.where(where, x, np.zeros((), x.dtype))
-        if not self.keepdims:
-            cells = lax.expand_dims(cells, self.pooled_axes(x.ndim))
-        return self.sum(function(x, jnp.broadcast_to(cells, x.shape)), where)
+    ) -> Any:
+        x = with_zeros(x, where)
+        shape = jax.tree.leaves(x)[0].shape
+        axes, output = self.pooled_axes(len(shape)), self.output_shape(shape)
+
+        def laid(c: jax.Array) -> jax.Array:
+            c = jnp.broadcast_to(c, output)
+            return jnp.broadcast_to(c if self.keepdims else lax.expand_dims(c, axes), shape)
+
+        values = function(x, jax.tree.map(laid, cells))
+        return jax.tree.map(lambda value: self.sum(value, where), values)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         axes = self.pooled_axes(jax.tree.leaves(carrier)[0].ndim)

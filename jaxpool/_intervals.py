@@ -14,7 +14,7 @@ from jaxpool import _arguments, _lowering_intervals
 from jaxpool._geometry import AxisIntervals, adaptive_intervals, exact_intervals
 from jaxpool._lowering import along, lowest_value, widened
 from jaxpool._lowering_intervals import Bounds
-from jaxpool._pool import Domain
+from jaxpool._pool import Domain, with_zeros
 from jaxpool._window import product_of_counts
 
 
@@ -112,13 +112,14 @@ class _Intervals(Domain):
 
     def sum_with(
         self,
-        function: Callable[[jax.Array, jax.Array], jax.Array],
-        x: jax.Array,
-        cells: jax.Array,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
         where: jax.Array | None = None,
-    ) -> jax.Array:
-        if where is not None:
-            x = jnp.where(where, x, np.zeros((), x.dtype))
+    ) -> Any:
+        x = with_zeros(x, where)
+        shape = self.output_shape(jax.tree.leaves(x)[0].shape)
+        cells = jax.tree.map(lambda c: jnp.broadcast_to(c, shape), cells)
         # Recomputing keeps the backward pass from holding each cell's elements.
         return jax.checkpoint(
             lambda x, cells: _lowering_intervals.interval_sum_with(
@@ -193,12 +194,13 @@ class _Delegating(Domain):
 
     def sum_with(
         self,
-        function: Callable[[jax.Array, jax.Array], jax.Array],
-        x: jax.Array,
-        cells: jax.Array,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
         where: jax.Array | None = None,
-    ) -> jax.Array:
-        return self._over(x.shape).sum_with(function, x, cells, where)
+    ) -> Any:
+        shape = jax.tree.leaves(x)[0].shape
+        return self._over(shape).sum_with(function, x, cells, where)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

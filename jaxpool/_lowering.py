@@ -8,7 +8,6 @@ computes wrong values for the one and aborts on the other.
 import functools
 import itertools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -292,46 +291,6 @@ def positions(shape: Sequence[Any], axes: Sequence[int]) -> jax.Array:
         position = position + lax.broadcasted_iota(np.int32, pooled, axis) * size
         size = size * shape[axis]
     return position
-
-
-def tap_sum(
-    function: Callable[[jax.Array, jax.Array], jax.Array],
-    x: jax.Array,
-    cells: jax.Array,
-    windows: Windows,
-    valid: jax.Array | None,
-) -> jax.Array:
-    """Sum over each window's valid elements e of ``function(e, cells)``; `cells` is per output.
-
-    `function` also sees 0 where nothing is valid, and must be finite there.
-    """
-    windows = tuple(sorted(windows))
-    x = pad_windows(x, windows, 0)
-    valid = None if valid is None else pad_windows(valid, windows, False)
-
-    def term(taps: Sequence[Any]) -> jax.Array:
-        conditions = [] if valid is None else [taps_at(valid, windows, taps)]
-        for (axis, w), tap in zip(windows, taps, strict=True):
-            if w.padded:
-                xp = numeric_module(w.output, w.length, w.low, tap)
-                inside = w.inside(tap, xp)
-                if xp is jnp or not inside.all():
-                    conditions.append(along(jnp.asarray(inside), axis, x.ndim))
-        value = function(taps_at(x, windows, taps), cells)
-        if not conditions:
-            return value
-        return jnp.where(functools.reduce(operator.and_, conditions), value, np.zeros((), x.dtype))
-
-    all_taps = list(itertools.product(*(range(w.window) for _, w in windows)))
-    if len(all_taps) <= _UNROLLED_TAPS:
-        return functools.reduce(lax.add, map(term, all_taps))
-
-    # Recomputing the terms keeps the backward pass from holding one array per tap.
-    @jax.checkpoint
-    def step(total: jax.Array, taps: jax.Array) -> tuple[jax.Array, None]:
-        return total + term(list(taps)), None
-
-    return lax.scan(step, term(all_taps[0]), jnp.asarray(all_taps[1:], np.int32))[0]
 
 
 def taps_at(x: jax.Array, windows: Windows, taps: Sequence[Any]) -> jax.Array:

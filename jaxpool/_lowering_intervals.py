@@ -426,35 +426,41 @@ def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisInte
 
 
 def interval_sum_with(
-    function: Callable[[jax.Array, jax.Array], jax.Array],
-    x: jax.Array,
-    cells: jax.Array,
+    function: Callable[[Any, Any], Any],
+    x: Any,
+    cells: Any,
     valid: jax.Array | None,
     axes: Sequence[tuple[int, AxisIntervals, Bounds]],
-) -> jax.Array:
+) -> Any:
     """Sum over each cell's valid elements e of ``function(e, cells)``; `cells` is per output.
 
     `axes` come in order. `function` also sees 0 where nothing is valid.
     """
     new: list[int] = []  # the axes that elements of intervals are laid out on
     conditions: list[jax.Array] = []
+    leaves, tree = jax.tree.flatten(x)
     for axis, geometry, bounds in reversed(axes):
         if bounds is not None:
             start, stop = (lax.expand_dims(bound, new) for bound in bounds)
             bounds = (start, stop)
         conditions = [jnp.expand_dims(c, axis + 1) for c in conditions]
-        x, inside = _unfolded(x, 0, bounds, axis, geometry)
+        unfolded = [_unfolded(leaf, 0, bounds, axis, geometry) for leaf in leaves]
+        leaves = [leaf for leaf, _ in unfolded]
         if valid is not None:
             valid, _ = _unfolded(valid, False, bounds, axis, geometry)
-        conditions.append(inside)
+        conditions.append(unfolded[0][1])
         new = [axis + 1, *(i + 1 for i in new)]
     if valid is not None:
         conditions.append(valid)
     condition = functools.reduce(operator.and_, conditions)
-    cells = lax.expand_dims(cells, new)
-    shape = lax.broadcast_shapes(x.shape, cells.shape)
-    value = function(jnp.broadcast_to(x, shape), jnp.broadcast_to(cells, shape))
-    return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
+    cells = jax.tree.map(lambda c: lax.expand_dims(c, new), cells)
+    shape = lax.broadcast_shapes(leaves[0].shape, jax.tree.leaves(cells)[0].shape)
+    x, cells = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (tree.unflatten(leaves), cells))
+
+    def total(value: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
+
+    return jax.tree.map(total, function(x, cells))
 
 
 def _unfolded(

@@ -66,15 +66,19 @@ class Domain:
 
     def sum_with(
         self,
-        function: Callable[[jax.Array, jax.Array], jax.Array],
-        x: jax.Array,
-        cells: jax.Array,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
         where: jax.Array | None = None,
-    ) -> jax.Array:
+    ) -> Any:
         """Sum over each cell's valid elements e of ``function(e, its entry of cells)``.
 
         This is how a reduction takes a second look at its elements: powers scaled by the maximum,
-        deviations from the mean. `function` is elementwise and finite where e is 0.
+        deviations from the mean. `x` may be a tree of arrays of one shape, and `cells` one of
+        arrays that broadcast to the result; `function` returns an array or a tree of several.
+
+        `function` is elementwise, finite where e is 0 in cells of its own and in cells of 1, and
+        sees traced values by way of `cells` only.
         """
         raise NotImplementedError
 
@@ -141,6 +145,13 @@ class Reduction:
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         """One value for each cell; what it is where a cell is empty does not matter."""
         raise NotImplementedError
+
+
+def with_zeros(x: Any, where: jax.Array | None) -> Any:
+    """Arrays with 0 for what is masked out."""
+    if where is None:
+        return x
+    return jax.tree.map(lambda x: jnp.where(where, x, np.zeros((), x.dtype)), x)
 
 
 def accumulator(dtype: Any) -> Any:

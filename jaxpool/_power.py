@@ -54,7 +54,10 @@ class Lp(Reduction):
         largest = jax.lax.stop_gradient(largest)
         scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
         p = given if isinstance(given, int | float) else jnp.asarray(given).astype(x.dtype)
-        total = domain.sum_with(lambda e, m: _power(e / m, p), x, scale, where)
+        if isinstance(p, int | float):
+            total = domain.sum_with(lambda e, m: _power(e / m, p), x, scale, where)
+        else:
+            total = domain.sum_with(lambda e, c: _power(e / c[0], c[1]), x, (scale, p), where)
         # The root of 0 has no finite slope: take it of 1, and 0 for the result.
         positive = total != 0
         safe = jnp.where(positive, total, one)

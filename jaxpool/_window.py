@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_taps
-from jaxpool._pool import Domain, Reduction, run
+from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_sum, _lowering_taps
+from jaxpool._pool import Domain, Reduction, run, with_zeros
 
 
 @jax.tree_util.register_static
@@ -200,14 +200,14 @@ class Window(Domain):
 
     def sum_with(
         self,
-        function: Callable[[jax.Array, jax.Array], jax.Array],
-        x: jax.Array,
-        cells: jax.Array,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
         where: jax.Array | None = None,
-    ) -> jax.Array:
-        if where is not None:
-            x = jnp.where(where, x, np.zeros((), x.dtype))
-        return _lowering.tap_sum(function, x, cells, self.windows(x.shape), where)
+    ) -> Any:
+        x = with_zeros(x, where)
+        windows = self.windows(jax.tree.leaves(x)[0].shape)
+        return _lowering_sum.tap_sum(function, x, cells, windows, where)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

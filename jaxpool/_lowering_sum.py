@@ -1,0 +1,291 @@
+"""Sums, over each window, of a function of its elements and of numbers that the window has.
+
+Their derivative is written for its transpose: an element adds up what the windows hand back that
+it is in. Each axis is cut into blocks of `stride` elements, and all elements of a block are reached
+by equally many windows, if there are a few windows more than there are. So the transpose is a sum
+of dense slices, in which the function's slope is computed anew: nothing is kept but elements and
+cells. That of strided slices would be full of holes.
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from jaxpool._lowering import (
+    Windows,
+    all_taps,
+    along,
+    directly,
+    numeric_module,
+    once,
+    pad,
+    pad_windows,
+    taps_at,
+    window_size,
+)
+
+# Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
+_UNROLLED_TAPS = 64
+
+Function = Callable[[Any, Any], Any]
+
+
+def tap_sum(
+    function: Function, x: Any, cells: Any, windows: Windows, valid: jax.Array | None
+) -> Any:
+    """Sum over each window's valid elements e of ``function(e, cells)``, as `Domain.sum_with`."""
+    windows, outputs = tuple(sorted(windows)), {axis: w.output for axis, w in windows}
+    shape = [outputs.get(i, n) for i, n in enumerate(jax.tree.leaves(x)[0].shape)]
+    cells = jax.tree.map(lambda c: jnp.broadcast_to(c, shape), cells)
+    known = all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
+    # Of one window alone there is nothing to share. XLA divides by its cells by way of reciprocals,
+    # which may be denormal, hence 0.
+    known = known and any(n != 1 for n in shape)
+    if known and window_size(windows) <= _UNROLLED_TAPS:
+        return _dense_sum(function, windows, False, x, cells, valid)
+    return _plain_sum(function, windows, x, cells, valid)
+
+
+def _plain_sum(function: Function, windows: Windows, x: Any, cells: Any, valid: Any) -> Any:
+    """The sum, tap by tap."""
+    x = jax.tree.map(lambda x: pad_windows(x, windows, 0), x)
+    valid = None if valid is None else pad_windows(valid, windows, False)
+    ndim = jax.tree.leaves(x)[0].ndim
+
+    def term(taps: Sequence[Any]) -> Any:
+        conditions = [] if valid is None else [taps_at(valid, windows, taps)]
+        for (axis, w), tap in zip(windows, taps, strict=True):
+            if w.padded:
+                xp = numeric_module(w.output, w.length, w.low, tap)
+                inside = w.inside(tap, xp)
+                if xp is jnp or not inside.all():
+                    conditions.append(along(jnp.asarray(inside), axis, ndim))
+        elements = jax.tree.map(lambda x: taps_at(x, windows, taps), x)
+        return _where(conditions, function(elements, cells))
+
+    taps = all_taps(windows)
+    if len(taps) <= _UNROLLED_TAPS:
+        return functools.reduce(_add, map(term, taps))
+
+    # Recomputing the terms keeps the backward pass from holding one array per tap.
+    @jax.checkpoint
+    def step(total: Any, taps: jax.Array) -> tuple[Any, None]:
+        return _add(total, term(list(taps))), None
+
+    return lax.scan(step, term(taps[0]), jnp.asarray(taps[1:], np.int32))[0]
+
+
+def _add(a: Any, b: Any) -> Any:
+    return jax.tree.map(lax.add, a, b)
+
+
+def _where(conditions: list[jax.Array], tree: Any) -> Any:
+    """`tree` where all conditions hold, else 0."""
+    if not conditions:
+        return tree
+    condition = functools.reduce(operator.and_, conditions)
+    return jax.tree.map(lambda x: jnp.where(condition, x, np.zeros((), x.dtype)), tree)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _dense_sum(
+    function: Function, windows: Windows, kept: bool, x: Any, cells: Any, valid: Any
+) -> Any:
+    """The sum, with the derivative in blocks; `kept` if the sums are read more than once."""
+    form = functools.partial(_plain_sum, function, windows)
+    if not kept:
+        return form(x, cells, valid)
+    return lax.platform_dependent(
+        x, cells, valid, cpu=functools.partial(_one_by_one, form), default=form
+    )
+
+
+def _one_by_one(function: Callable, *operands: Any) -> Any:
+    """``function(*operands)``, each of its results by a loop of its own.
+
+    XLA:CPU has no loop for several. It would keep what they have in common: an array for each tap.
+    """
+    tree = jax.tree.structure(jax.eval_shape(function, *operands))
+
+    def result(number: int, *operands: Any) -> jax.Array:
+        return jax.tree.leaves(function(*operands))[number]
+
+    results = [functools.partial(result, number) for number in range(tree.num_leaves)]
+    return tree.unflatten(once(result, *operands) for result in results)
+
+
+def _dense_sum_jvp(
+    function: Function, windows: Windows, kept: bool, primals: Any, tangents: Any
+) -> Any:
+    del kept
+    x, cells, valid = primals
+    operands, tree = jax.tree.flatten((x, cells))
+    tangents = jax.tree.leaves(tangents[:2], is_leaf=lambda t: isinstance(t, SymbolicZero))
+    moves = {i: t for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)}
+
+    def tangent(operands: list[jax.Array], valid: Any, moves: Any, once: Callable) -> Any:
+        values = tree.unflatten(operands)
+        return _tangent_in_blocks(function, windows, *values, valid, moves, once=once)
+
+    def one_by_one(operands: list[jax.Array], valid: Any, moves: Any) -> Any:
+        """As in `_one_by_one`, since each operand that moves is a result of the transpose."""
+        form = functools.partial(tangent, once=once)
+        if len(moves) == 1 or all(len(w.shifts()) == 1 for _, w in windows):
+            return form(operands, valid, moves)
+        form = jax.checkpoint(form)
+        parts = (once(form, operands, valid, {i: move}) for i, move in moves.items())
+        return functools.reduce(_add, parts)
+
+    # Recomputing keeps the backward pass from holding the function's slope for each tap.
+    @jax.checkpoint
+    def by_platform(operands: list[jax.Array], valid: Any, moves: Any) -> Any:
+        together = functools.partial(tangent, once=directly)
+        return lax.platform_dependent(operands, valid, moves, cpu=one_by_one, default=together)
+
+    y = _dense_sum(function, windows, True, x, cells, valid)
+    return y, by_platform(operands, valid, moves)
+
+
+_dense_sum.defjvp(_dense_sum_jvp, symbolic_zeros=True)
+
+
+def _tangent_in_blocks(
+    function: Function,
+    windows: Windows,
+    x: Any,
+    cells: Any,
+    valid: jax.Array | None,
+    moves: dict[int, jax.Array],
+    *,
+    once: Callable,
+) -> Any:
+    """The sum of the function's tangents, with `moves` of some of the leaves of (x, cells)."""
+    blocks = _Blocks(windows, jax.tree.leaves(x)[0].shape)
+    count = len(jax.tree.leaves(x))
+    x, valid = jax.tree.map(blocks.cut, (x, valid))
+    # What comes of them is dropped. By contract, the function is finite there.
+    cells = blocks.add_border(cells, 1, once)
+    moves = {
+        i: blocks.cut(move) if i < count else blocks.add_border(move, 0, once)
+        for i, move in moves.items()
+    }
+    total = None
+    for shift in blocks.shifts():
+        conditions = blocks.reached(shift) if valid is None else [valid, *blocks.reached(shift)]
+
+        def here(i: int, array: jax.Array, shift: Any = shift, conditions: Any = conditions) -> Any:
+            return _where(conditions, array) if i < count else blocks.cells(shift, array)
+
+        operands, tree = jax.tree.flatten((x, cells))
+        operands = [here(i, operand) for i, operand in enumerate(operands)]
+
+        def value(moving: Any, operands: Any = operands, tree: Any = tree) -> Any:
+            values = [moving.get(i, operand) for i, operand in enumerate(operands)]
+            return function(*tree.unflatten(values))
+
+        tangents = {i: here(i, move) for i, move in moves.items()}
+        _, part = jax.jvp(value, ({i: operands[i] for i in moves},), (tangents,))
+        part = jax.tree.map(functools.partial(blocks.collect, shift), _where(conditions, part))
+        total = part if total is None else _add(total, part)
+    return blocks.drop_border(total, once)
+
+
+Shift = tuple[tuple[int, np.ndarray], ...]  # for each pooled axis, as in `AxisWindow.shifts`
+
+
+class _Blocks:
+    """Elements in blocks of `stride`, and the windows that reach them."""
+
+    def __init__(self, windows: Windows, shape: Sequence[Any]) -> None:
+        self.windows = windows
+        geometry = dict(windows)
+        self.border = [(*geometry[i].border(), 0) if i in geometry else (0, 0, 0)
+                       for i, _ in enumerate(shape)]  # fmt: skip
+        # Where each axis is once blocks are cut, and those within blocks.
+        self.places: list[int] = []
+        self.inner: list[int] = []
+        ndim = 0
+        for axis, _ in enumerate(shape):
+            self.places.append(ndim)
+            ndim += 1
+            if axis in geometry and geometry[axis].stride > 1:
+                self.inner.append(ndim)
+                ndim += 1
+        self.ndim = ndim
+
+    def shifts(self) -> Iterator[Shift]:
+        return itertools.product(*(w.shifts().items() for _, w in self.windows))
+
+    def cut(self, x: jax.Array) -> jax.Array:
+        """An array like the elements, in blocks."""
+        shape, geometry = [], dict(self.windows)
+        for axis, size in enumerate(x.shape):
+            w = geometry.get(axis)
+            if w is None or w.stride == 1:
+                shape.append(size)
+                continue
+            x = pad(axis, (0, w.blocks * w.stride - size), x, 0)
+            shape += [w.blocks, w.stride]
+        return x.reshape(shape)
+
+    def reached(self, shift: Shift) -> list[jax.Array]:
+        """Which elements are in the windows that are `shift` blocks before theirs."""
+        conditions = []
+        for (axis, w), (q, rows) in zip(self.windows, shift, strict=True):
+            block, element = np.ogrid[: w.blocks, : w.stride]
+            is_window = (block >= q) & (block < q + w.output)
+            is_element = block * w.stride + element < w.length
+            found = is_window & is_element & (rows[:, 1] > 0)
+            if not found.all():
+                place = self.places[axis]
+                shape = [1] * self.ndim
+                shape[place : place + 1 + (w.stride > 1)] = found.shape if w.stride > 1 else (-1,)
+                conditions.append(jnp.asarray(found.reshape(shape)))
+        return conditions
+
+    def cells(self, shift: Shift, c: jax.Array) -> jax.Array:
+        """For each block, the entry of the window that is `shift` blocks before it."""
+        for (axis, w), (q, _) in zip(self.windows, shift, strict=True):
+            start = self.border[axis][0] - q
+            c = lax.slice_in_dim(c, start, start + w.blocks, 1, axis)
+        return lax.expand_dims(c, self.inner)
+
+    def collect(self, shift: Shift, part: jax.Array) -> jax.Array:
+        """For each window, the sum over its block."""
+        if self.inner:
+            part = lax.reduce_sum(part, self.inner)
+        widths = [(0, 0, 0)] * part.ndim
+        for (axis, w), (q, _) in zip(self.windows, shift, strict=True):
+            before, after, _ = self.border[axis]
+            widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
+        return lax.pad(part, np.zeros((), part.dtype), widths)
+
+    @property
+    def has_border(self) -> bool:
+        return any(low or high for low, high, _ in self.border)
+
+    def add_border(self, cells: Any, value: int, once: Callable) -> Any:
+        """`cells` with additional windows, which hold `value`."""
+        if not self.has_border or cells is None:
+            return cells
+        widened = lambda c: lax.pad(c, np.array(value, c.dtype), self.border)  # noqa: E731
+        return once(lambda cells: jax.tree.map(widened, cells), cells)
+
+    def drop_border(self, cells: Any, once: Callable) -> Any:
+        if not self.has_border:
+            return cells
+        starts = [low for low, _, _ in self.border]
+
+        def narrowed(c: jax.Array) -> jax.Array:
+            stops = [n - high for n, (_, high, _) in zip(c.shape, self.border, strict=True)]
+            return lax.slice(c, starts, stops)
+
+        return once(lambda cells: jax.tree.map(narrowed, cells), cells)
