@@ -11,6 +11,7 @@ from jax import lax
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._mean import Mean
+from jaxpool._mixed import finite_where_empty
 from jaxpool._pool import Domain, Reduction, run
 from jaxpool._window import Window, window_arguments, window_pool
 
@@ -18,6 +19,7 @@ Weights = Literal["dice", "inverse_distance"]
 _WEIGHTS = ("dice", "inverse_distance")
 # What keeps the power of a difference, and its slope, finite at 0.
 _LEAST_SQUARE = 1e-3
+_LARGEST_RATIO = 1e18
 
 
 @jax.tree_util.register_dataclass
@@ -49,17 +51,21 @@ class AdaptiveWeighted(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         mean = Mean(count_include_pad=False)(x, domain, where)
-        cells = (mean, jnp.asarray(self.epsilon).astype(x.dtype))
 
-        def terms(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
-            m, epsilon = cells
-            if self.weights == "dice":
-                weight = jnp.exp(_dice(e, m))
-            else:
-                weight = 1 / (_absolute(e - m) + epsilon)
+        def by_dice(e: jax.Array, reciprocal: jax.Array) -> tuple[jax.Array, jax.Array]:
+            weight = jnp.exp(_dice(e, reciprocal))
             return weight * e, weight
 
-        y = _quotient(*domain.sum_with(terms, x, cells, where))
+        def by_distance(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
+            mean, epsilon = cells
+            weight = 1 / (_absolute(e - mean) + epsilon)
+            return weight * e, weight
+
+        if self.weights == "dice":
+            terms, cells = by_dice, _reciprocal(mean)
+        else:
+            terms, cells = by_distance, (mean, jnp.asarray(self.epsilon).astype(x.dtype))
+        y = _quotient(*domain.sum_with(terms, x, cells, where), x, domain, where)
         return jnp.where(jnp.isfinite(mean), y, mean)
 
 
@@ -68,23 +74,29 @@ def _absolute(x: jax.Array) -> jax.Array:
     return x * jnp.sign(x)
 
 
-def _dice(a: jax.Array, b: jax.Array) -> jax.Array:
-    """``2|ab| / (a^2 + b^2)``, and 0 if both are 0."""
-    # The scale cancels, so it has no part in any derivative.
-    scale = lax.stop_gradient(jnp.maximum(jnp.abs(a), jnp.abs(b)))
-    some = scale > 0
-    scale = jnp.where(some, scale, np.ones((), a.dtype))
-    a, b = a / scale, b / scale
-    squares = jnp.where(some, a * a + b * b, np.ones((), a.dtype))
-    return 2 * _absolute(a * b) / squares
+def _reciprocal(mean: jax.Array) -> jax.Array:
+    """``1 / mean``, and 0 for 0 or what is as small."""
+    usable = jnp.abs(mean) >= np.finfo(mean.dtype).tiny
+    one = np.ones((), mean.dtype)
+    return jnp.where(usable, one / jnp.where(usable, mean, one), np.zeros((), mean.dtype))
 
 
-def _quotient(total: jax.Array, weight: jax.Array) -> jax.Array:
+def _dice(e: jax.Array, reciprocal: jax.Array) -> jax.Array:
+    """``2|e m| / (e^2 + m^2)`` for m of that reciprocal, and 0 if m is 0."""
+    # By a quotient of which the square does not overflow; beyond, the result is as good as 0.
+    ratio = jnp.minimum(_absolute(e * reciprocal), np.array(_LARGEST_RATIO, e.dtype))
+    return 2 * ratio / (1 + ratio * ratio)
+
+
+def _quotient(
+    total: jax.Array, weight: jax.Array, x: jax.Array, domain: Domain, where: jax.Array | None
+) -> jax.Array:
     """``total / weight``, and 0 for cells with nothing in them."""
-    some = weight > 0
-    return jnp.where(some, total, np.zeros((), total.dtype)) / jnp.where(
-        some, weight, np.ones((), weight.dtype)
-    )
+    if where is None and not domain.can_be_empty(x.shape):
+        return total / weight  # read once, so that XLA:CPU fuses them
+    filled = jnp.broadcast_to(domain.count(x.shape, where) > 0, total.shape)
+    weight = jnp.where(filled, weight, np.ones((), weight.dtype))
+    return jnp.where(filled, total / weight, np.zeros((), total.dtype))
 
 
 @jax.tree_util.register_dataclass
@@ -104,13 +116,14 @@ class AdaMean(Reduction):
         largest = jnp.where(jnp.isfinite(largest), largest, np.zeros((), x.dtype))
 
         def terms(e: jax.Array, cells: Any) -> Any:
-            mean, largest = cells
-            alike, soft = jnp.exp(_dice(e, mean)), jnp.exp(e - largest)
+            reciprocal, largest = cells
+            alike, soft = jnp.exp(_dice(e, reciprocal)), jnp.exp(e - largest)
             return (alike * e, alike), (soft * e, soft)
 
-        alike, soft = domain.sum_with(terms, x, (mean, largest), where)
+        alike, soft = domain.sum_with(terms, x, (_reciprocal(mean), largest), where)
         beta = _arguments.spread("ada_pool", "beta", self.beta, mean)
-        y = beta * _quotient(*alike) + (1 - beta) * _quotient(*soft)
+        alike = _quotient(*alike, x, domain, where)
+        y = beta * alike + (1 - beta) * _quotient(*soft, x, domain, where)
         return jnp.where(finite, y, mean)
 
 
@@ -144,18 +157,22 @@ class DetailPreserving(Reduction):
                 distance = jnp.where(distance > 0, distance, np.zeros((), e.dtype))
             return distance * distance + np.array(_LEAST_SQUARE, e.dtype)
 
+        def power(ratio: jax.Array, lam: jax.Array) -> jax.Array:
+            if isinstance(self.lam, int | float) and self.lam in (1, 2):
+                return jnp.sqrt(ratio) if self.lam == 1 else ratio
+            return jnp.exp(lam / 2 * jnp.log(ratio))
+
         def terms(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
             reference, usual, alpha, lam = cells
-            detail = jnp.exp(lam / 2 * jnp.log(square(e, reference) / usual))
-            weight = alpha + detail
+            weight = alpha + power(square(e, reference) / usual, lam)
             return weight * e, weight
 
-        count = domain.count(x.shape, where).astype(x.dtype)
-        usual = _quotient(
-            domain.sum_with(square, x, reference, where), jnp.broadcast_to(count, mean.shape)
-        )
-        usual = jnp.where(usual > 0, usual, np.ones((), x.dtype))
-        y = _quotient(*domain.sum_with(terms, x, (reference, usual, alpha, lam), where))
+        count = jnp.broadcast_to(domain.count(x.shape, where), mean.shape).astype(x.dtype)
+        squares = domain.sum_with(square, x, reference, where)
+        usual = _quotient(squares, count, x, domain, where)
+        usual = finite_where_empty(usual, x, domain, where, 1)
+        cells = (reference, usual, alpha, lam)
+        y = _quotient(*domain.sum_with(terms, x, cells, where), x, domain, where)
         return jnp.where(jnp.isfinite(mean), y, mean)
 
 
@@ -368,7 +385,7 @@ def detail_preserving_pool(
       >>> jaxpool.detail_preserving_pool(x, 4, axes=0, lam=0)
       Array([1.], dtype=float32)
       >>> jaxpool.detail_preserving_pool(x, 4, axes=0, lam=2, alpha=0)
-      Array([2.9989343], dtype=float32)
+      Array([2.9993334], dtype=float32)
 
     References:
       Saeedan, Weber, Goesele and Roth, Detail-preserving pooling in deep networks, 2018.

@@ -56,13 +56,13 @@ class Mixed(Reduction):
 
 
 def finite_where_empty(
-    y: jax.Array, x: jax.Array, domain: Domain, where: jax.Array | None
+    y: jax.Array, x: jax.Array, domain: Domain, where: jax.Array | None, value: int = 0
 ) -> jax.Array:
-    """`y` with 0 for empty cells, whose infinities would spoil the gradient of a factor."""
+    """`y` with `value` for empty cells, of which another would spoil the gradient of a factor."""
     if where is None and not domain.can_be_empty(x.shape):
         return y
     filled = jnp.broadcast_to(domain.count(x.shape, where) > 0, y.shape)
-    return jnp.where(filled, y, np.zeros((), y.dtype))
+    return jnp.where(filled, y, np.array(value, y.dtype))
 
 
 @jax.tree_util.register_dataclass
