@@ -430,27 +430,26 @@ def kernel(
     ):
         kind = getattr(value, "dtype", type(value).__name__)
         raise TypeError(f"{op}: `{name}` must be a float array; got {kind}.")
-    axes = resolved_axes(op, tuple(axes), shape)
-    lead, own = value.shape[:several], value.shape[several:]
-    laid, rank = jnp.asarray(value), len(shape)
+    axes, rank = resolved_axes(op, tuple(axes), shape), len(shape)
+    laid, count = jnp.asarray(value), int(several)
+    lead, own = value.shape[:count], value.shape[count:]
+    full = [*(1 for _ in range(rank - len(own))), *own]
     if len(own) == len(axes):
         order = sorted(range(len(axes)), key=lambda i: axes[i])
         if order != list(range(len(axes))):
-            laid = laid.transpose([*range(several), *(i + several for i in order)])
+            laid = laid.transpose([*range(count), *(i + count for i in order)])
         sizes = dict(zip(axes, own, strict=True))
         full = [sizes.get(axis, 1) for axis in range(rank)]
-    else:
-        full = [*(1 for _ in range(rank - len(own))), *own]
     wanted = dict(zip(axes, window_shape, strict=True))
-    fits = (not several or (lead and lead[0] > 0) or name == "gates") and len(full) == rank
-    if not fits or not all(
+    fits = len(full) == rank and all(
         n == wanted[axis] if axis in wanted else n in (1, shape[axis])
         for axis, n in enumerate(full)
-    ):
-        hint = " after a first axis for their number" if several else ""
+    )
+    if not fits or len(lead) < count:
+        hint = ", after a first axis for their number" if several else ""
         raise ValueError(
             f"{op}: `{name}` must have the window's shape {tuple(window_shape)}, or lie along the "
-            f"last axes of x, with window sizes along pooled axes,{hint}; got "
+            f"last axes of x, with window sizes along pooled axes{hint}; got "
             f"{name}.shape={value.shape} for x.shape={tuple(shape)}."
         )
     return laid.reshape([*lead, *full])

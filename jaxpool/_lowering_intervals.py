@@ -436,7 +436,60 @@ def interval_sum_with(
 
     `axes` come in order. `function` also sees 0 where nothing is valid.
     """
-    new: list[int] = []  # the axes that elements of intervals are laid out on
+    x, condition, new = _by_cells(x, valid, axes)
+    cells = jax.tree.map(lambda c: lax.expand_dims(c, new), cells)
+    shape = lax.broadcast_shapes(jax.tree.leaves(x)[0].shape, jax.tree.leaves(cells)[0].shape)
+    x, cells = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (x, cells))
+
+    def total(value: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
+
+    return jax.tree.map(total, function(x, cells))
+
+
+def interval_scan(
+    step: Callable[[Any, Any, Any], Any],
+    state: Any,
+    elements: Any,
+    valid: jax.Array | None,
+    axes: Sequence[tuple[int, AxisIntervals, Bounds]],
+    at_once: int,
+) -> Any:
+    """For each cell ``state = step(state, element, number)`` over its valid elements, in order."""
+    elements, condition, new = _by_cells(elements, valid, axes)
+    shape = lax.broadcast_shapes(condition.shape, jax.tree.leaves(elements)[0].shape)
+    laid = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (elements, condition))
+    places = list(np.ndindex(*(shape[axis] for axis in new)))
+
+    def visit(state: Any, place: Sequence[Any], number: Any) -> Any:
+        def at(array: jax.Array) -> jax.Array:
+            for axis, index in reversed(list(zip(new, place, strict=True))):
+                array = lax.dynamic_index_in_dim(array, index, axis, keepdims=False)
+            return array
+
+        element, is_valid = jax.tree.map(at, laid)
+        return jax.tree.map(
+            lambda a, b: jnp.where(is_valid, a, b), step(state, element, number), state
+        )
+
+    if len(places) <= at_once:
+        for number, place in enumerate(places):
+            state = visit(state, place, np.int32(number))
+        return state
+
+    def body(state: Any, entry: Any) -> tuple[Any, None]:
+        number, place = entry
+        return visit(state, list(place), number), None
+
+    entries = (jnp.arange(len(places), dtype=np.int32), jnp.asarray(places, np.int32))
+    return lax.scan(body, state, entries)[0]
+
+
+def _by_cells(
+    x: Any, valid: jax.Array | None, axes: Sequence[tuple[int, AxisIntervals, Bounds]]
+) -> tuple[Any, jax.Array, list[int]]:
+    """Arrays with the elements of each cell on new axes, which are valid, and those axes."""
+    new: list[int] = []
     conditions: list[jax.Array] = []
     leaves, tree = jax.tree.flatten(x)
     for axis, geometry, bounds in reversed(axes):
@@ -452,15 +505,7 @@ def interval_sum_with(
         new = [axis + 1, *(i + 1 for i in new)]
     if valid is not None:
         conditions.append(valid)
-    condition = functools.reduce(operator.and_, conditions)
-    cells = jax.tree.map(lambda c: lax.expand_dims(c, new), cells)
-    shape = lax.broadcast_shapes(leaves[0].shape, jax.tree.leaves(cells)[0].shape)
-    x, cells = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (tree.unflatten(leaves), cells))
-
-    def total(value: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.where(condition, value, np.zeros((), value.dtype)), new, value.dtype)
-
-    return jax.tree.map(total, function(x, cells))
+    return tree.unflatten(leaves), functools.reduce(operator.and_, conditions), new
 
 
 def _unfolded(

@@ -319,8 +319,8 @@ def tree_pool(
     gates = _arguments.kernel(op, "gates", gates, sizes, along, x.shape, several=True)
     if len(gates) != len(leaves) - 1:
         raise ValueError(
-            f"{op}: `gates` must have one entry fewer than `leaves`; got gates.shape="
-            f"{gates.shape} for leaves.shape={leaves.shape}."
+            f"{op}: `gates` must have one entry fewer than `leaves`; got {len(gates)} for "
+            f"{len(leaves)}."
         )
     return run(op, x, Window(**window), Tree(leaves, gates), where, empty_value)
 
@@ -419,7 +419,7 @@ def global_catavgmax_pool(
     domain.check(op, x.shape)
     pooled = domain.pooled_axes(x.ndim)
     if not -x.ndim <= channel < x.ndim or channel % x.ndim in pooled:
-        allowed = f"be an axis of x that is not pooled, of which there are {pooled}"
+        allowed = "be an axis of x that is not pooled"
         _arguments.fail(op, "channel_axis", allowed, channel_axis, shape=x.shape)
     channel %= x.ndim
     if not domain.keepdims:
