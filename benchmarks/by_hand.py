@@ -72,7 +72,9 @@ def _parts_and_mean(x: Any, geometry: Any) -> tuple[list[Any], list[Any], Any, A
 
 def adaptive_weighted_pool(x: Any, geometry: Any) -> Any:
     parts, inside, _, mean = _parts_and_mean(x, geometry)
-    alike = [jnp.exp(2 * jnp.abs(e * mean) / jnp.maximum(e * e + mean * mean, 1e-12)) for e in parts]
+    alike = [
+        jnp.exp(2 * jnp.abs(e * mean) / jnp.maximum(e * e + mean * mean, 1e-12)) for e in parts
+    ]
     return _weighted(parts, alike, inside)
 
 

@@ -65,7 +65,7 @@ class AdaptiveWeighted(Reduction):
             terms, cells = by_dice, _reciprocal(mean)
         else:
             terms, cells = by_distance, (mean, jnp.asarray(self.epsilon).astype(x.dtype))
-        y = _quotient(*domain.sum_with(terms, x, cells, where), x, domain, where)
+        y = _quotient(domain.sum_with(terms, x, cells, where), x, domain, where)
         return jnp.where(jnp.isfinite(mean), y, mean)
 
 
@@ -89,9 +89,10 @@ def _dice(e: jax.Array, reciprocal: jax.Array) -> jax.Array:
 
 
 def _quotient(
-    total: jax.Array, weight: jax.Array, x: jax.Array, domain: Domain, where: jax.Array | None
+    sums: tuple[jax.Array, jax.Array], x: jax.Array, domain: Domain, where: jax.Array | None
 ) -> jax.Array:
-    """``total / weight``, and 0 for cells with nothing in them."""
+    """The one sum over the other, and 0 for cells with nothing in them."""
+    total, weight = sums
     if where is None and not domain.can_be_empty(x.shape):
         return total / weight  # read once, so that XLA:CPU fuses them
     filled = jnp.broadcast_to(domain.count(x.shape, where) > 0, total.shape)
@@ -122,8 +123,8 @@ class AdaMean(Reduction):
 
         alike, soft = domain.sum_with(terms, x, (_reciprocal(mean), largest), where)
         beta = _arguments.spread("ada_pool", "beta", self.beta, mean)
-        alike = _quotient(*alike, x, domain, where)
-        y = beta * alike + (1 - beta) * _quotient(*soft, x, domain, where)
+        alike = _quotient(alike, x, domain, where)
+        y = beta * alike + (1 - beta) * _quotient(soft, x, domain, where)
         return jnp.where(finite, y, mean)
 
 
@@ -169,10 +170,10 @@ class DetailPreserving(Reduction):
 
         count = jnp.broadcast_to(domain.count(x.shape, where), mean.shape).astype(x.dtype)
         squares = domain.sum_with(square, x, reference, where)
-        usual = _quotient(squares, count, x, domain, where)
+        usual = _quotient((squares, count), x, domain, where)
         usual = finite_where_empty(usual, x, domain, where, 1)
         cells = (reference, usual, alpha, lam)
-        y = _quotient(*domain.sum_with(terms, x, cells, where), x, domain, where)
+        y = _quotient(domain.sum_with(terms, x, cells, where), x, domain, where)
         return jnp.where(jnp.isfinite(mean), y, mean)
 
 

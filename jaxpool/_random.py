@@ -683,20 +683,20 @@ def s3_pool(
     x = _arguments.array(op, x)
     _arguments.key(op, key, deterministic)
     window = window_arguments(op, *(window_shape, strides, padding, dilation, ceil_mode, axes))
-    axes, steps = window["axes"], window["strides"]
-    grid = steps if grid is None else _arguments.ints(op, "grid", grid, len(axes), 1)
-    if any(g % s for g, s in zip(grid, steps, strict=True)):
+    along, steps = window["axes"], window["strides"]
+    strips = steps if grid is None else _arguments.ints(op, "grid", grid, len(along), 1)
+    if any(strip % step for strip, step in zip(strips, steps, strict=True)):
         _arguments.fail(op, "grid", f"be multiples of the strides {steps}", grid)
-    maxima = Window(**{**window, "strides": (1,) * len(axes), "ceil_mode": False})
+    maxima = Window(**{**window, "strides": (1,) * len(along), "ceil_mode": False})
     maxima.check(op, x.shape)
     mask = _arguments.mask(op, where, x.shape, maxima.pooled_axes(x.ndim), False)
     y = run(op, x, maxima, Mixed(1), mask, 0)
     mask = None if mask is None else pool_mask(mask, maxima)
-    blocks = Window(steps, axes=axes, ceil_mode=window["ceil_mode"])
+    blocks = Window(steps, axes=along, ceil_mode=window["ceil_mode"])
     blocks.check(op, y.shape)
     if deterministic:
         return run(op, y, blocks, Mean(), mask, empty_value)
-    kept = _kept(key, y.shape, blocks, grid)
+    kept = _kept(key, y.shape, blocks, strips)
     return run(op, y, kept, Max(), mask, empty_value)
 
 

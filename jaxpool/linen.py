@@ -1,7 +1,8 @@
 """Flax Linen layers: one for each named function, with the function's arguments as fields.
 
-They have no variables, and a call is the function. They stand anywhere a Linen module may: in
-``nn.Sequential``, ``nn.compact`` methods, and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
+They have no variables, and a call is the function; only those with names of their own, such as
+`LearnedMixedPool`, have parameters. They stand anywhere a Linen module may: in ``nn.Sequential``,
+``nn.compact`` methods, and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Flax NNX layers: one for each named function, with the function's arguments as fields.
 
-They have no state, and a call is the function. They stand anywhere an NNX module may: in
-``nnx.Sequential``, as attributes of other modules, and under ``nnx.jit``, ``nnx.grad`` and
-``nnx.vmap``.
+They have no state, and a call is the function; only those with names of their own, such as
+`LearnedMixedPool`, have parameters. They stand anywhere an NNX module may: in ``nnx.Sequential``,
+as attributes of other modules, and under ``nnx.jit``, ``nnx.grad`` and ``nnx.vmap``.
 """
 
 import dataclasses
