@@ -136,8 +136,7 @@ def mixed_pool(
       empty_value: value of cells in which nothing takes part.
       alpha: the part of the maximum, from 0 to 1: a number, or an array that broadcasts to the
         result, for example with an entry for each channel. May be traced.
-      count_include_pad: whether declared padding counts as zeros in the mean; the part of a
-        window that only ceil mode adds never does.
+      count_include_pad: whether declared padding counts as zeros in the mean.
 
     Returns:
       Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
@@ -211,8 +210,7 @@ def gated_pool(
       gate: filter to look at windows with: an array of the window's shape, or one that broadcasts
         to x but for window sizes along pooled axes, for example with an entry for each channel
         last. Zeros make the mean of maximum and mean.
-      count_include_pad: whether declared padding counts as zeros in the mean; the part of a
-        window that only ceil mode adds never does.
+      count_include_pad: whether declared padding counts as zeros in the mean.
 
     Returns:
       Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each

@@ -573,8 +573,7 @@ def random_mixed_pool(
       empty_value: value of cells in which nothing takes part.
       alpha: the probability of the maximum, from 0 to 1: a number, or an array that broadcasts to
         the result.
-      count_include_pad: whether declared padding counts as zeros in the mean; the part of a
-        window that only ceil mode adds never does.
+      count_include_pad: whether declared padding counts as zeros in the mean.
       per: what is drawn for: "call", once for all; "map", for each index of the axes that are not
         pooled; "cell", for each window.
       key: what is drawn with. Under `jax.vmap`, map over keys too, or all examples draw alike.
