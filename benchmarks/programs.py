@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,6 +44,10 @@ OPS = {
     "avg_pool_exclude": (jaxpool.avg_pool, {"count_include_pad": False}),
     "sum_pool": (jaxpool.sum_pool, {}),
     "lp_pool": (jaxpool.lp_pool, {"p": 2}),
+    "logsumexp_pool": (jaxpool.logsumexp_pool, {"sharpness": 1}),
+    "softmax_pool": (jaxpool.softmax_pool, {}),
+    "importance_pool": (lambda x, *a, **k: jaxpool.importance_pool(x, 2 * x, *a, **k), {}),
+    "gem_pool": (jaxpool.gem_pool, {}),
     "max_pool_with_argmax": (jaxpool.max_pool_with_argmax, {}),
     "global_max_pool": (jaxpool.global_max_pool, {}),
     "global_avg_pool": (jaxpool.global_avg_pool, {}),
@@ -327,7 +332,10 @@ def _reduce_window(op: str, case: Case) -> tuple[Callable, None]:
 
 
 def _jnp(op: str, case: Case) -> tuple[Callable, None]:
-    """Plain reductions: of whole axes, or of windows side by side after a reshape; else by hand."""
+    """Plain reductions: of whole axes, or of windows side by side after a reshape.
+
+    Soft pools of other windows are sums over strided slices, and so are those of `by_hand`.
+    """
     if op in by_hand.FORMS:
         form, geometry = by_hand.FORMS[op], Geometry(case)
         return lambda x: form(x, geometry, **_gate(op, case)), None
@@ -338,11 +346,20 @@ def _jnp(op: str, case: Case) -> tuple[Callable, None]:
         "avg_pool": jnp.mean,
         "avg_pool_exclude": jnp.mean,
         "lp_pool": lambda x, axes: jnp.sqrt(jnp.sum(x * x, axes)),
+        "logsumexp_pool": lambda x, axes: jax.nn.logsumexp(
+            x, axes, b=1 / math.prod(geometry.sizes)
+        ),
+        "softmax_pool": lambda x, axes: jnp.sum(jax.nn.softmax(x, axes) * x, axes),
+        "importance_pool": lambda x, axes: jnp.sum(jax.nn.softmax(2 * x, axes) * x, axes),
+        "gem_pool": lambda x, axes: jnp.cbrt(jnp.mean(jnp.maximum(x, 1e-6) ** 3, axes)),
     }
-    reduce = _pick(reductions, op.removeprefix("global_"))
     geometry = Geometry(case)
+    reduce = _pick(reductions, op.removeprefix("global_"))
     if op.startswith("global_"):
         return lambda x: reduce(x, geometry.axes), None
+    in_slices = _in_slices(op, geometry)
+    if in_slices and (geometry.padded or geometry.sizes != geometry.strides):
+        return in_slices, None
     if geometry.padded or geometry.dilated or geometry.sizes != geometry.strides:
         raise Unsupported("reshapes only windows that lie side by side, without padding")
 
@@ -353,6 +370,46 @@ def _jnp(op: str, case: Case) -> tuple[Callable, None]:
         return reduce(x, tuple(range(1, x.ndim, 2)))
 
     return pool, None
+
+
+def _in_slices(op: str, geometry: Geometry) -> Callable | None:
+    """A soft pool as sums over strided slices of x, one for each element of a window."""
+
+    def slices(x: Any, fill: float) -> list[Any]:
+        x = jnp.pad(x, geometry.over_all(geometry.pads, (0, 0)), constant_values=fill)
+        found = []
+        for taps in itertools.product(*map(range, geometry.sizes)):
+            cut = [slice(None)] * x.ndim
+            for (axis, w), tap in zip(geometry.windows, taps, strict=True):
+                start = tap * w.dilation
+                cut[axis] = slice(start, start + (w.output - 1) * w.stride + 1, w.stride)
+            found.append(x[tuple(cut)])
+        return found
+
+    def exponentials(elements: Any) -> tuple[Any, list[Any]]:
+        top = lax.stop_gradient(functools.reduce(jnp.maximum, elements))
+        return top, [jnp.exp(e - top) for e in elements]
+
+    def softmax(x: Any, sharpness: float) -> Any:
+        elements = slices(x, -1e30)
+        _, weights = exponentials([sharpness * e for e in elements])
+        return sum(w * e for w, e in zip(weights, elements, strict=True)) / sum(weights)
+
+    def logsumexp(x: Any) -> Any:
+        top, weights = exponentials(slices(x, -1e30))
+        return top + jnp.log(sum(weights) / geometry.divisor(False))
+
+    def gem(x: Any) -> Any:
+        cubes = [e**3 for e in slices(jnp.maximum(x, 1e-6), 0)]
+        return jnp.cbrt(sum(cubes) / geometry.divisor(False))
+
+    return {
+        "logsumexp_pool": logsumexp,
+        "softmax_pool": lambda x: softmax(x, 1),
+        "importance_pool": lambda x: softmax(x, 2),
+        "gem_pool": gem,
+        "lp_pool": lambda x: jnp.sqrt(sum(e * e for e in slices(x, 0))),
+    }.get(op)
 
 
 def _flax(op: str, case: Case) -> tuple[Callable, None]:

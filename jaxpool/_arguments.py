@@ -170,6 +170,43 @@ def positive_power(op: str, p: Any) -> None:
         fail(op, "p", allowed, p)
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a number and not an array, which may be traced."""
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool | np.bool_)
+
+
+def parameter(op: str, name: str, value: Any) -> None:
+    """Checks a number, or an array of such, that shapes a mean; infinity is a limit."""
+    allowed = "be a number (not NaN) or an array of real numbers"
+    if isinstance(value, jax.Array | np.ndarray):
+        if not jnp.issubdtype(value.dtype, jnp.number) or jnp.iscomplexobj(value):
+            fail(op, name, allowed, value, error=TypeError)
+    elif not is_number(value):
+        fail(op, name, allowed, value, error=TypeError)
+    elif math.isnan(value):
+        fail(op, name, allowed, value)
+
+
+def positive(op: str, name: str, value: Any) -> None:
+    """Checks a finite number > 0."""
+    allowed = "be a finite number > 0"
+    if not is_number(value):
+        fail(op, name, allowed, value, error=TypeError)
+    if not 0 < value < math.inf:
+        fail(op, name, allowed, value)
+
+
+def real_array(op: str, name: str, value: Any) -> None:
+    """Checks an array of real numbers."""
+    if not isinstance(value, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"{op}: `{name}` must be a JAX or NumPy array; got an object of type "
+            f"{type(value).__name__}. Write jnp.asarray({name})."
+        )
+    if not jnp.issubdtype(value.dtype, jnp.number) or jnp.iscomplexobj(value):
+        raise TypeError(f"{op}: `{name}` must hold real numbers; got {name}.dtype={value.dtype}.")
+
+
 def divisor(op: str, value: Any) -> None:
     """Checks `divisor_override`: None or a number that can be divided by."""
     if value is None:
@@ -385,14 +422,28 @@ def fraction(
     """Checks a number from 0 to 1, or above 0 if `positive`; or a float array, traced or not."""
     numbers = "above 0 and up to 1" if positive else "from 0 to 1"
     allowed = f"be a number {numbers}, or a float {'scalar' if scalar else 'array'}"
+    if _is_number(op, name, value, allowed, scalar=scalar) and (
+        not 0 <= value <= 1 or (positive and value == 0)
+    ):
+        fail(op, name, allowed, value)
+
+
+def not_negative(op: str, name: str, value: Any) -> None:
+    """Checks a finite number >= 0, or a float array of such, traced or not."""
+    allowed = "be a finite number >= 0, or a float array"
+    if _is_number(op, name, value, allowed) and not 0 <= value < math.inf:
+        fail(op, name, allowed, value)
+
+
+def _is_number(op: str, name: str, value: Any, allowed: str, *, scalar: bool = False) -> bool:
+    """Whether `value` is a number and not a float array; checks that it is one of these."""
     if isinstance(value, jax.Array | np.ndarray):
         if not jnp.issubdtype(value.dtype, jnp.floating) or (scalar and value.shape):
             fail(op, name, allowed, value, error=TypeError)
-        return
-    if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
+        return False
+    if not is_number(value):
         fail(op, name, allowed, value, error=TypeError)
-    if not 0 <= value <= 1 or (positive and value == 0):
-        fail(op, name, allowed, value)
+    return True
 
 
 def spread(owner: str, name: str, value: Any, result: jax.Array) -> jax.Array:
@@ -464,29 +515,3 @@ def key(op: str, value: Any, deterministic: Any) -> None:
         fail(op, "key", "be given unless `deterministic`", value, hint=hint)
     if not isinstance(value, jax.Array | np.ndarray):
         fail(op, "key", "be a key of jax.random", value, error=TypeError)
-
-
-def not_negative(op: str, name: str, value: Any) -> None:
-    """Checks a number >= 0, or a float array of such, traced or not."""
-    allowed = "be a number >= 0, or a float array"
-    if isinstance(value, jax.Array | np.ndarray):
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            fail(op, name, allowed, value, error=TypeError)
-        return
-    if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
-        fail(op, name, allowed, value, error=TypeError)
-    if not (value >= 0 and math.isfinite(value)):
-        fail(op, name, allowed, value)
-
-
-def positive(op: str, name: str, value: Any) -> None:
-    """Checks a number > 0, or a float scalar, traced or not."""
-    allowed = "be a number > 0, or a float scalar"
-    if isinstance(value, jax.Array | np.ndarray):
-        if not jnp.issubdtype(value.dtype, jnp.floating) or value.shape:
-            fail(op, name, allowed, value, error=TypeError)
-        return
-    if isinstance(value, bool | np.bool_) or not isinstance(value, _NUMBERS):
-        fail(op, name, allowed, value, error=TypeError)
-    if not (value > 0 and math.isfinite(value)):
-        fail(op, name, allowed, value)

@@ -43,7 +43,7 @@ class AdaptiveWeighted(Reduction):
     """
 
     weights: Weights = dataclasses.field(default="dice", metadata={"static": True})
-    epsilon: Any = 1e-6
+    epsilon: float = 1e-6
 
     def check(self, op: str) -> None:
         _arguments.one_of(op, "weights", self.weights, _WEIGHTS)
@@ -189,7 +189,7 @@ def adaptive_weighted_pool(
     where: jax.Array | None = None,
     empty_value: Any = 0,
     weights: Weights = "dice",
-    epsilon: Any = 1e-6,
+    epsilon: float = 1e-6,
 ) -> jax.Array:
     """The mean of each window's elements e, weighted by how alike they are to its plain mean m.
 

@@ -136,7 +136,10 @@ class Global(Domain):
         x: Any,
         cells: Any,
         where: jax.Array | None = None,
+        *,
+        kept: bool = False,
     ) -> Any:
+        del kept  # these are small
         x = with_zeros(x, where)
         shape = jax.tree.leaves(x)[0].shape
         axes, output = self.pooled_axes(len(shape)), self.output_shape(shape)

@@ -116,7 +116,10 @@ class _Intervals(Domain):
         x: Any,
         cells: Any,
         where: jax.Array | None = None,
+        *,
+        kept: bool = False,
     ) -> Any:
+        del kept  # there is one form
         x = with_zeros(x, where)
         shape = self.output_shape(jax.tree.leaves(x)[0].shape)
         cells = jax.tree.map(lambda c: jnp.broadcast_to(c, shape), cells)
@@ -209,9 +212,11 @@ class _Delegating(Domain):
         x: Any,
         cells: Any,
         where: jax.Array | None = None,
+        *,
+        kept: bool = False,
     ) -> Any:
         shape = jax.tree.leaves(x)[0].shape
-        return self._over(shape).sum_with(function, x, cells, where)
+        return self._over(shape).sum_with(function, x, cells, where, kept=kept)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

@@ -39,7 +39,13 @@ Function = Callable[[Any, Any], Any]
 
 
 def tap_sum(
-    function: Function, x: Any, cells: Any, windows: Windows, valid: jax.Array | None
+    function: Function,
+    x: Any,
+    cells: Any,
+    windows: Windows,
+    valid: jax.Array | None,
+    *,
+    kept: bool = False,
 ) -> Any:
     """Sum over each window's valid elements e of ``function(e, cells)``, as `Domain.sum_with`."""
     windows, outputs = tuple(sorted(windows)), {axis: w.output for axis, w in windows}
@@ -50,7 +56,7 @@ def tap_sum(
     # which may be denormal, hence 0.
     known = known and any(n != 1 for n in shape)
     if known and window_size(windows) <= _UNROLLED_TAPS:
-        return _dense_sum(function, windows, False, x, cells, valid)
+        return _dense_sum(function, windows, kept, x, cells, valid)
     return _plain_sum(function, windows, x, cells, valid)
 
 

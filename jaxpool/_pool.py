@@ -70,6 +70,8 @@ class Domain:
         x: Any,
         cells: Any,
         where: jax.Array | None = None,
+        *,
+        kept: bool = False,
     ) -> Any:
         """Sum over each cell's valid elements e of ``function(e, its entry of cells)``.
 
@@ -78,9 +80,18 @@ class Domain:
         arrays that broadcast to the result; `function` returns an array or a tree of several.
 
         `function` is elementwise, finite where e is 0 in cells of its own and in cells of 1, and
-        sees traced values by way of `cells` only.
+        sees traced values by way of `cells` only. `kept` says that sums are read more than once,
+        by later stages for example.
         """
         raise NotImplementedError
+
+    def stages(self, shape: Sequence[Any]) -> Sequence["Domain"]:
+        """Domains that are this one if pooled over one after the other.
+
+        For what may be taken in steps, as sums of sums may. One domain where that would not pay.
+        """
+        del shape
+        return (self,)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         """Combines each cell's entries of `carrier`, a tree of arrays, in row-major order."""

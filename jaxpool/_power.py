@@ -14,7 +14,7 @@ from jaxpool._pool import Domain, Reduction
 from jaxpool._window import window_pool
 
 # Up to this exponent a power is a product.
-_LARGEST_PRODUCT = 16
+LARGEST_PRODUCT = 16
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +74,7 @@ def _absolute(x: jax.Array) -> jax.Array:
 
 def _power(x: jax.Array, p: Any) -> jax.Array:
     """|x|^p with all the derivatives that it has at 0, and 0 for those that it lacks."""
-    if isinstance(p, int | float) and p == int(p) and p <= _LARGEST_PRODUCT:
+    if isinstance(p, int | float) and p == int(p) and p <= LARGEST_PRODUCT:
         if p == 1:
             return _absolute(x)
         if p % 2:

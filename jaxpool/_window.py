@@ -12,6 +12,9 @@ from jax import lax
 from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_sum, _lowering_taps
 from jaxpool._pool import Domain, Reduction, run, with_zeros
 
+# Windows of more elements are taken axis by axis, where that is possible.
+_AT_ONCE = 9
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
@@ -204,10 +207,22 @@ class Window(Domain):
         x: Any,
         cells: Any,
         where: jax.Array | None = None,
+        *,
+        kept: bool = False,
     ) -> Any:
         x = with_zeros(x, where)
         windows = self.windows(jax.tree.leaves(x)[0].shape)
-        return _lowering_sum.tap_sum(function, x, cells, windows, where)
+        return _lowering_sum.tap_sum(function, x, cells, windows, where, kept=kept)
+
+    def stages(self, shape: Sequence[Any]) -> Sequence[Domain]:
+        windows = sorted(self.windows(shape), reverse=True)
+        if _lowering.window_size(tuple(windows)) <= _AT_ONCE:
+            return (self,)
+        return tuple(
+            Window(w.window, w.stride, ((w.low, w.high),), dilation=w.dilation,
+                   ceil_mode=self.ceil_mode, axes=axis)
+            for axis, w in windows
+        )  # fmt: skip
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

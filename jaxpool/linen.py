@@ -1,8 +1,8 @@
 """Flax Linen layers: one for each named function, with the function's arguments as fields.
 
-They have no variables, and a call is the function; only those with names of their own, such as
-`LearnedMixedPool`, have parameters. They stand anywhere a Linen module may: in ``nn.Sequential``,
-``nn.compact`` methods, and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
+They have no variables, and a call is the function; only those whose names begin with `Learned` have
+parameters. They stand anywhere a Linen module may: in ``nn.Sequential``, ``nn.compact`` methods,
+and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from jaxpool._detail import Weights
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
 from jaxpool._random import Per
+from jaxpool._soft import importance_logits
 
 try:
     from flax import linen as nn
@@ -30,6 +31,7 @@ class _Pool(nn.Module):
     """Calls `_function` with the fields."""
 
     _function: ClassVar[Callable[..., Any]]
+    _parameters: ClassVar[tuple[str, ...]] = ()  # fields that say how a learned layer begins
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
@@ -38,7 +40,8 @@ class _Pool(nn.Module):
     def _options(self) -> dict[str, Any]:
         """The fields, without Linen's own."""
         names = [field.name for field in dataclasses.fields(self)]
-        return {n: getattr(self, n) for n in names if n not in ("parent", "name")}
+        others = ("parent", "name", *self._parameters)
+        return {n: getattr(self, n) for n in names if n not in others}
 
 
 class _WindowPool(_Pool):
@@ -688,6 +691,503 @@ class MatrixPool(_Pool):
         return jaxpool.matrix_pool(x, matrices, self.axes, self.semiring)
 
 
+class LogsumexpPool(_WindowPool):
+    """Layer form of `jaxpool.logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.LogsumexpPool(2, axes=0, sharpness=1).apply({}, x)
+      Array([0.62011445, 2.        ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+
+
+class SoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.SoftmaxPool(2, axes=0).apply({}, x)
+      Array([0.7310586, 2.       ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.softmax_pool)
+
+
+class ImportancePool(_WindowPool):
+    """Layer form of `jaxpool.importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.linen.ImportancePool(2, axes=0).apply({}, x, jnp.zeros(4))
+      Array([2. , 1.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+class LinearSoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.linen.LinearSoftmaxPool(2, axes=0).apply({}, x)
+      Array([2.5, 0. ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.linear_softmax_pool)
+
+
+class PowerMeanPool(_WindowPool):
+    """Layer form of `jaxpool.power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.linen.PowerMeanPool(2, axes=0).apply({}, x)
+      Array([2.5, 3. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.power_mean_pool)
+
+
+class GemPool(_WindowPool):
+    """Layer form of `jaxpool.gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.linen.GemPool(2, axes=0).apply({}, x)
+      Array([1.      , 1.587401], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.gem_pool)
+
+
+class NoisyOrPool(_WindowPool):
+    """Layer form of `jaxpool.noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.linen.NoisyOrPool(2, axes=0).apply({}, x)
+      Array([0.75, 1.  ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.noisy_or_pool)
+
+
+class GlobalLogsumexpPool(_GlobalPool):
+    """Layer form of `jaxpool.global_logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.GlobalLogsumexpPool(0, sharpness=1).apply({}, x)
+      Array(1.5312815, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+
+
+class GlobalSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.GlobalSoftmaxPool(0).apply({}, x)
+      Array(1.744908, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+
+
+class GlobalImportancePool(_GlobalPool):
+    """Layer form of `jaxpool.global_importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.linen.GlobalImportancePool(0).apply({}, x, jnp.zeros(4))
+      Array(1.75, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+class GlobalLinearSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.linen.GlobalLinearSoftmaxPool(0).apply({}, x)
+      Array(2.5, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_linear_softmax_pool)
+
+
+class GlobalPowerMeanPool(_GlobalPool):
+    """Layer form of `jaxpool.global_power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.linen.GlobalPowerMeanPool(0).apply({}, x)
+      Array(2.75, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_power_mean_pool)
+
+
+class GlobalGemPool(_GlobalPool):
+    """Layer form of `jaxpool.global_gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.linen.GlobalGemPool(0).apply({}, x)
+      Array(1.3572088, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+
+
+class GlobalNoisyOrPool(_GlobalPool):
+    """Layer form of `jaxpool.global_noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.linen.GlobalNoisyOrPool(0).apply({}, x)
+      Array(1., dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_noisy_or_pool)
+
+
+class LearnedGemPool(_WindowPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGemPool(2, axes=0)
+      >>> layer.init(jax.random.key(0), jnp.array([1., 1., 0., 2.]))
+      {'params': {'p': Array(3., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        p = self.param("p", _constant(self))
+        return self._function(x, where=where, p=p, **self._options())
+
+
+class LearnedGlobalGemPool(_GlobalPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.global_gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGlobalGemPool(0)
+      >>> layer.init(jax.random.key(0), jnp.array([1., 1., 0., 2.]))
+      {'params': {'p': Array(3., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        p = self.param("p", _constant(self))
+        return self._function(x, where=where, p=p, **self._options())
+
+
+class LearnedLogsumexpPool(_WindowPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedLogsumexpPool(2, axes=0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(10., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedGlobalLogsumexpPool(_GlobalPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.global_logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGlobalLogsumexpPool(0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(10., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedSoftmaxPool(_WindowPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedSoftmaxPool(2, axes=0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(0., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedGlobalSoftmaxPool(_GlobalPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.global_softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGlobalSoftmaxPool(0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(0., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedImportancePool(nn.Module):
+    """Local importance pooling (LIP): a mean whose weights a small network predicts.
+
+    The network is the paper's simplified one, over channels that are last: a convolution of 3
+    elements along each axis, instance normalization, and 12 times a sigmoid, to logits for
+    `jaxpool.importance_pool`. Its parameters are `kernel`, which begins as 0, so that the layer
+    begins as the average, `scale` and `bias`. The fields are arguments of the function, and
+
+    Args:
+      param_dtype: dtype of the parameters.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedImportancePool((2,))
+      >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.array([[1.], [3.]]))
+      >>> y
+      Array([[2.]], dtype=float32)
+      >>> jax.tree.map(jnp.shape, variables["params"])
+      {'kernel': (3, 1, 1), 'scale': (1,), 'bias': (1,)}
+    """
+
+    window_shape: Sequence[int]
+    strides: Ints | None = None
+    padding: Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    ceil_mode: bool = False
+    empty_value: Any = 0
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        channels, zeros = x.shape[-1], nn.initializers.zeros
+        shape = (*(3 for _ in self.window_shape), channels, channels)
+        kernel = self.param("kernel", zeros, shape, self.param_dtype)
+        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
+        bias = self.param("bias", zeros, (channels,), self.param_dtype)
+        return jaxpool.importance_pool(
+            x,
+            importance_logits(x, kernel, scale, bias, where),
+            self.window_shape,
+            self.strides,
+            self.padding,
+            dilation=self.dilation,
+            ceil_mode=self.ceil_mode,
+            where=where,
+            empty_value=self.empty_value,
+        )
+
+
+def _constant(layer: Any) -> Callable[[jax.Array], jax.Array]:
+    """Initializer of a learned layer's one parameter."""
+    shape = () if layer.features is None else (layer.features,)
+    return lambda key: jnp.full(shape, layer.init_value, layer.param_dtype)
+
+
 class _RandomPool(_Pool):
     """Calls a function that draws; what it draws with comes with the call."""
 
@@ -905,7 +1405,7 @@ class AdaptiveWeightedPool(_WindowPool):
 
     _: dataclasses.KW_ONLY
     weights: Weights = "dice"
-    epsilon: Any = 1e-6
+    epsilon: float = 1e-6
 
     _function = staticmethod(jaxpool.adaptive_weighted_pool)
 

@@ -1,8 +1,8 @@
 """Flax NNX layers: one for each named function, with the function's arguments as fields.
 
-They have no state, and a call is the function; only those with names of their own, such as
-`LearnedMixedPool`, have parameters. They stand anywhere an NNX module may: in ``nnx.Sequential``,
-as attributes of other modules, and under ``nnx.jit``, ``nnx.grad`` and ``nnx.vmap``.
+They have no state, and a call is the function; only those whose names begin with `Learned` have
+parameters. They stand anywhere an NNX module may: in ``nnx.Sequential``, as attributes of other
+modules, and under ``nnx.jit``, ``nnx.grad`` and ``nnx.vmap``.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from jaxpool._detail import Weights
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
 from jaxpool._random import Per
+from jaxpool._soft import importance_logits
 
 try:
     from flax import nnx
@@ -40,6 +41,7 @@ class _Pool(_Layer):
     """Calls `_function` with the fields."""
 
     _function: ClassVar[Callable[..., Any]]
+    _parameters: ClassVar[tuple[str, ...]] = ()  # fields that say how a learned layer begins
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
@@ -47,7 +49,8 @@ class _Pool(_Layer):
 
     def _options(self) -> dict[str, Any]:
         """The fields."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        names = [field.name for field in dataclasses.fields(self)]
+        return {n: getattr(self, n) for n in names if n not in self._parameters}
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -742,6 +745,532 @@ def _as_tuple(value: Any) -> Any:
 
 
 @dataclasses.dataclass(eq=False, repr=False)
+class LogsumexpPool(_WindowPool):
+    """Layer form of `jaxpool.logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.LogsumexpPool(2, axes=0, sharpness=1)(x)
+      Array([0.62011445, 2.        ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class SoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.SoftmaxPool(2, axes=0)(x)
+      Array([0.7310586, 2.       ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class ImportancePool(_WindowPool):
+    """Layer form of `jaxpool.importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.nnx.ImportancePool(2, axes=0)(x, jnp.zeros(4))
+      Array([2. , 1.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LinearSoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.nnx.LinearSoftmaxPool(2, axes=0)(x)
+      Array([2.5, 0. ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.linear_softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class PowerMeanPool(_WindowPool):
+    """Layer form of `jaxpool.power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.nnx.PowerMeanPool(2, axes=0)(x)
+      Array([2.5, 3. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.power_mean_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GemPool(_WindowPool):
+    """Layer form of `jaxpool.gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.nnx.GemPool(2, axes=0)(x)
+      Array([1.      , 1.587401], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.gem_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class NoisyOrPool(_WindowPool):
+    """Layer form of `jaxpool.noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.nnx.NoisyOrPool(2, axes=0)(x)
+      Array([0.75, 1.  ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.noisy_or_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalLogsumexpPool(_GlobalPool):
+    """Layer form of `jaxpool.global_logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.GlobalLogsumexpPool(0, sharpness=1)(x)
+      Array(1.5312815, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.GlobalSoftmaxPool(0)(x)
+      Array(1.744908, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalImportancePool(_GlobalPool):
+    """Layer form of `jaxpool.global_importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.nnx.GlobalImportancePool(0)(x, jnp.zeros(4))
+      Array(1.75, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalLinearSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.nnx.GlobalLinearSoftmaxPool(0)(x)
+      Array(2.5, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_linear_softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalPowerMeanPool(_GlobalPool):
+    """Layer form of `jaxpool.global_power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.nnx.GlobalPowerMeanPool(0)(x)
+      Array(2.75, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_power_mean_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalGemPool(_GlobalPool):
+    """Layer form of `jaxpool.global_gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.nnx.GlobalGemPool(0)(x)
+      Array(1.3572088, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalNoisyOrPool(_GlobalPool):
+    """Layer form of `jaxpool.global_noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.nnx.GlobalNoisyOrPool(0)(x)
+      Array(1., dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_noisy_or_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGemPool(_WindowPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGemPool(2, axes=0)
+      >>> layer.p[...]
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.p = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, p=self.p[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGlobalGemPool(_GlobalPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.global_gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGlobalGemPool(0)
+      >>> layer.p[...]
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.p = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, p=self.p[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedLogsumexpPool(_WindowPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedLogsumexpPool(2, axes=0)
+      >>> layer.sharpness[...]
+      Array(10., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGlobalLogsumexpPool(_GlobalPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.global_logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGlobalLogsumexpPool(0)
+      >>> layer.sharpness[...]
+      Array(10., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedSoftmaxPool(_WindowPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedSoftmaxPool(2, axes=0)
+      >>> layer.sharpness[...]
+      Array(0., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGlobalSoftmaxPool(_GlobalPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.global_softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGlobalSoftmaxPool(0)
+      >>> layer.sharpness[...]
+      Array(0., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedImportancePool(_Layer):
+    """Local importance pooling (LIP): a mean whose weights a small network predicts.
+
+    The network is the paper's simplified one, over channels that are last: a convolution of 3
+    elements along each axis, instance normalization, and 12 times a sigmoid, to logits for
+    `jaxpool.importance_pool`. Its parameters are `kernel`, which begins as 0, so that the layer
+    begins as the average, `scale` and `bias`. The fields are arguments of the function, and
+
+    Args:
+      features: number of channels.
+      param_dtype: dtype of the parameters.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedImportancePool(1, (2,))
+      >>> layer(jnp.array([[1.], [3.]]))
+      Array([[2.]], dtype=float32)
+      >>> layer.kernel.shape
+      (3, 1, 1)
+    """
+
+    features: int
+    window_shape: Sequence[int]
+    strides: Ints | None = None
+    padding: Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    ceil_mode: bool = False
+    empty_value: Any = 0
+    param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        shape = (*(3 for _ in self.window_shape), self.features, self.features)
+        self.kernel = nnx.Param(jnp.zeros(shape, self.param_dtype))
+        self.scale = nnx.Param(jnp.ones(self.features, self.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(self.features, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        parameters = self.kernel[...], self.scale[...], self.bias[...]
+        return jaxpool.importance_pool(
+            x,
+            importance_logits(x, *parameters, where),
+            self.window_shape,
+            self.strides,
+            self.padding,
+            dilation=self.dilation,
+            ceil_mode=self.ceil_mode,
+            where=where,
+            empty_value=self.empty_value,
+        )
+
+
+def _constant(layer: Any) -> jax.Array:
+    """What a learned layer's one parameter begins with."""
+    shape = () if layer.features is None else (layer.features,)
+    return jnp.full(shape, layer.init_value, layer.param_dtype)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
 class _RandomPool(_Pool):
     """Calls a function that draws; what it draws with comes with the call."""
 
@@ -969,7 +1498,7 @@ class AdaptiveWeightedPool(_WindowPool):
 
     _: dataclasses.KW_ONLY
     weights: Weights = "dice"
-    epsilon: Any = 1e-6
+    epsilon: float = 1e-6
 
     _function = staticmethod(jaxpool.adaptive_weighted_pool)
 

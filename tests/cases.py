@@ -273,6 +273,13 @@ OPS = [
     Op("adaptive_monoid", adaptive_pool(SOFT_SUM), {}, "logsumexp", takes_ints=False,
        only="intervals", rule="adaptive"),
     Op("fractional_max", fractional_pool, {"u": 0.3}, "max", only="intervals", rule="fractional"),
+    Op("logsumexp", jaxpool.logsumexp_pool, {"sharpness": 1.5}, "mean_exp"),
+    Op("softmax", jaxpool.softmax_pool, {}, "softmax"),
+    Op("gem", jaxpool.power_mean_pool, {"p": 2.5, "eps": 0.123}, "power_mean"),
+    Op("global_softmax", jaxpool.global_softmax_pool, {"sharpness": -0.5}, "softmax", True,
+       only="global"),
+    Op("adaptive_softmax", adaptive_pool(jaxpool.SoftmaxMean()), {}, "softmax", only="intervals",
+       rule="adaptive"),
 ]  # fmt: skip
 
 

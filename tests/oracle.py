@@ -27,7 +27,8 @@ def starts(length, k, s, d, padding, ceil_mode):
     return found, (low, high)
 
 
-def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor_override):
+def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor_override,
+         sharpness=1, eps=0):  # fmt: skip
     """One output: `values` inside the input, their `weights` (or bools), `pads` declared pads."""
     kept = [(float(v), float(w)) for v, w in zip(values, weights, strict=True) if w]
     if not kept:
@@ -44,13 +45,20 @@ def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor
         return (v * w).sum() / (divisor if divisor_override is None else divisor_override)
     if kind == "logsumexp":
         return np.log(np.exp(v).sum())
+    if kind in ("mean_exp", "softmax"):
+        e = np.exp(sharpness * (v - (sharpness * v).max() / sharpness))
+        if kind == "softmax":
+            return (e * v).sum() / e.sum()
+        return (sharpness * v).max() / sharpness + np.log(e.mean()) / sharpness
+    if kind == "power_mean":
+        return (np.maximum(v, eps) ** p).mean() ** (1 / p)
     assert kind == "lp"
     return np.abs(v).max() if p == np.inf else (np.abs(v) ** p).sum() ** (1 / p)
 
 
 def window(kind, x, window_shape, strides=None, padding="VALID", *, dilation=1, ceil_mode=False,
            axes=None, where=None, empty_value=0, p=2, count_include_pad=True,
-           divisor_override=None):  # fmt: skip
+           divisor_override=None, **own):  # fmt: skip
     """Pools `x` by sliding windows; arguments as jaxpool's, but counted out one by one."""
     many = lambda value, n: tuple(value) if isinstance(value, tuple | list) else (value,) * n  # noqa: E731
     n = len(many(axes, 1)) if axes is not None else len(window_shape)
@@ -78,15 +86,15 @@ def window(kind, x, window_shape, strides=None, padding="VALID", *, dilation=1, 
         for b in np.ndindex(*y.shape[: y.ndim - n]):
             values, ws = [x[b + t] for t in inside], [weights[b + t] for t in inside]
             y[b + out] = cell(kind, values, ws, pads, empty_value, p, count_include_pad,
-                              divisor_override)  # fmt: skip
+                              divisor_override, **own)  # fmt: skip
     return np.moveaxis(y, range(-n, 0), axes)
 
 
-def globally(kind, x, axes, *, keepdims=False, where=None, empty_value=0, p=2):
+def globally(kind, x, axes, *, keepdims=False, where=None, empty_value=0, p=2, **own):
     """Pools whole axes of `x`."""
     axes = axes if isinstance(axes, tuple | list) else (axes,)
     sizes = tuple(x.shape[axis] for axis in axes)
-    y = window(kind, x, sizes, axes=axes, where=where, empty_value=empty_value, p=p)
+    y = window(kind, x, sizes, axes=axes, where=where, empty_value=empty_value, p=p, **own)
     return y if keepdims else np.squeeze(y, tuple(axes))
 
 

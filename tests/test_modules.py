@@ -57,8 +57,8 @@ FILTERS = {
     "gated_pool": {"gate": MATRIX[:2, :2]},
     "tree_pool": {"leaves": MATRIX[None, :2, :2], "gates": MATRIX[:0, :2, None][:, :, [0, 0]]},
 }
-# Learned layers: the function that they are, and the parameters that they own.
-LEARNED = {
+# Of learned layers, the function that they are and the parameters that they own.
+WITH_PARAMETERS = {
     "LearnedMixedPool": ("mixed_pool", ["alpha"]),
     "LearnedGatedPool": ("gated_pool", ["gate"]),
     "LearnedTreePool": ("tree_pool", ["leaves", "gates"]),
@@ -66,8 +66,8 @@ LEARNED = {
     "LearnedDetailPreservingPool": ("detail_preserving_pool", ["alpha", "lam"]),
 }
 # What is given with the call, and what a call is tried with beside a mask.
-AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "gate",
-           "leaves", "gates", "kernel")  # fmt: skip
+AT_CALL = ("x", "logits", "key", "samples", "where", "matrices", "features", "boxes", "offsets",
+           "gate", "leaves", "gates", "kernel")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "lp_pool": {"p": 3.5},
@@ -77,6 +77,20 @@ EXTRA = {
     "random_mixed_pool": {"per": "cell"},
     "s3_pool": {"grid": 4},
     "detail_preserving_pool": {"lam": 2, "symmetric": False},
+    "logsumexp_pool": {"sharpness": 2.5, "mean": False},
+    "softmax_pool": {"sharpness": -1, "gradient": "semi"},
+    "global_gem_pool": {"p": 2, "eps": 0.1},
+}
+# Layers that own parameters: the function of each, and how it is made for 4 channels.
+LEARNED = {
+    "LearnedGemPool": ("gem_pool", {"features": 4}),
+    "LearnedGlobalGemPool": ("global_gem_pool", {"features": 4}),
+    "LearnedLogsumexpPool": ("logsumexp_pool", {"features": 4}),
+    "LearnedGlobalLogsumexpPool": ("global_logsumexp_pool", {"features": 4}),
+    "LearnedSoftmaxPool": ("softmax_pool", {"features": 4}),
+    "LearnedGlobalSoftmaxPool": ("global_softmax_pool", {"features": 4}),
+    "LearnedImportancePool": ("importance_pool", {}),
+    **{name: (function, {}) for name, (function, _) in WITH_PARAMETERS.items()},
 }
 
 
@@ -103,6 +117,8 @@ def given(name, options, where):
     """What a call takes beside x."""
     if name == "matrix_pool":
         return {"matrices": MATRIX}
+    if "importance" in name:
+        return {"logits": 2 * X, "where": where}
     takes_key = "key" in inspect.signature(getattr(jaxpool, name)).parameters
     random = takes_key and not options.get("deterministic")
     return {"where": where, **({"key": KEY} if random else {}), **FILTERS.get(name, {})}
@@ -122,9 +138,11 @@ def test_all_named_functions_are_found():
 @frameworks
 def test_every_layer_has_a_function(framework):
     classes = {n for n, c in vars(framework).items() if inspect.isclass(c) and n.endswith("Pool")}
-    public = {n for n in classes if not n.startswith("_")} - set(LEARNED)
+    public = {n for n in classes if not n.startswith("_")}
     regions = {n for n in REGIONS if n.endswith("_pool")}
-    assert public == {module_class(framework, name).__name__ for name in {*NAMES, *regions}}
+    assert public == {module_class(framework, name).__name__ for name in {*NAMES, *regions}} | {
+        *LEARNED
+    }
     assert {n for n in vars(framework) if "Roi" in n} == {
         module_class(framework, name).__name__ for name in REGIONS
     }
@@ -226,9 +244,7 @@ def test_errors_speak_of_the_function(framework):
 def test_linen_has_no_variables():
     for name in NAMES:
         layer = minimal(jaxpool.linen, name)
-        more = (
-            {"matrices": MATRIX} if name == "matrix_pool" else given(name, cases(name)[0][1], None)
-        )
+        more = given(name, cases(name)[0][1], None)
         assert layer.init(jax.random.key(0), X, **more) == {}
 
 
@@ -333,7 +349,7 @@ def test_nnx_lists_become_tuples():
     assert layer.padding == ((0, 1), (1, 0))
 
 
-LEARNED_OPTIONS = {
+MORE_OPTIONS = {
     "LearnedTreePool": {"depth": 3},
     "LearnedDetailPreservingPool": {"full": True},
 }
@@ -342,7 +358,7 @@ LEARNED_OPTIONS = {
 def learned(framework, name, **options):
     """A layer and its parameters, by name."""
     cls = getattr(framework, name)
-    options = {**LEARNED_OPTIONS.get(name, {}), **options}
+    options = {**MORE_OPTIONS.get(name, {}), **options}
     if framework is jaxpool.linen:
         layer = cls((2, 3), **options)
         return layer, layer.init(KEY, X)["params"]
@@ -352,10 +368,10 @@ def learned(framework, name, **options):
 
 
 @frameworks
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
 @pytest.mark.parametrize("features", [None, 4])
 def test_learned_layers_own_their_parameters(framework, name, features):
-    function, owned = LEARNED[name]
+    function, owned = WITH_PARAMETERS[name]
     layer, parameters = learned(framework, name, features=features, param_dtype=jnp.float16)
     full = ["kernel"] if name == "LearnedDetailPreservingPool" else []
     assert sorted(parameters) == sorted(owned + full)
@@ -387,9 +403,9 @@ def test_learned_layers_own_their_parameters(framework, name, features):
 
 
 @frameworks
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
 def test_learned_layers_have_the_fields_of_the_function(framework, name):
-    function, owned = LEARNED[name]
+    function, owned = WITH_PARAMETERS[name]
     wanted = inspect.signature(getattr(jaxpool, function)).parameters
     own = {"features", "param_dtype", "depth", "full", "beta_shape", "rngs"}
     found = {
@@ -403,7 +419,7 @@ def test_learned_layers_have_the_fields_of_the_function(framework, name):
 
 
 @frameworks
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
 def test_learned_layers_learn(framework, name):
     layer, parameters = learned(framework, name)
     if framework is jaxpool.linen:

@@ -119,9 +119,10 @@ def test_what_follows_padding_is_keyword_only(name):
         assert names[start : start + 3] == ["window_shape", "strides", "padding"]
         after = kinds[start + 3 :]
     elif name.startswith("global_"):
-        assert names[:2] == ["x", "axes"]
+        start = names.index("axes")
+        assert names[:start] in (["x"], ["x", "logits"])
         assert parameters(FUNCTIONS[name])["axes"].default is inspect.Parameter.empty
-        after = kinds[2:]
+        after = kinds[start + 1 :]
     else:
         return
     assert set(after) <= {inspect.Parameter.KEYWORD_ONLY}
@@ -159,7 +160,9 @@ def test_pools_share_their_arguments(is_global):
     defaults = {"strides": None, "padding": "VALID", "dilation": 1, "ceil_mode": False,
                 "where": None, "empty_value": 0, "keepdims": False}  # fmt: skip
     for name, function in pools(is_global).items():
-        found = parameters(function)
+        found = {
+            n: p for n, p in parameters(function).items() if n != "logits"
+        }  # an array, as x is
         assert list(found)[: len(common)] == common, name
         for argument, default in defaults.items():
             if argument in found:
@@ -196,8 +199,6 @@ OWN_WORDS = {
 }
 
 
-# Arguments that families of pools name alike and mean something of their own by.
-OF_A_FAMILY = {"alpha", "key", "deterministic"}
 
 
 @pytest.mark.parametrize("kind", ["window", "global", "region"])
@@ -205,8 +206,6 @@ def test_shared_arguments_are_explained_in_the_same_words(kind):
     texts = {}
     for name, function in (REGIONS if kind == "region" else pools(kind == "global")).items():
         for argument, text in sections(function)[1]["Args"].items():
-            if argument in OF_A_FAMILY:
-                continue
             own = OWN_WORDS.get((argument, kind))
             text = re.sub(own, "", text) if own else text
             texts.setdefault(argument, {}).setdefault(text, []).append(name)
