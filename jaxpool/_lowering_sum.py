@@ -138,8 +138,8 @@ def _dense_sum_jvp(
     moves = {i: t for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)}
 
     def tangent(operands: list[jax.Array], valid: Any, moves: Any, once: Callable) -> Any:
-        values = tree.unflatten(operands)
-        return _tangent_in_blocks(function, windows, *values, valid, moves, once=once)
+        x, cells = tree.unflatten(operands)
+        return _tangent_in_blocks(function, windows, x, cells, valid, moves, once=once)
 
     def one_by_one(operands: list[jax.Array], valid: Any, moves: Any) -> Any:
         """As in `_one_by_one`, since each operand that moves is a result of the transpose."""
