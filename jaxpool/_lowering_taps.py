@@ -58,7 +58,10 @@ def _correlate_by_taps(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax
     def term(taps: Sequence[Any]) -> jax.Array:
         weight = kernel
         for (axis, _), tap in zip(windows, taps, strict=True):
-            weight = lax.dynamic_slice_in_dim(weight, tap, 1, axis)
+            if isinstance(tap, int):
+                weight = lax.slice_in_dim(weight, tap, tap + 1, 1, axis)
+            else:
+                weight = lax.dynamic_slice_in_dim(weight, tap, 1, axis)
         return taps_at(x, windows, taps) * weight
 
     taps = all_taps(windows)
