@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 import jaxpool
+from benchmarks import by_hand
 from tests.cases import CASES, Case
 
 OWN = "jaxpool"
@@ -29,6 +30,13 @@ PACKAGES = {
 }
 # "vjp" is value and gradient in one program, "grad" the gradient alone; "eager" is without jit.
 MODES = ("fwd", "vjp", "grad", "jvp", "compile", "eager")
+
+
+def _stochastic_pool(x: Any, *geometry: Any, **options: Any) -> jax.Array:
+    """With a key, which is not made before it is needed: that would start a backend."""
+    return jaxpool.stochastic_pool(x, *geometry, key=jax.random.key(0), **options)
+
+
 # Operators, as jaxpool's function and its options. "avg_pool_exclude" leaves padding out of means.
 OPS = {
     "max_pool": (jaxpool.max_pool, {}),
@@ -55,7 +63,14 @@ OPS = {
     "rank_pool": (jaxpool.rank_pool, {"weights": (0.5, 0.25, 0.125, 0.125)}),
     "global_median_pool": (jaxpool.global_median_pool, {}),
     "global_top_k_mean_pool": (jaxpool.global_top_k_mean_pool, {"k": 5}),
+    "mixed_pool": (jaxpool.mixed_pool, {"alpha": 0.3}),
+    "gated_pool": (jaxpool.gated_pool, {}),  # with a gate of the case's window
+    "stochastic_pool": (_stochastic_pool, {}),
+    "adaptive_weighted_pool": (jaxpool.adaptive_weighted_pool, {}),
+    "detail_preserving_pool": (jaxpool.detail_preserving_pool, {}),
 }
+# Those whose geometry is an output shape.
+ADAPTIVE = ("adaptive_max_pool", "adaptive_avg_pool")
 
 
 class Unsupported(Exception):
@@ -259,7 +274,7 @@ def own_form(op: str, case: Case, form: str = "") -> Callable[[Any], Any]:
     where, geometry = case.geometry, Geometry(case)
     if op.startswith("global_"):
         where = {"axes": case.pooled}
-    elif op.startswith("adaptive_"):
+    elif op in ADAPTIVE:
         where = {"output_shape": case.cells, "axes": case.pooled}
     elif op == "blur_pool":  # the case's window is its filter, and its padding half of that
         where = {"strides": tuple(geometry.strides), "filter_size": tuple(geometry.sizes),
@@ -269,7 +284,15 @@ def own_form(op: str, case: Case, form: str = "") -> Callable[[Any], Any]:
     elif op == "maxout":
         where = {"size": group_size(case), "axis": case.batch[-1]}
     forced = {"implementation": form} if form else {}
-    return lambda x: function(x, **where, **options, **forced)
+    return lambda x: function(x, **where, **options, **_gate(op, case), **forced)
+
+
+def _gate(op: str, case: Case) -> dict[str, Any]:
+    """The filter that a gated pool needs, which must have the shape of the window."""
+    if op != "gated_pool":
+        return {}
+    sizes = [w.window for _, w in case.window.windows(case.shape)]
+    return {"gate": np.random.default_rng(1).normal(size=sizes).astype(np.float32)}
 
 
 def structure(case: Case) -> np.ndarray:
@@ -402,10 +425,13 @@ def _jnp_order(op: str, case: Case) -> Callable:
 def _jnp(op: str, case: Case) -> tuple[Callable, None]:
     """Plain reductions: of whole axes, or of windows side by side after a reshape.
 
-    Soft pools of other windows are sums over strided slices.
+    Soft pools of other windows are sums over strided slices, and so are those of `by_hand`.
     """
     if op.endswith(("median_pool", "quantile_pool", "top_k_mean_pool", "rank_pool")):
         return _jnp_order(op, case), None
+    if op in by_hand.FORMS:
+        form, geometry = by_hand.FORMS[op], Geometry(case)
+        return lambda x: form(x, geometry, **_gate(op, case)), None
     reductions = {
         "max_pool": jnp.max,
         "min_pool": jnp.min,
@@ -604,7 +630,7 @@ def _equinox(op: str, case: Case) -> tuple[Callable, Layout]:
     rank = len(geometry.axes)
     if geometry.dilated or rank > 3:
         raise Unsupported("no dilation, and at most three axes")
-    if op.startswith("adaptive_"):
+    if op in ADAPTIVE:
         layers = {"adaptive_max_pool": "AdaptiveMaxPool", "adaptive_avg_pool": "AdaptiveAvgPool"}
         sizes = [case.shape[axis] for axis in geometry.axes]
         if any(n % o for n, o in zip(sizes, case.cells, strict=True)):
@@ -689,7 +715,7 @@ def _torch_pool(torch: Any, op: str, case: Case) -> Callable[[Any], Any]:
         return lambda x: torch.mean(x, spatial, keepdim=True)
     if rank > 3:
         raise Unsupported("at most three axes")
-    if op.startswith("adaptive_"):
+    if op in ADAPTIVE:
         function = getattr(F, f"{op}{rank}d", None)
         if function is None:
             raise Unsupported("no such operator")

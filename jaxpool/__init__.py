@@ -22,6 +22,10 @@ from jaxpool._blur import blur_pool as blur_pool
 from jaxpool._blur import content_aware_blur_pool as content_aware_blur_pool
 from jaxpool._blur import gaussian_pool as gaussian_pool
 from jaxpool._blur import max_blur_pool as max_blur_pool
+from jaxpool._detail import AdaptiveWeighted as AdaptiveWeighted
+from jaxpool._detail import ada_pool as ada_pool
+from jaxpool._detail import adaptive_weighted_pool as adaptive_weighted_pool
+from jaxpool._detail import detail_preserving_pool as detail_preserving_pool
 from jaxpool._fractional import fractional_avg_pool as fractional_avg_pool
 from jaxpool._fractional import fractional_max_pool as fractional_max_pool
 from jaxpool._fractional import (
@@ -48,6 +52,12 @@ from jaxpool._mean import avg_pool as avg_pool
 from jaxpool._mean import global_avg_pool as global_avg_pool
 from jaxpool._mean import global_sum_pool as global_sum_pool
 from jaxpool._mean import sum_pool as sum_pool
+from jaxpool._mixed import Mixed as Mixed
+from jaxpool._mixed import gated_pool as gated_pool
+from jaxpool._mixed import global_avgmax_pool as global_avgmax_pool
+from jaxpool._mixed import global_catavgmax_pool as global_catavgmax_pool
+from jaxpool._mixed import mixed_pool as mixed_pool
+from jaxpool._mixed import tree_pool as tree_pool
 from jaxpool._monoid import Monoid as Monoid
 from jaxpool._morphology import closing_pool as closing_pool
 from jaxpool._morphology import dilation_pool as dilation_pool
@@ -81,6 +91,14 @@ from jaxpool._power_mean import gem_pool as gem_pool
 from jaxpool._power_mean import global_gem_pool as global_gem_pool
 from jaxpool._power_mean import global_power_mean_pool as global_power_mean_pool
 from jaxpool._power_mean import power_mean_pool as power_mean_pool
+from jaxpool._random import RankStochastic as RankStochastic
+from jaxpool._random import Stochastic as Stochastic
+from jaxpool._random import global_stochastic_pool as global_stochastic_pool
+from jaxpool._random import max_pool_dropout as max_pool_dropout
+from jaxpool._random import random_mixed_pool as random_mixed_pool
+from jaxpool._random import rank_stochastic_pool as rank_stochastic_pool
+from jaxpool._random import s3_pool as s3_pool
+from jaxpool._random import stochastic_pool as stochastic_pool
 from jaxpool._regions import deformable_roi_pool as deformable_roi_pool
 from jaxpool._regions import multi_scale_roi_align as multi_scale_roi_align
 from jaxpool._regions import position_sensitive_roi_align as position_sensitive_roi_align

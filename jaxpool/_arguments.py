@@ -490,3 +490,104 @@ def bounds_fit(
             f"{op}: `starts` and `stops` must be equally many along axis {axis}; got {counts[0]} "
             f"and {counts[1]}."
         )
+
+
+def fraction(
+    op: str, name: str, value: Any, *, positive: bool = False, scalar: bool = False
+) -> None:
+    """Checks a number from 0 to 1, or above 0 if `positive`; or a float array, traced or not."""
+    numbers = "above 0 and up to 1" if positive else "from 0 to 1"
+    allowed = f"be a number {numbers}, or a float {'scalar' if scalar else 'array'}"
+    if _is_number(op, name, value, allowed, scalar=scalar) and (
+        not 0 <= value <= 1 or (positive and value == 0)
+    ):
+        fail(op, name, allowed, value)
+
+
+def not_negative(op: str, name: str, value: Any) -> None:
+    """Checks a finite number >= 0, or a float array of such, traced or not."""
+    allowed = "be a finite number >= 0, or a float array"
+    if _is_number(op, name, value, allowed) and not 0 <= value < math.inf:
+        fail(op, name, allowed, value)
+
+
+def _is_number(op: str, name: str, value: Any, allowed: str, *, scalar: bool = False) -> bool:
+    """Whether `value` is a number and not a float array; checks that it is one of these."""
+    if isinstance(value, jax.Array | np.ndarray):
+        if not jnp.issubdtype(value.dtype, jnp.floating) or (scalar and value.shape):
+            fail(op, name, allowed, value, error=TypeError)
+        return False
+    if not is_number(value):
+        fail(op, name, allowed, value, error=TypeError)
+    return True
+
+
+def spread(owner: str, name: str, value: Any, result: jax.Array) -> jax.Array:
+    """`value`, a number or an array that broadcasts to `result`, in its dtype and rank."""
+    array = jnp.asarray(np.asarray(value) if isinstance(value, _NUMBERS) else value)
+    array = array.astype(result.dtype)
+    lead = result.ndim - array.ndim
+    fits = lead >= 0 and all(
+        n == 1 or n == full
+        for n, full in zip(array.shape, result.shape[max(lead, 0) :], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"{owner}: `{name}` must broadcast to the result; got {name}.shape={array.shape} for "
+            f"a result of shape {result.shape}."
+        )
+    return array.reshape((1,) * lead + array.shape)
+
+
+def kernel(
+    op: str,
+    name: str,
+    value: Any,
+    window_shape: Sequence[int],
+    axes: Sequence[int],
+    shape: Sequence[Any],
+    several: bool = False,
+) -> jax.Array:
+    """A filter of windows in the rank of x, or `several` along a first axis.
+
+    Given as an array of the window's shape, or as one that lies along the last axes of x.
+    """
+    if not isinstance(value, jax.Array | np.ndarray) or not jnp.issubdtype(
+        value.dtype, jnp.floating
+    ):
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{op}: `{name}` must be a float array; got {kind}.")
+    axes, rank = resolved_axes(op, tuple(axes), shape), len(shape)
+    laid, count = jnp.asarray(value), int(several)
+    lead, own = value.shape[:count], value.shape[count:]
+    full = [*(1 for _ in range(rank - len(own))), *own]
+    if len(own) == len(axes):
+        order = sorted(range(len(axes)), key=lambda i: axes[i])
+        if order != list(range(len(axes))):
+            laid = laid.transpose([*range(count), *(i + count for i in order)])
+        sizes = dict(zip(axes, own, strict=True))
+        full = [sizes.get(axis, 1) for axis in range(rank)]
+    wanted = dict(zip(axes, window_shape, strict=True))
+    fits = len(full) == rank and all(
+        n == wanted[axis] if axis in wanted else n in (1, shape[axis])
+        for axis, n in enumerate(full)
+    )
+    if not fits or len(lead) < count:
+        hint = ", after a first axis for their number" if several else ""
+        raise ValueError(
+            f"{op}: `{name}` must have the window's shape {tuple(window_shape)}, or lie along the "
+            f"last axes of x, with window sizes along pooled axes{hint}; got "
+            f"{name}.shape={value.shape} for x.shape={tuple(shape)}."
+        )
+    return laid.reshape([*lead, *full])
+
+
+def key(op: str, value: Any, deterministic: Any) -> None:
+    """Checks what is drawn with, which is needed unless `deterministic`."""
+    if flag(op, "deterministic", deterministic):
+        return
+    if value is None:
+        hint = "Write key=jax.random.key(0), or deterministic=True."
+        fail(op, "key", "be given unless `deterministic`", value, hint=hint)
+    if not isinstance(value, jax.Array | np.ndarray):
+        fail(op, "key", "be a key of jax.random", value, error=TypeError)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments
+from jaxpool import _arguments, _lowering_taps
+from jaxpool._geometry import axis_window
 from jaxpool._lowering import fold_whole_axis, lowest_value, pad, positions, widened
 from jaxpool._lowering_order import LaidOut
 from jaxpool._pool import Domain, Reduction, run, with_zeros
@@ -164,6 +165,40 @@ class Global(Domain):
         if self.keepdims:
             return carrier
         return jax.tree.map(lambda c: lax.squeeze(c, axes), carrier)
+
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        windows = self._as_windows(jax.tree.leaves(elements)[0].shape)
+        return _lowering_taps.scan(
+            step, state, elements, windows, where, at_once, laid=self._drop_axes
+        )
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        axes = self.pooled_axes(x.ndim)
+        numbers = numbers if self.keepdims else lax.expand_dims(numbers, axes)
+        picked = positions(x.shape, axes) == numbers
+        return self.sum(jnp.where(picked, x, np.zeros((), x.dtype)))
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return self.sum(x * kernel)
+
+    def _as_windows(self, shape: Sequence[Any]) -> Any:
+        """The cell of an array of `shape`, as one window."""
+        return tuple(
+            (axis, axis_window(shape[axis], shape[axis], 1, 1, "VALID", False))
+            for axis in self.pooled_axes(len(shape))
+        )
 
 
 def global_arguments(op: str, axes: Any, keepdims: Any) -> dict[str, Any]:

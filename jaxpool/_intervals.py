@@ -144,6 +144,17 @@ class _Intervals(Domain):
             )
         return carrier
 
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        return _lowering_intervals.interval_scan(step, state, elements, where, self._axes, at_once)
+
 
 class Delegating(Domain):
     """A domain that, for arrays of a given shape, is another one."""
@@ -220,6 +231,18 @@ class Delegating(Domain):
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape
         return self._over(shape).fold(carrier, combine, identity)
+
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        shape = jax.tree.leaves(elements)[0].shape
+        return self._over(shape).scan(step, state, elements, where, at_once=at_once)
 
 
 @jax.tree_util.register_static

@@ -447,6 +447,44 @@ def interval_sum_with(
     return jax.tree.map(total, function(x, cells))
 
 
+def interval_scan(
+    step: Callable[[Any, Any, Any], Any],
+    state: Any,
+    elements: Any,
+    valid: jax.Array | None,
+    axes: Sequence[tuple[int, AxisIntervals, Bounds]],
+    at_once: int,
+) -> Any:
+    """For each cell ``state = step(state, element, number)`` over its valid elements, in order."""
+    elements, condition, new = unfolded(elements, valid, axes)
+    shape = lax.broadcast_shapes(condition.shape, jax.tree.leaves(elements)[0].shape)
+    laid = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (elements, condition))
+    places = list(np.ndindex(*(shape[axis] for axis in new)))
+
+    def visit(state: Any, place: Sequence[Any], number: Any) -> Any:
+        def at(array: jax.Array) -> jax.Array:
+            for axis, index in reversed(list(zip(new, place, strict=True))):
+                array = lax.dynamic_index_in_dim(array, index, axis, keepdims=False)
+            return array
+
+        element, is_valid = jax.tree.map(at, laid)
+        return jax.tree.map(
+            lambda a, b: jnp.where(is_valid, a, b), step(state, element, number), state
+        )
+
+    if len(places) <= at_once:
+        for number, place in enumerate(places):
+            state = visit(state, place, np.int32(number))
+        return state
+
+    def body(state: Any, entry: Any) -> tuple[Any, None]:
+        number, place = entry
+        return visit(state, list(place), number), None
+
+    entries = (jnp.arange(len(places), dtype=np.int32), jnp.asarray(places, np.int32))
+    return lax.scan(body, state, entries)[0]
+
+
 def unfolded(
     x: Any, valid: jax.Array | None, axes: Sequence[tuple[int, AxisIntervals, Bounds]]
 ) -> tuple[Any, jax.Array, tuple[int, ...]]:

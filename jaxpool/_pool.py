@@ -106,6 +106,45 @@ class Domain:
         """Combines each cell's entries of `carrier`, a tree of arrays, in row-major order."""
         raise NotImplementedError
 
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        """For each cell ``state = step(state, element, number)`` over its valid elements, in order.
+
+        Unlike the operation of a `fold`, `step` can know its cell: it takes arrays of the shape of
+        the result, as `state` is, or trees of them, and with each an element of each cell and its
+        row-major number in the cell. `elements` are of the shape of x. Up to `at_once` steps are
+        written out, more are a loop.
+        """
+        raise NotImplementedError
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        """Each cell's element of a number, as `scan` counts them, or 0 for -1: linear in x."""
+
+        def pick(x: jax.Array) -> jax.Array:
+            def step(found: jax.Array, element: jax.Array, number: Any) -> jax.Array:
+                return jnp.where(numbers == number, element, found)
+
+            return self.scan(step, jnp.zeros(numbers.shape, x.dtype), x)
+
+        return jax.checkpoint(pick)(x)  # else a mask for each element would be kept
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        """Sum of each cell's valid elements, each times the entry of `kernel` at its place.
+
+        Of domains whose cells all have one shape. `kernel` has the rank of x, that shape along
+        pooled axes, and 1 or as many entries as x along all others.
+        """
+        raise NotImplementedError
+
 
 class Reduction:
     """How the elements of a cell become one value."""

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool import _arguments, _geometry, _lowering, _lowering_max, _lowering_order, _lowering_sum
+from jaxpool import (
+    _arguments,
+    _geometry,
+    _lowering,
+    _lowering_max,
+    _lowering_order,
+    _lowering_sum,
+    _lowering_taps,
+)
 from jaxpool._pool import Domain, Reduction, run, with_zeros
 
 # Windows of more elements are taken axis by axis, where that is possible.
@@ -235,6 +243,29 @@ class Window(Domain):
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape
         return _lowering.fold(carrier, self.windows(shape), combine, identity)
+
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        shape = jax.tree.leaves(elements)[0].shape
+        windows = self.windows(shape)
+        return _lowering_taps.scan(step, state, elements, windows, where, at_once)
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        return _lowering_taps.pick(x, numbers, self.windows(x.shape))
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return _lowering_taps.correlate(x, kernel, self.windows(x.shape))
 
 
 def window_arguments(

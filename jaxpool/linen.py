@@ -1,7 +1,8 @@
 """Flax Linen layers: one for each named function, with the function's arguments as fields.
 
-They have no variables, and a call is the function. They stand anywhere a Linen module may: in
-``nn.Sequential``, ``nn.compact`` methods, and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
+They have no variables, and a call is the function; only those whose names begin with `Learned` have
+parameters. They stand anywhere a Linen module may: in ``nn.Sequential``, ``nn.compact`` methods,
+and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
 """
 
 import dataclasses
@@ -14,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from jaxpool._arguments import Ints, Padding, Sizes
+from jaxpool._arguments import Ints, Padding, Sizes, window_axes
 from jaxpool._blur import PaddingMode, binomial_kernel
+from jaxpool._detail import Weights
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
 from jaxpool._order import Interpolation, ordinal_logits, ordinal_weights
+from jaxpool._random import Per
 from jaxpool._soft import importance_logits
 
 try:
@@ -1908,3 +1911,949 @@ class OrdinalPool(_WindowPool):
             del options[own]
         weights = ordinal_weights(logits, self.channel_axis, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **options)
+
+
+class LogsumexpPool(_WindowPool):
+    """Layer form of `jaxpool.logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.LogsumexpPool(2, axes=0, sharpness=1).apply({}, x)
+      Array([0.62011445, 2.        ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+
+
+class SoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.SoftmaxPool(2, axes=0).apply({}, x)
+      Array([0.7310586, 2.       ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.softmax_pool)
+
+
+class ImportancePool(_WindowPool):
+    """Layer form of `jaxpool.importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.linen.ImportancePool(2, axes=0).apply({}, x, jnp.zeros(4))
+      Array([2. , 1.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+class LinearSoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.linen.LinearSoftmaxPool(2, axes=0).apply({}, x)
+      Array([2.5, 0. ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.linear_softmax_pool)
+
+
+class PowerMeanPool(_WindowPool):
+    """Layer form of `jaxpool.power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.linen.PowerMeanPool(2, axes=0).apply({}, x)
+      Array([2.5, 3. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.power_mean_pool)
+
+
+class GemPool(_WindowPool):
+    """Layer form of `jaxpool.gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.linen.GemPool(2, axes=0).apply({}, x)
+      Array([1.      , 1.587401], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.gem_pool)
+
+
+class NoisyOrPool(_WindowPool):
+    """Layer form of `jaxpool.noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.linen.NoisyOrPool(2, axes=0).apply({}, x)
+      Array([0.75, 1.  ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.noisy_or_pool)
+
+
+class GlobalLogsumexpPool(_GlobalPool):
+    """Layer form of `jaxpool.global_logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.GlobalLogsumexpPool(0, sharpness=1).apply({}, x)
+      Array(1.5312815, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+
+
+class GlobalSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.linen.GlobalSoftmaxPool(0).apply({}, x)
+      Array(1.744908, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+
+
+class GlobalImportancePool(_GlobalPool):
+    """Layer form of `jaxpool.global_importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.linen.GlobalImportancePool(0).apply({}, x, jnp.zeros(4))
+      Array(1.75, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+class GlobalLinearSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.linen.GlobalLinearSoftmaxPool(0).apply({}, x)
+      Array(2.5, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_linear_softmax_pool)
+
+
+class GlobalPowerMeanPool(_GlobalPool):
+    """Layer form of `jaxpool.global_power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.linen.GlobalPowerMeanPool(0).apply({}, x)
+      Array(2.75, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_power_mean_pool)
+
+
+class GlobalGemPool(_GlobalPool):
+    """Layer form of `jaxpool.global_gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.linen.GlobalGemPool(0).apply({}, x)
+      Array(1.3572088, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+
+
+class GlobalNoisyOrPool(_GlobalPool):
+    """Layer form of `jaxpool.global_noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.linen.GlobalNoisyOrPool(0).apply({}, x)
+      Array(1., dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_noisy_or_pool)
+
+
+class LearnedGemPool(_WindowPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGemPool(2, axes=0)
+      >>> layer.init(jax.random.key(0), jnp.array([1., 1., 0., 2.]))
+      {'params': {'p': Array(3., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        p = self.param("p", _constant(self))
+        return self._function(x, where=where, p=p, **self._options())
+
+
+class LearnedGlobalGemPool(_GlobalPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.global_gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGlobalGemPool(0)
+      >>> layer.init(jax.random.key(0), jnp.array([1., 1., 0., 2.]))
+      {'params': {'p': Array(3., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        p = self.param("p", _constant(self))
+        return self._function(x, where=where, p=p, **self._options())
+
+
+class LearnedLogsumexpPool(_WindowPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedLogsumexpPool(2, axes=0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(10., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedGlobalLogsumexpPool(_GlobalPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.global_logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGlobalLogsumexpPool(0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(10., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedSoftmaxPool(_WindowPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedSoftmaxPool(2, axes=0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(0., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedGlobalSoftmaxPool(_GlobalPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.global_softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedGlobalSoftmaxPool(0)
+      >>> layer.init(jax.random.key(0), jnp.array([0., 1., 2., 2.]))
+      {'params': {'sharpness': Array(0., dtype=float32)}}
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        sharpness = self.param("sharpness", _constant(self))
+        return self._function(x, where=where, sharpness=sharpness, **self._options())
+
+
+class LearnedImportancePool(nn.Module):
+    """Local importance pooling (LIP): a mean whose weights a small network predicts.
+
+    The network is the paper's simplified one, over channels that are last: a convolution of 3
+    elements along each axis, instance normalization, and 12 times a sigmoid, to logits for
+    `jaxpool.importance_pool`. Its parameters are `kernel`, which begins as 0, so that the layer
+    begins as the average, `scale` and `bias`. The fields are arguments of the function, and
+
+    Args:
+      param_dtype: dtype of the parameters.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedImportancePool((2,))
+      >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.array([[1.], [3.]]))
+      >>> y
+      Array([[2.]], dtype=float32)
+      >>> jax.tree.map(jnp.shape, variables["params"])
+      {'kernel': (3, 1, 1), 'scale': (1,), 'bias': (1,)}
+    """
+
+    window_shape: Sequence[int]
+    strides: Ints | None = None
+    padding: Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    ceil_mode: bool = False
+    empty_value: Any = 0
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        channels, zeros = x.shape[-1], nn.initializers.zeros
+        shape = (*(3 for _ in self.window_shape), channels, channels)
+        kernel = self.param("kernel", zeros, shape, self.param_dtype)
+        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
+        bias = self.param("bias", zeros, (channels,), self.param_dtype)
+        return jaxpool.importance_pool(
+            x,
+            importance_logits(x, kernel, scale, bias, where),
+            self.window_shape,
+            self.strides,
+            self.padding,
+            dilation=self.dilation,
+            ceil_mode=self.ceil_mode,
+            where=where,
+            empty_value=self.empty_value,
+        )
+
+
+def _constant(layer: Any) -> Callable[[jax.Array], jax.Array]:
+    """Initializer of a learned layer's one parameter."""
+    shape = () if layer.features is None else (layer.features,)
+    return lambda key: jnp.full(shape, layer.init_value, layer.param_dtype)
+
+
+class _RandomPool(_Pool):
+    """Calls a function that draws; what it draws with comes with the call."""
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, key: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; the default key is of the stream `pool`, if there is one."""
+        options = self._options()
+        if key is None and not options["deterministic"] and self.has_rng("pool"):
+            key = self.make_rng("pool")
+        return self._function(x, where=where, key=key, **options)
+
+
+class MixedPool(_WindowPool):
+    """Layer form of `jaxpool.mixed_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.linen.MixedPool(2, axes=0).apply({}, x)
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.mixed_pool)
+
+
+class GatedPool(_WindowPool):
+    """Layer form of `jaxpool.gated_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.linen.GatedPool(2, axes=0).apply({}, x, gate=jnp.zeros(2))
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.gated_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, gate: jax.Array
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, gate=gate, **self._options())
+
+
+class TreePool(_WindowPool):
+    """Layer form of `jaxpool.tree_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.linen.TreePool(2, axes=0).apply({}, x, leaves=jnp.eye(2), gates=jnp.zeros((1, 2)))
+      Array([2., 4.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.tree_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, leaves: jax.Array, gates: jax.Array
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, leaves=leaves, gates=gates, **self._options())
+
+
+class GlobalAvgmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_avgmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 2., 6.])
+      >>> jaxpool.linen.GlobalAvgmaxPool(axes=0).apply({}, x)
+      Array(4.5, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+
+    _function = staticmethod(jaxpool.global_avgmax_pool)
+
+
+class GlobalCatavgmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_catavgmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([[1., 5.], [3., 7.]])
+      >>> jaxpool.linen.GlobalCatavgmaxPool(axes=0).apply({}, x)
+      Array([2., 6., 3., 7.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    channel_axis: int = -1
+
+    _function = staticmethod(jaxpool.global_catavgmax_pool)
+
+
+class StochasticPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 3., 0., 0.])
+      >>> jaxpool.linen.StochasticPool(2, axes=0).apply({}, x, key=jax.random.key(0))
+      Array([3., 0.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.stochastic_pool)
+
+
+class GlobalStochasticPool(_RandomPool, _GlobalPool):
+    """Layer form of `jaxpool.global_stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 3., 0.])
+      >>> jaxpool.linen.GlobalStochasticPool(0).apply({}, x, key=jax.random.key(0))
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.global_stochastic_pool)
+
+
+class RankStochasticPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.rank_stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([3., 6., 1., -5.])
+      >>> jaxpool.linen.RankStochasticPool(2, axes=0, deterministic=True).apply({}, x)
+      Array([ 5., -1.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.rank_stochastic_pool)
+
+
+class MaxPoolDropout(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.max_pool_dropout`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([4., 8., 1., 2.])
+      >>> jaxpool.linen.MaxPoolDropout(2, axes=0, deterministic=True).apply({}, x)
+      Array([5.  , 1.25], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    rate: Any = 0.5
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.max_pool_dropout)
+
+
+class RandomMixedPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.random_mixed_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.linen.RandomMixedPool(2, axes=0, deterministic=True).apply({}, x)
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    count_include_pad: bool = True
+    per: Per = "map"
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.random_mixed_pool)
+
+
+class S3Pool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.s3_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 2., 6., 4.])
+      >>> jaxpool.linen.S3Pool(2, axes=0, deterministic=True).apply({}, x)
+      Array([3., 6.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    grid: Ints | None = None
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.s3_pool)
+
+
+class AdaptiveWeightedPool(_WindowPool):
+    """Layer form of `jaxpool.adaptive_weighted_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([2., 2., 0., 0.])
+      >>> jaxpool.linen.AdaptiveWeightedPool(2, axes=0).apply({}, x)
+      Array([2., 0.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    weights: Weights = "dice"
+    epsilon: float = 1e-6
+
+    _function = staticmethod(jaxpool.adaptive_weighted_pool)
+
+
+class AdaPool(_WindowPool):
+    """Layer form of `jaxpool.ada_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([2., 2., 5., 5.])
+      >>> jaxpool.linen.AdaPool(2, axes=0).apply({}, x)
+      Array([2., 5.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    beta: Any = 0.5
+
+    _function = staticmethod(jaxpool.ada_pool)
+
+
+class DetailPreservingPool(_WindowPool):
+    """Layer form of `jaxpool.detail_preserving_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([0., 0., 0., 4.])
+      >>> jaxpool.linen.DetailPreservingPool(4, axes=0, lam=0).apply({}, x)
+      Array([1.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 1.0
+    lam: Any = 1.0
+    symmetric: bool = True
+
+    _function = staticmethod(jaxpool.detail_preserving_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, kernel: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, kernel=kernel, **self._options())
+
+
+class _LearnedPool(_WindowPool):
+    """What layers with parameters share: these are not arguments but variables."""
+
+    _own: ClassVar[tuple[str, ...]] = ("features", "param_dtype")
+
+    _: dataclasses.KW_ONLY
+    features: int | None = None
+    param_dtype: Any = jnp.float32
+
+    def _options(self) -> dict[str, Any]:
+        """The fields that are arguments of the function."""
+        return {n: v for n, v in super()._options().items() if n not in self._own}
+
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        """The shape of a parameter that is one number, or one for each channel."""
+        return () if self.features is None else (self.features,)
+
+    @property
+    def _window(self) -> tuple[int, ...]:
+        return window_axes(type(self).__name__, self.window_shape, self.axes)[0]
+
+
+class LearnedMixedPool(_LearnedPool):
+    """`jaxpool.mixed_pool` with an `alpha` that is learned, as the sigmoid of a parameter.
+
+    The parameter `alpha` is one number, or one for each channel if `features` says how many of
+    these the last axis has. It starts at 0, from where `alpha` is a half.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.linen.LearnedMixedPool(2, axes=0).init_with_output(jax.random.key(0), x)
+      (Array([2.5, 5. ], dtype=float32), {'params': {'alpha': Array(0., dtype=float32)}})
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.mixed_pool)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        alpha = self.param("alpha", nn.initializers.zeros, self._channels, self.param_dtype)
+        return self._function(x, where=where, alpha=nn.sigmoid(alpha), **self._options())
+
+
+class LearnedGatedPool(_LearnedPool):
+    """`jaxpool.gated_pool` with a `gate` that is learned.
+
+    The parameter `gate` has the window's shape, and an entry for each channel if `features` says
+    how many of these the last axis has. It starts at 0, from where maximum and mean have one half
+    each.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.linen.LearnedGatedPool(2, axes=0).init_with_output(jax.random.key(0), x)
+      (Array([2.5, 5. ], dtype=float32), {'params': {'gate': Array([0., 0.], dtype=float32)}})
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.gated_pool)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        shape = self._window + self._channels
+        gate = self.param("gate", nn.initializers.zeros, shape, self.param_dtype)
+        return self._function(x, where=where, gate=gate, **self._options())
+
+
+class LearnedTreePool(_LearnedPool):
+    """`jaxpool.tree_pool` with `leaves` and `gates` that are learned.
+
+    The parameters are filters of the window's shape, with an entry for each channel if `features`
+    says how many of these the last axis has; of n elements, leaves start as ``1/n`` with as much
+    normal noise, since equal leaves would learn alike, and gates at 0. A tree of `depth` levels
+    has ``2**(depth - 1)`` leaves.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedTreePool((2, 2), depth=3)
+      >>> variables = layer.init(jax.random.key(0), jnp.zeros((4, 4, 1)))
+      >>> jax.tree.map(jnp.shape, variables)
+      {'params': {'gates': (3, 2, 2), 'leaves': (4, 2, 2)}}
+    """
+
+    _own = ("features", "param_dtype", "depth")
+
+    _: dataclasses.KW_ONLY
+    depth: int = 2
+
+    _function = staticmethod(jaxpool.tree_pool)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        leaves, shape = 2 ** (self.depth - 1), self._window + self._channels
+        filters = self.param(
+            "leaves", _noisy_mean(self._window), (leaves, *shape), self.param_dtype
+        )
+        zeros = nn.initializers.zeros
+        gates = self.param("gates", zeros, (leaves - 1, *shape), self.param_dtype)
+        return self._function(x, where=where, leaves=filters, gates=gates, **self._options())
+
+
+class LearnedAdaPool(_LearnedPool):
+    """`jaxpool.ada_pool` with a `beta` that is learned, as the sigmoid of a parameter.
+
+    The parameter `beta` has the shape `beta_shape`, which broadcasts to the result, for example
+    ``(height, width, 1)`` for each place, or one number for each channel if `features` says how
+    many of these the last axis has. It starts at 0, from where `beta` is a half.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> x = jnp.array([2., 2., 5., 5.])
+      >>> jaxpool.linen.LearnedAdaPool(2, axes=0).init_with_output(jax.random.key(0), x)
+      (Array([2., 5.], dtype=float32), {'params': {'beta': Array(0., dtype=float32)}})
+    """
+
+    _own = ("features", "param_dtype", "beta_shape")
+
+    _: dataclasses.KW_ONLY
+    beta_shape: Sequence[int] | None = None
+
+    _function = staticmethod(jaxpool.ada_pool)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        shape = self._channels if self.beta_shape is None else tuple(self.beta_shape)
+        beta = self.param("beta", nn.initializers.zeros, shape, self.param_dtype)
+        return self._function(x, where=where, beta=nn.sigmoid(beta), **self._options())
+
+
+class LearnedDetailPreservingPool(_LearnedPool):
+    """`jaxpool.detail_preserving_pool` with learned `alpha` and `lam`, exponentials of parameters.
+
+    The parameters `alpha` and `lam` are one number each, or one for each channel if `features` says
+    how many of these, C, the last axis has. They start uniform in ``-1/sqrt(C) .. 1/sqrt(C)``. If
+    `full`, there is a parameter `kernel` too, of the window's shape, which starts as a mean.
+
+    Example:
+      >>> import jaxpool.linen
+      >>> layer = jaxpool.linen.LearnedDetailPreservingPool((2, 2), features=3, full=True)
+      >>> variables = layer.init(jax.random.key(0), jnp.zeros((4, 4, 3)))
+      >>> jax.tree.map(jnp.shape, variables)
+      {'params': {'alpha': (3,), 'kernel': (2, 2, 3), 'lam': (3,)}}
+    """
+
+    _own = ("features", "param_dtype", "full")
+
+    _: dataclasses.KW_ONLY
+    symmetric: bool = True
+    full: bool = False
+
+    _function = staticmethod(jaxpool.detail_preserving_pool)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        start = _uniform(self.features or 1)
+        logs = {n: self.param(n, start, self._channels, self.param_dtype) for n in ("alpha", "lam")}
+        given = {name: jnp.exp(value) for name, value in logs.items()}
+        if self.full:
+            mean = nn.initializers.constant(1 / math.prod(self._window))
+            shape = self._window + self._channels
+            given["kernel"] = self.param("kernel", mean, shape, self.param_dtype)
+        return self._function(x, where=where, **given, **self._options())
+
+
+def _noisy_mean(window: tuple[int, ...]) -> Callable[..., jax.Array]:
+    """An initializer of filters that are a mean and normal noise of the same size."""
+    size = math.prod(window)
+    return lambda key, shape, dtype: (1 + jax.random.normal(key, shape, dtype)) / size
+
+
+def _uniform(channels: int) -> Callable[..., jax.Array]:
+    """An initializer with numbers up to ``1/sqrt(channels)``, of both signs."""
+    most = 1 / math.sqrt(channels)
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)

@@ -1,8 +1,8 @@
 """Flax NNX layers: one for each named function, with the function's arguments as fields.
 
-They have no state, and a call is the function. They stand anywhere an NNX module may: in
-``nnx.Sequential``, as attributes of other modules, and under ``nnx.jit``, ``nnx.grad`` and
-``nnx.vmap``.
+They have no state, and a call is the function; only those whose names begin with `Learned` have
+parameters. They stand anywhere an NNX module may: in ``nnx.Sequential``, as attributes of other
+modules, and under ``nnx.jit``, ``nnx.grad`` and ``nnx.vmap``.
 """
 
 import dataclasses
@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from jaxpool._arguments import Ints, Padding, Sizes
+from jaxpool._arguments import Ints, Padding, Sizes, window_axes
 from jaxpool._blur import PaddingMode, binomial_kernel
+from jaxpool._detail import Weights
 from jaxpool._fractional import Scheme
 from jaxpool._lowering_max import Implementation
 from jaxpool._order import Interpolation, ordinal_logits, ordinal_weights
+from jaxpool._random import Per
 from jaxpool._soft import importance_logits
 
 try:
@@ -2031,3 +2033,1004 @@ class OrdinalPool(_WindowPool):
             del options[own]
         weights = ordinal_weights(self.logits[...], self.channel_axis, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **options)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LogsumexpPool(_WindowPool):
+    """Layer form of `jaxpool.logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.LogsumexpPool(2, axes=0, sharpness=1)(x)
+      Array([0.62011445, 2.        ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class SoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.SoftmaxPool(2, axes=0)(x)
+      Array([0.7310586, 2.       ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class ImportancePool(_WindowPool):
+    """Layer form of `jaxpool.importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.nnx.ImportancePool(2, axes=0)(x, jnp.zeros(4))
+      Array([2. , 1.5], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LinearSoftmaxPool(_WindowPool):
+    """Layer form of `jaxpool.linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.nnx.LinearSoftmaxPool(2, axes=0)(x)
+      Array([2.5, 0. ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.linear_softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class PowerMeanPool(_WindowPool):
+    """Layer form of `jaxpool.power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.nnx.PowerMeanPool(2, axes=0)(x)
+      Array([2.5, 3. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.power_mean_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GemPool(_WindowPool):
+    """Layer form of `jaxpool.gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.nnx.GemPool(2, axes=0)(x)
+      Array([1.      , 1.587401], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.gem_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class NoisyOrPool(_WindowPool):
+    """Layer form of `jaxpool.noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.nnx.NoisyOrPool(2, axes=0)(x)
+      Array([0.75, 1.  ], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.noisy_or_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalLogsumexpPool(_GlobalPool):
+    """Layer form of `jaxpool.global_logsumexp_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.GlobalLogsumexpPool(0, sharpness=1)(x)
+      Array(1.5312815, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 10
+    mean: bool = True
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 1., 2., 2.])
+      >>> jaxpool.nnx.GlobalSoftmaxPool(0)(x)
+      Array(1.744908, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    sharpness: Any = 1
+    gradient: Literal["full", "semi"] = "full"
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalImportancePool(_GlobalPool):
+    """Layer form of `jaxpool.global_importance_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 4., 1., 2.])
+      >>> jaxpool.nnx.GlobalImportancePool(0)(x, jnp.zeros(4))
+      Array(1.75, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_importance_pool)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x, weighted by the softmax of `logits`; `where` masks as in the function."""
+        return self._function(x, logits, where=where, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalLinearSoftmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_linear_softmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 0., 0.])
+      >>> jaxpool.nnx.GlobalLinearSoftmaxPool(0)(x)
+      Array(2.5, dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_linear_softmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalPowerMeanPool(_GlobalPool):
+    """Layer form of `jaxpool.global_power_mean_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 4., 3., 3.])
+      >>> jaxpool.nnx.GlobalPowerMeanPool(0)(x)
+      Array(2.75, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 1
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_power_mean_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalGemPool(_GlobalPool):
+    """Layer form of `jaxpool.global_gem_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 1., 0., 2.])
+      >>> jaxpool.nnx.GlobalGemPool(0)(x)
+      Array(1.3572088, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    p: Any = 3
+    eps: float = 1e-6
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalNoisyOrPool(_GlobalPool):
+    """Layer form of `jaxpool.global_noisy_or_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0.5, 0.5, 0., 1.])
+      >>> jaxpool.nnx.GlobalNoisyOrPool(0)(x)
+      Array(1., dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.global_noisy_or_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGemPool(_WindowPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGemPool(2, axes=0)
+      >>> layer.p[...]
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.p = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, p=self.p[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGlobalGemPool(_GlobalPool):
+    """GeM with a learned exponent.
+
+    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
+    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
+    weigh small elements more.
+    The fields are arguments of `jaxpool.global_gem_pool`, and
+
+    Args:
+      features: number of channels, each with an exponent of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGlobalGemPool(0)
+      >>> layer.p[...]
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    eps: float = 1e-6
+    features: int | None = None
+    init_value: float = 3.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_gem_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.p = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, p=self.p[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedLogsumexpPool(_WindowPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedLogsumexpPool(2, axes=0)
+      >>> layer.sharpness[...]
+      Array(10., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGlobalLogsumexpPool(_GlobalPool):
+    """LSE pooling with a learned sharpness.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    The fields are arguments of `jaxpool.global_logsumexp_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGlobalLogsumexpPool(0)
+      >>> layer.sharpness[...]
+      Array(10., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    mean: bool = True
+    features: int | None = None
+    init_value: float = 10.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_logsumexp_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedSoftmaxPool(_WindowPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedSoftmaxPool(2, axes=0)
+      >>> layer.sharpness[...]
+      Array(0., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGlobalSoftmaxPool(_GlobalPool):
+    """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
+
+    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
+    are last, or () without `features`. It is not constrained: negative ones weigh small elements
+    more.
+    The fields are arguments of `jaxpool.global_softmax_pool`, and
+
+    Args:
+      features: number of channels, each with a sharpness of its own; None for one for all.
+      init_value: number that the parameter begins with.
+      param_dtype: dtype of the parameter.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedGlobalSoftmaxPool(0)
+      >>> layer.sharpness[...]
+      Array(0., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    gradient: Literal["full", "semi"] = "full"
+    features: int | None = None
+    init_value: float = 0.0
+    param_dtype: Any = jnp.float32
+
+    _function = staticmethod(jaxpool.global_softmax_pool)
+    _parameters = ("features", "init_value", "param_dtype")
+
+    def __post_init__(self) -> None:
+        self.sharpness = nnx.Param(_constant(self))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, sharpness=self.sharpness[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedImportancePool(_Layer):
+    """Local importance pooling (LIP): a mean whose weights a small network predicts.
+
+    The network is the paper's simplified one, over channels that are last: a convolution of 3
+    elements along each axis, instance normalization, and 12 times a sigmoid, to logits for
+    `jaxpool.importance_pool`. Its parameters are `kernel`, which begins as 0, so that the layer
+    begins as the average, `scale` and `bias`. The fields are arguments of the function, and
+
+    Args:
+      features: number of channels.
+      param_dtype: dtype of the parameters.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> layer = jaxpool.nnx.LearnedImportancePool(1, (2,))
+      >>> layer(jnp.array([[1.], [3.]]))
+      Array([[2.]], dtype=float32)
+      >>> layer.kernel.shape
+      (3, 1, 1)
+    """
+
+    features: int
+    window_shape: Sequence[int]
+    strides: Ints | None = None
+    padding: Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    ceil_mode: bool = False
+    empty_value: Any = 0
+    param_dtype: Any = jnp.float32
+
+    def __post_init__(self) -> None:
+        shape = (*(3 for _ in self.window_shape), self.features, self.features)
+        self.kernel = nnx.Param(jnp.zeros(shape, self.param_dtype))
+        self.scale = nnx.Param(jnp.ones(self.features, self.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(self.features, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        parameters = self.kernel[...], self.scale[...], self.bias[...]
+        return jaxpool.importance_pool(
+            x,
+            importance_logits(x, *parameters, where),
+            self.window_shape,
+            self.strides,
+            self.padding,
+            dilation=self.dilation,
+            ceil_mode=self.ceil_mode,
+            where=where,
+            empty_value=self.empty_value,
+        )
+
+
+def _constant(layer: Any) -> jax.Array:
+    """What a learned layer's one parameter begins with."""
+    shape = () if layer.features is None else (layer.features,)
+    return jnp.full(shape, layer.init_value, layer.param_dtype)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _RandomPool(_Pool):
+    """Calls a function that draws; what it draws with comes with the call."""
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, key: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        options = self._options()
+        return self._function(x, where=where, key=key, **options)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MixedPool(_WindowPool):
+    """Layer form of `jaxpool.mixed_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.MixedPool(2, axes=0)(x)
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.mixed_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GatedPool(_WindowPool):
+    """Layer form of `jaxpool.gated_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.GatedPool(2, axes=0)(x, gate=jnp.zeros(2))
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.gated_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, gate: jax.Array
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, gate=gate, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class TreePool(_WindowPool):
+    """Layer form of `jaxpool.tree_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.TreePool(2, axes=0)(x, leaves=jnp.eye(2), gates=jnp.zeros((1, 2)))
+      Array([2., 4.], dtype=float32)
+    """
+
+    _function = staticmethod(jaxpool.tree_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, leaves: jax.Array, gates: jax.Array
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, leaves=leaves, gates=gates, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalAvgmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_avgmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 2., 6.])
+      >>> jaxpool.nnx.GlobalAvgmaxPool(axes=0)(x)
+      Array(4.5, dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+
+    _function = staticmethod(jaxpool.global_avgmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalCatavgmaxPool(_GlobalPool):
+    """Layer form of `jaxpool.global_catavgmax_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([[1., 5.], [3., 7.]])
+      >>> jaxpool.nnx.GlobalCatavgmaxPool(axes=0)(x)
+      Array([2., 6., 3., 7.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    channel_axis: int = -1
+
+    _function = staticmethod(jaxpool.global_catavgmax_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class StochasticPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 3., 0., 0.])
+      >>> jaxpool.nnx.StochasticPool(2, axes=0)(x, key=jax.random.key(0))
+      Array([3., 0.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.stochastic_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GlobalStochasticPool(_RandomPool, _GlobalPool):
+    """Layer form of `jaxpool.global_stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 3., 0.])
+      >>> jaxpool.nnx.GlobalStochasticPool(0)(x, key=jax.random.key(0))
+      Array(3., dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.global_stochastic_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RankStochasticPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.rank_stochastic_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([3., 6., 1., -5.])
+      >>> jaxpool.nnx.RankStochasticPool(2, axes=0, deterministic=True)(x)
+      Array([ 5., -1.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.rank_stochastic_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class MaxPoolDropout(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.max_pool_dropout`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([4., 8., 1., 2.])
+      >>> jaxpool.nnx.MaxPoolDropout(2, axes=0, deterministic=True)(x)
+      Array([5.  , 1.25], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    rate: Any = 0.5
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.max_pool_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class RandomMixedPool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.random_mixed_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6.])
+      >>> jaxpool.nnx.RandomMixedPool(2, axes=0, deterministic=True)(x)
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 0.5
+    count_include_pad: bool = True
+    per: Per = "map"
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.random_mixed_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class S3Pool(_RandomPool, _WindowPool):
+    """Layer form of `jaxpool.s3_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([1., 3., 2., 6., 4.])
+      >>> jaxpool.nnx.S3Pool(2, axes=0, deterministic=True)(x)
+      Array([3., 6.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    grid: Ints | None = None
+    deterministic: bool = False
+
+    _function = staticmethod(jaxpool.s3_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaptiveWeightedPool(_WindowPool):
+    """Layer form of `jaxpool.adaptive_weighted_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([2., 2., 0., 0.])
+      >>> jaxpool.nnx.AdaptiveWeightedPool(2, axes=0)(x)
+      Array([2., 0.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    weights: Weights = "dice"
+    epsilon: float = 1e-6
+
+    _function = staticmethod(jaxpool.adaptive_weighted_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AdaPool(_WindowPool):
+    """Layer form of `jaxpool.ada_pool`; its fields are the function's arguments.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([2., 2., 5., 5.])
+      >>> jaxpool.nnx.AdaPool(2, axes=0)(x)
+      Array([2., 5.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    beta: Any = 0.5
+
+    _function = staticmethod(jaxpool.ada_pool)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class DetailPreservingPool(_WindowPool):
+    """Layer form of `jaxpool.detail_preserving_pool`; its fields are arguments of the function.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> x = jnp.array([0., 0., 0., 4.])
+      >>> jaxpool.nnx.DetailPreservingPool(4, axes=0, lam=0)(x)
+      Array([1.], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    alpha: Any = 1.0
+    lam: Any = 1.0
+    symmetric: bool = True
+
+    _function = staticmethod(jaxpool.detail_preserving_pool)
+
+    def __call__(
+        self, x: jax.Array, *, where: jax.Array | None = None, kernel: jax.Array | None = None
+    ) -> jax.Array:
+        """The pooled x; arguments are those of the function."""
+        return self._function(x, where=where, kernel=kernel, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class _LearnedPool(_WindowPool):
+    """What layers with parameters share: these are not arguments but variables."""
+
+    _own: ClassVar[tuple[str, ...]] = ("features", "param_dtype")
+
+    _: dataclasses.KW_ONLY
+    features: int | None = None
+    param_dtype: Any = jnp.float32
+
+    def _options(self) -> dict[str, Any]:
+        """The fields that are arguments of the function."""
+        return {n: v for n, v in super()._options().items() if n not in self._own}
+
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        """The shape of a parameter that is one number, or one for each channel."""
+        return () if self.features is None else (self.features,)
+
+    @property
+    def _window(self) -> tuple[int, ...]:
+        return window_axes(type(self).__name__, self.window_shape, self.axes)[0]
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedMixedPool(_LearnedPool):
+    """`jaxpool.mixed_pool` with an `alpha` that is learned, as the sigmoid of a parameter.
+
+    The parameter `alpha` is one number, or one for each channel if `features` says how many of
+    these the last axis has. It starts at 0, from where `alpha` is a half.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> jaxpool.nnx.LearnedMixedPool(2, axes=0)(jnp.array([1., 3., 2., 6.]))
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.mixed_pool)
+
+    def __post_init__(self) -> None:
+        self.alpha = nnx.Param(jnp.zeros(self._channels, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        alpha = nnx.sigmoid(self.alpha[...])
+        return self._function(x, where=where, alpha=alpha, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedGatedPool(_LearnedPool):
+    """`jaxpool.gated_pool` with a `gate` that is learned.
+
+    The parameter `gate` has the window's shape, and an entry for each channel if `features` says
+    how many of these the last axis has. It starts at 0, from where maximum and mean have one half
+    each.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> jaxpool.nnx.LearnedGatedPool(2, axes=0)(jnp.array([1., 3., 2., 6.]))
+      Array([2.5, 5. ], dtype=float32)
+    """
+
+    _: dataclasses.KW_ONLY
+    count_include_pad: bool = True
+
+    _function = staticmethod(jaxpool.gated_pool)
+
+    def __post_init__(self) -> None:
+        self.gate = nnx.Param(jnp.zeros(self._window + self._channels, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        return self._function(x, where=where, gate=self.gate[...], **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedTreePool(_LearnedPool):
+    """`jaxpool.tree_pool` with `leaves` and `gates` that are learned.
+
+    The parameters are filters of the window's shape, with an entry for each channel if `features`
+    says how many of these the last axis has; of n elements, leaves start as ``1/n`` with as much
+    normal noise, since equal leaves would learn alike, and gates at 0. A tree of `depth` levels
+    has ``2**(depth - 1)`` leaves.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> from flax import nnx
+      >>> layer = jaxpool.nnx.LearnedTreePool((2, 2), depth=3, rngs=nnx.Rngs(0))
+      >>> layer.leaves.shape, layer.gates.shape
+      ((4, 2, 2), (3, 2, 2))
+    """
+
+    _own = ("features", "param_dtype", "depth")
+
+    _: dataclasses.KW_ONLY
+    depth: int = 2
+
+    _function = staticmethod(jaxpool.tree_pool)
+
+    rngs: dataclasses.InitVar[nnx.Rngs]
+
+    def __post_init__(self, rngs: nnx.Rngs) -> None:
+        leaves, shape = 2 ** (self.depth - 1), self._window + self._channels
+        start = _noisy_mean(self._window)
+        self.leaves = nnx.Param(start(rngs.params(), (leaves, *shape), self.param_dtype))
+        self.gates = nnx.Param(jnp.zeros((leaves - 1, *shape), self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        filters = {"leaves": self.leaves[...], "gates": self.gates[...]}
+        return self._function(x, where=where, **filters, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedAdaPool(_LearnedPool):
+    """`jaxpool.ada_pool` with a `beta` that is learned, as the sigmoid of a parameter.
+
+    The parameter `beta` has the shape `beta_shape`, which broadcasts to the result, for example
+    ``(height, width, 1)`` for each place, or one number for each channel if `features` says how
+    many of these the last axis has. It starts at 0, from where `beta` is a half.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> jaxpool.nnx.LearnedAdaPool(2, axes=0)(jnp.array([2., 2., 5., 5.]))
+      Array([2., 5.], dtype=float32)
+    """
+
+    _own = ("features", "param_dtype", "beta_shape")
+
+    _: dataclasses.KW_ONLY
+    beta_shape: Sequence[int] | None = None
+
+    _function = staticmethod(jaxpool.ada_pool)
+
+    def __post_init__(self) -> None:
+        shape = self._channels if self.beta_shape is None else tuple(self.beta_shape)
+        self.beta = nnx.Param(jnp.zeros(shape, self.param_dtype))
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        beta = nnx.sigmoid(self.beta[...])
+        return self._function(x, where=where, beta=beta, **self._options())
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class LearnedDetailPreservingPool(_LearnedPool):
+    """`jaxpool.detail_preserving_pool` with learned `alpha` and `lam`, exponentials of parameters.
+
+    The parameters `alpha` and `lam` are one number each, or one for each channel if `features` says
+    how many of these, C, the last axis has. They start uniform in ``-1/sqrt(C) .. 1/sqrt(C)``. If
+    `full`, there is a parameter `kernel` too, of the window's shape, which starts as a mean.
+
+    Example:
+      >>> import jaxpool.nnx
+      >>> from flax import nnx
+      >>> layer = jaxpool.nnx.LearnedDetailPreservingPool((2, 2), features=3, rngs=nnx.Rngs(0))
+      >>> layer.alpha.shape, layer.lam.shape, layer.kernel
+      ((3,), (3,), None)
+    """
+
+    _own = ("features", "param_dtype", "full")
+
+    _: dataclasses.KW_ONLY
+    symmetric: bool = True
+    full: bool = False
+
+    _function = staticmethod(jaxpool.detail_preserving_pool)
+
+    rngs: dataclasses.InitVar[nnx.Rngs]
+
+    def __post_init__(self, rngs: nnx.Rngs) -> None:
+        start, shape = _uniform(self.features or 1), self._window + self._channels
+        self.alpha = nnx.Param(start(rngs.params(), self._channels, self.param_dtype))
+        self.lam = nnx.Param(start(rngs.params(), self._channels, self.param_dtype))
+        mean = jnp.full(shape, 1 / math.prod(self._window), self.param_dtype)
+        self.kernel = nnx.Param(mean) if self.full else None
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        given = {"alpha": jnp.exp(self.alpha[...]), "lam": jnp.exp(self.lam[...])}
+        if self.kernel is not None:
+            given["kernel"] = self.kernel[...]
+        return self._function(x, where=where, **given, **self._options())
+
+
+def _noisy_mean(window: tuple[int, ...]) -> Callable[..., jax.Array]:
+    """An initializer of filters that are a mean and normal noise of the same size."""
+    size = math.prod(window)
+    return lambda key, shape, dtype: (1 + jax.random.normal(key, shape, dtype)) / size
+
+
+def _uniform(channels: int) -> Callable[..., jax.Array]:
+    """An initializer with numbers up to ``1/sqrt(channels)``, of both signs."""
+    most = 1 / math.sqrt(channels)
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)

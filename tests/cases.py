@@ -172,7 +172,7 @@ class Op:
     name: str
     function: Callable[..., jax.Array]
     options: dict[str, Any]
-    kind: str
+    kind: str | Callable[..., Any]  # or a function of a cell's values and number of pads
     is_global: bool = False
     takes_ints: bool = True
     only: str = ""  # tag that a case must have
@@ -205,6 +205,8 @@ class Op:
     def expected(self, x: Any, case: Case, **more: Any) -> np.ndarray:
         options = {**self.options, **more}
         options.pop("implementation", None)  # the reference has one
+        if callable(self.kind):
+            options = more  # it has the others
         if self.rule:
             reference = getattr(oracle, self.rule)
             return reference(self.kind, np.asarray(x), **self.arguments(case), **options)
@@ -286,6 +288,37 @@ OPS = [
     Op("adaptive_top_3_mean", adaptive_pool(jaxpool.TopKMean(3)), {}, "top_3", only="intervals",
        rule="adaptive"),
 ]  # fmt: skip
+
+
+def mixed(values, pads, alpha=0.25):
+    return alpha * values.max() + (1 - alpha) * values.sum() / (len(values) + pads)
+
+
+def self_weighted(values, pads):
+    positive = np.maximum(values, 0)
+    return (positive**2).sum() / positive.sum() if positive.sum() else positive.sum()
+
+
+def dice_weighted(values, pads):
+    mean = values.mean()
+    with np.errstate(invalid="ignore"):
+        dice = 2 * np.abs(values * mean) / (values**2 + mean**2)
+    weights = np.exp(np.where((values == 0) & (mean == 0), 0, dice))
+    return (weights * values).sum() / weights.sum()
+
+
+def detail_weighted(values, pads, alpha=0.5, lam=1.5):
+    squares = (values - values.mean()) ** 2 + 1e-3
+    weights = alpha + (squares / squares.mean()) ** (lam / 2)
+    return (weights * values).sum() / weights.sum()
+
+
+OPS += [
+    Op("mixed", jaxpool.mixed_pool, {"alpha": 0.25}, mixed),
+    Op("stochastic_test", jaxpool.stochastic_pool, {"deterministic": True}, self_weighted),
+    Op("adaptive_weighted", jaxpool.adaptive_weighted_pool, {}, dice_weighted),
+    Op("detail", jaxpool.detail_preserving_pool, {"alpha": 0.5, "lam": 1.5}, detail_weighted),
+]
 
 
 def pairs(tag: str) -> list[tuple[Op, Case]]:

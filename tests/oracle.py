@@ -36,6 +36,8 @@ def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor
     if not kept:
         return empty_value
     v, w = np.array(kept).T
+    if callable(kind):
+        return kind(v, pads)
     if kind in ("max", "min"):
         return v.max() if kind == "max" else v.min()  # both propagate NaN
     if kind == "sum":

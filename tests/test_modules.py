@@ -67,6 +67,9 @@ OTHER_CASES = {
     "closing_pool": [(((2, 3),), {}), ((3,), {"axes": -2, "empty_value": 7})],
     "wildcat_pool": [(((2, 3),), {"kmax": 3, "kmin": 0.1}), ((-2,), {"alpha": 2})],
     "k_max_pool": [((3, 2), {}), ((4,), {"axis": -2, "empty_value": 7})],
+    "gated_pool": [(((2, 2),), {})],
+    "tree_pool": [(((2, 2),), {})],
+    "adaptive_weighted_pool": WINDOW_CASES,
 }
 # Options without a default.
 REQUIRED = {
@@ -74,14 +77,31 @@ REQUIRED = {
     "rank_pool": {"weights": (0.5, 0.25)},
     "top_k_mean_pool": {"k": 0.4},
 }
+FILTERS = {
+    "gated_pool": {"gate": MATRIX[:2, :2]},
+    "tree_pool": {"leaves": MATRIX[None, :2, :2], "gates": MATRIX[:0, :2, None][:, :, [0, 0]]},
+}
+# Of learned layers, the function that they are and the parameters that they own.
+WITH_PARAMETERS = {
+    "LearnedMixedPool": ("mixed_pool", ["alpha"]),
+    "LearnedGatedPool": ("gated_pool", ["gate"]),
+    "LearnedTreePool": ("tree_pool", ["leaves", "gates"]),
+    "LearnedAdaPool": ("ada_pool", ["beta"]),
+    "LearnedDetailPreservingPool": ("detail_preserving_pool", ["alpha", "lam"]),
+}
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
-           "logits", "structure")  # fmt: skip
+           "logits", "structure", "gate", "leaves", "gates")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
     "lp_pool": {"p": 3.5},
     "global_lp_pool": {"p": float("inf")},
+    "mixed_pool": {"alpha": 0.25, "count_include_pad": False},
+    "stochastic_pool": {"deterministic": True},
+    "random_mixed_pool": {"per": "cell"},
+    "s3_pool": {"grid": 4},
+    "detail_preserving_pool": {"lam": 2, "symmetric": False},
     "logsumexp_pool": {"sharpness": 2.5, "mean": False},
     "softmax_pool": {"sharpness": -1, "gradient": "semi"},
     "global_gem_pool": {"p": 2, "eps": 0.1},
@@ -92,7 +112,7 @@ LEARNED = {
     "LearnedErosionPool", "LearnedOpeningPool", "LearnedClosingPool", "ParabolicDilationPool",
     "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
     "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
-    "LearnedImportancePool", "OrdinalPool",
+    "LearnedImportancePool", "OrdinalPool", *WITH_PARAMETERS,
 }  # fmt: skip
 
 
@@ -125,8 +145,9 @@ def given(name, options, where):
         return {"logits": LOGITS, "where": where}
     if "importance" in name:
         return {"logits": 2 * X, "where": where}
-    random = name.startswith("fractional") and not options.get("deterministic")
-    return {"where": where, **({"key": KEY} if random else {})}
+    takes_key = "key" in inspect.signature(getattr(jaxpool, name)).parameters
+    random = takes_key and not options.get("deterministic")
+    return {"where": where, **({"key": KEY} if random else {}), **FILTERS.get(name, {})}
 
 
 def call(layer, *args, **kwargs):
@@ -250,7 +271,7 @@ def test_errors_speak_of_the_function(framework):
 def test_linen_has_no_variables():
     for name in NAMES:
         layer = minimal(jaxpool.linen, name)
-        more = {k: v for k, v in given(name, {}, None).items() if k in ("matrices", "logits")}
+        more = given(name, cases(name)[0][1], None)
         assert layer.init(jax.random.key(0), X, **more) == {}
 
 
@@ -404,6 +425,116 @@ def test_ordinal_pool_of_other_layouts(framework):
     found = apply(logits, X)
     wanted = jaxpool.rank_pool(X, 2, axes=(3, 4), weights=weights[..., None])
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+MORE_OPTIONS = {
+    "LearnedTreePool": {"depth": 3},
+    "LearnedDetailPreservingPool": {"full": True},
+}
+
+
+def learned(framework, name, **options):
+    """A layer and its parameters, by name."""
+    cls = getattr(framework, name)
+    options = {**MORE_OPTIONS.get(name, {}), **options}
+    if framework is jaxpool.linen:
+        layer = cls((2, 3), **options)
+        return layer, layer.init(KEY, X)["params"]
+    needs_rngs = name in ("LearnedTreePool", "LearnedDetailPreservingPool")
+    layer = cls((2, 3), **options, **({"rngs": nnx.Rngs(0)} if needs_rngs else {}))
+    return layer, nnx.to_pure_dict(nnx.state(layer))
+
+
+@frameworks
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+@pytest.mark.parametrize("features", [None, 4])
+def test_learned_layers_own_their_parameters(framework, name, features):
+    function, owned = WITH_PARAMETERS[name]
+    layer, parameters = learned(framework, name, features=features, param_dtype=jnp.float16)
+    full = ["kernel"] if name == "LearnedDetailPreservingPool" else []
+    assert sorted(parameters) == sorted(owned + full)
+    channels = () if features is None else (features,)
+    constrain = {"alpha": jax.nn.sigmoid, "beta": jax.nn.sigmoid}
+    if full:
+        constrain = {"alpha": jnp.exp, "lam": jnp.exp}
+        np.testing.assert_array_equal(parameters["kernel"], np.float16(1 / 6))
+        for name_ in owned:
+            most = 1 / np.sqrt(features or 1)
+            assert (np.abs(parameters[name_]) <= most).all()
+            assert (parameters[name_] != 0).all()
+    for key, value in parameters.items():
+        assert value.dtype == jnp.float16
+        count = {"leaves": (4,), "gates": (3,)}.get(key, ())
+        window = (2, 3) if key in ("gate", "leaves", "gates", "kernel") else ()
+        assert value.shape == count + window + channels
+        if key not in ("leaves", "kernel") and not full:
+            assert (value == 0).all()
+    given = {k: constrain.get(k, lambda v: v)(v) for k, v in parameters.items()}
+    wanted = getattr(jaxpool, function)(X, (2, 3), **given, where=MASK)
+    variables = {"params": parameters}
+    found = (
+        layer.apply(variables, X, where=MASK)
+        if framework is jaxpool.linen
+        else layer(X, where=MASK)
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
+@frameworks
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_learned_layers_have_the_fields_of_the_function(framework, name):
+    function, owned = WITH_PARAMETERS[name]
+    wanted = inspect.signature(getattr(jaxpool, function)).parameters
+    own = {"features", "param_dtype", "depth", "full", "beta_shape", "rngs"}
+    found = {
+        p.name: (p.kind, p.default)
+        for p in inspect.signature(getattr(framework, name).__init__).parameters.values()
+        if p.name not in ("self", "parent", "name") and p.name not in own
+    }
+    assert found == {
+        n: (p.kind, p.default) for n, p in wanted.items() if n not in AT_CALL and n not in owned
+    }
+
+
+@frameworks
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_learned_layers_learn(framework, name):
+    layer, parameters = learned(framework, name)
+    if framework is jaxpool.linen:
+        gradient = jax.grad(lambda p: (layer.apply({"params": p}, X) ** 2).sum())(parameters)
+    else:
+        state = nnx.grad(lambda layer: (layer(X) ** 2).sum())(layer)
+        gradient = nnx.to_pure_dict(state)
+    assert set(gradient) == set(parameters)
+    for value in jax.tree.leaves(gradient):
+        assert np.isfinite(value).all()
+        assert (value != 0).all()
+
+
+def test_beta_may_be_of_each_place():
+    layer = jaxpool.nnx.LearnedAdaPool((2, 2), beta_shape=[3, 4, 1])
+    assert layer.beta.shape == (3, 4, 1)
+    np.testing.assert_array_equal(layer(X), jaxpool.ada_pool(X, (2, 2)))
+
+
+def test_linen_draws_from_the_stream_pool():
+    layer = jaxpool.linen.StochasticPool((2, 2))
+    x = jnp.abs(X)
+    y = layer.apply({}, x, rngs={"pool": KEY})
+    assert jnp.isin(y, x).all()
+    assert (y != layer.apply({}, x, rngs={"pool": jax.random.key(9)})).any()
+    np.testing.assert_array_equal(
+        layer.apply({}, x, key=KEY, rngs={"pool": KEY}), jaxpool.stochastic_pool(x, (2, 2), key=KEY)
+    )
+    with pytest.raises(ValueError, match=r"^stochastic_pool: `key` must be given"):
+        layer.apply({}, x)
+
+
+@frameworks
+def test_dropout_layer_is_the_function(framework):
+    layer = framework.MaxPoolDropout((2, 2), rate=0.3)
+    wanted = jaxpool.max_pool_dropout(X, (2, 2), rate=0.3, key=KEY, where=MASK)
+    np.testing.assert_array_equal(call(layer, X, key=KEY, where=MASK), wanted)
 
 
 def python(code):

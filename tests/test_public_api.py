@@ -197,7 +197,8 @@ OWN_WORDS = {
     ("where", "global"): r" Floats are weights of a weighted mean\.",
     ("x", "region"): r"(?<=C)\*P\*Q",  # channels of position-sensitive pools
 }
-HOMONYMS = {"p", "sharpness"}  # of norms and means, of logarithms and weights
+# Of norms and means, of logarithms and weights, of mixtures and ranks; what draws, and what for.
+HOMONYMS = {"p", "sharpness", "alpha", "key", "deterministic"}
 
 
 @pytest.mark.parametrize("kind", ["window", "global", "region"])

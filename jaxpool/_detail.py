@@ -1,0 +1,402 @@
+"""Means whose weights come from a second look at the cell: how far elements are from its mean."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool import _arguments
+from jaxpool._arguments import Ints, Padding
+from jaxpool._mean import Mean
+from jaxpool._mixed import finite_where_empty
+from jaxpool._pool import Domain, Reduction, run
+from jaxpool._window import Window, window_arguments, window_pool
+
+Weights = Literal["dice", "inverse_distance"]
+_WEIGHTS = ("dice", "inverse_distance")
+# What keeps the power of a difference, and its slope, finite at 0.
+_LEAST_SQUARE = 1e-3
+_LARGEST_RATIO = 1e18
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AdaptiveWeighted(Reduction):
+    """The mean of a cell's elements e, weighted by how alike they are to its plain mean m.
+
+    Args:
+      weights: "dice", ``exp(2|e m| / (e^2 + m^2))``, where 0/0 is 0; or "inverse_distance",
+        ``1 / (|e - m| + epsilon)``.
+      epsilon: what is added to distances, a number > 0.
+
+    Raises:
+      ValueError: when used, if an argument is out of range.
+      TypeError: when used, if an argument is of the wrong kind.
+
+    Example:
+      >>> near = jaxpool.AdaptiveWeighted("inverse_distance", epsilon=1.)
+      >>> jaxpool.pool(jnp.array([0., 0., 3.]), jaxpool.Global(0), near)
+      Array(0.75, dtype=float32)
+    """
+
+    weights: Weights = dataclasses.field(default="dice", metadata={"static": True})
+    epsilon: float = 1e-6
+
+    def check(self, op: str) -> None:
+        _arguments.one_of(op, "weights", self.weights, _WEIGHTS)
+        _arguments.positive(op, "epsilon", self.epsilon)
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        mean = Mean(count_include_pad=False)(x, domain, where)
+
+        def by_dice(e: jax.Array, reciprocal: jax.Array) -> tuple[jax.Array, jax.Array]:
+            weight = jnp.exp(_dice(e, reciprocal))
+            return weight * e, weight
+
+        def by_distance(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
+            mean, epsilon = cells
+            weight = 1 / (_absolute(e - mean) + epsilon)
+            return weight * e, weight
+
+        if self.weights == "dice":
+            terms, cells = by_dice, _reciprocal(mean)
+        else:
+            terms, cells = by_distance, (mean, jnp.asarray(self.epsilon).astype(x.dtype))
+        y = _quotient(domain.sum_with(terms, x, cells, where), x, domain, where)
+        return jnp.where(jnp.isfinite(mean), y, mean)
+
+
+def _absolute(x: jax.Array) -> jax.Array:
+    """|x| with derivative 0 at 0, where that of ``jnp.abs`` is 1."""
+    return x * jnp.sign(x)
+
+
+def _reciprocal(mean: jax.Array) -> jax.Array:
+    """``1 / mean``, and 0 for 0 or what is as small."""
+    usable = jnp.abs(mean) >= np.finfo(mean.dtype).tiny
+    one = np.ones((), mean.dtype)
+    return jnp.where(usable, one / jnp.where(usable, mean, one), np.zeros((), mean.dtype))
+
+
+def _dice(e: jax.Array, reciprocal: jax.Array) -> jax.Array:
+    """``2|e m| / (e^2 + m^2)`` for m of that reciprocal, and 0 if m is 0."""
+    # By a quotient of which the square does not overflow; beyond, the result is as good as 0.
+    ratio = jnp.minimum(_absolute(e * reciprocal), np.array(_LARGEST_RATIO, e.dtype))
+    return 2 * ratio / (1 + ratio * ratio)
+
+
+def _quotient(
+    sums: tuple[jax.Array, jax.Array], x: jax.Array, domain: Domain, where: jax.Array | None
+) -> jax.Array:
+    """The one sum over the other, and 0 for cells with nothing in them."""
+    total, weight = sums
+    if where is None and not domain.can_be_empty(x.shape):
+        return total / weight  # read once, so that XLA:CPU fuses them
+    filled = jnp.broadcast_to(domain.count(x.shape, where) > 0, total.shape)
+    weight = jnp.where(filled, weight, np.ones((), weight.dtype))
+    return jnp.where(filled, total / weight, np.zeros((), total.dtype))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AdaMean(Reduction):
+    """The mean with Dice weights and that with softmax weights, mixed."""
+
+    beta: Any
+
+    def check(self, op: str) -> None:
+        _arguments.fraction(op, "beta", self.beta)
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        mean = Mean(count_include_pad=False)(x, domain, where)
+        finite = jnp.isfinite(mean)
+        largest = lax.stop_gradient(domain.max(x, where))
+        largest = jnp.where(jnp.isfinite(largest), largest, np.zeros((), x.dtype))
+
+        def terms(e: jax.Array, cells: Any) -> Any:
+            reciprocal, largest = cells
+            alike, soft = jnp.exp(_dice(e, reciprocal)), jnp.exp(e - largest)
+            return (alike * e, alike), (soft * e, soft)
+
+        alike, soft = domain.sum_with(terms, x, (_reciprocal(mean), largest), where)
+        beta = _arguments.spread("ada_pool", "beta", self.beta, mean)
+        alike = _quotient(alike, x, domain, where)
+        y = beta * alike + (1 - beta) * _quotient(soft, x, domain, where)
+        return jnp.where(finite, y, mean)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DetailPreserving(Reduction):
+    """The mean with weights that grow with the distance from a reference for each cell."""
+
+    alpha: Any
+    lam: Any
+    kernel: Any
+    symmetric: bool = dataclasses.field(metadata={"static": True})
+
+    def check(self, op: str) -> None:
+        _arguments.not_negative(op, "alpha", self.alpha)
+        _arguments.not_negative(op, "lam", self.lam)
+        _arguments.flag(op, "symmetric", self.symmetric)
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        mean = Mean(count_include_pad=False)(x, domain, where)
+        if self.kernel is None:
+            reference = mean
+        else:
+            reference = domain.correlate(x, self.kernel.astype(x.dtype), where)
+        alpha = _arguments.spread("detail_preserving_pool", "alpha", self.alpha, mean)
+        lam = _arguments.spread("detail_preserving_pool", "lam", self.lam, mean)
+
+        def square(e: jax.Array, reference: jax.Array) -> jax.Array:
+            distance = e - reference
+            if not self.symmetric:
+                distance = jnp.where(distance > 0, distance, np.zeros((), e.dtype))
+            return distance * distance + np.array(_LEAST_SQUARE, e.dtype)
+
+        def power(ratio: jax.Array, lam: jax.Array) -> jax.Array:
+            if isinstance(self.lam, int | float) and self.lam in (1, 2):
+                return jnp.sqrt(ratio) if self.lam == 1 else ratio
+            return jnp.exp(lam / 2 * jnp.log(ratio))
+
+        def terms(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
+            reference, usual, alpha, lam = cells
+            weight = alpha + power(square(e, reference) / usual, lam)
+            return weight * e, weight
+
+        count = jnp.broadcast_to(domain.count(x.shape, where), mean.shape).astype(x.dtype)
+        squares = domain.sum_with(square, x, reference, where)
+        usual = _quotient((squares, count), x, domain, where)
+        usual = finite_where_empty(usual, x, domain, where, 1)
+        cells = (reference, usual, alpha, lam)
+        y = _quotient(domain.sum_with(terms, x, cells, where), x, domain, where)
+        return jnp.where(jnp.isfinite(mean), y, mean)
+
+
+def adaptive_weighted_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    weights: Weights = "dice",
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    """The mean of each window's elements e, weighted by how alike they are to its plain mean m.
+
+    By "dice", weights are ``exp(2|e m| / (e^2 + m^2))`` (eDSCW pooling); by "inverse_distance",
+    ``1 / (|e - m| + epsilon)`` (IDW pooling). Padding has no weight.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+        As in ``(0 0 | a b c d | 0 0)``.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      weights: "dice" or "inverse_distance".
+      epsilon: what is added to distances, a number > 0, so that a window of equal elements has
+        finite weights.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); floats keep their dtype
+      (sums are accumulated in float32 at least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Every mode, to any order, also by way of the weights. The slope of |x| at 0 counts as 0.
+
+    Example:
+      >>> x = jnp.array([0., 0., 3., 2., 2., 2.])
+      >>> jaxpool.adaptive_weighted_pool(x, 3, axes=0, weights="inverse_distance", epsilon=1.)
+      Array([0.75, 2.  ], dtype=float32)
+
+    References:
+      Stergiou and Poppe, AdaPool: exponential adaptive pooling for information-retaining
+      downsampling, 2023. <https://arxiv.org/abs/2111.00772>
+    """
+    return window_pool(
+        "adaptive_weighted_pool",
+        x,
+        AdaptiveWeighted(weights, epsilon),
+        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        where,
+        empty_value,
+    )
+
+
+def ada_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    beta: Any = 0.5,
+) -> jax.Array:
+    """Two weighted means of each window, mixed: ``beta * dice + (1 - beta) * softmax``.
+
+    The one is `adaptive_weighted_pool` with Dice weights, the other has the weights ``exp(x)``. To
+    learn `beta`, see `jaxpool.nnx.LearnedAdaPool`.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+        As in ``(0 0 | a b c d | 0 0)``.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      beta: the part of the mean with Dice weights, from 0 to 1: a number, or an array that
+        broadcasts to the result, for example with an entry for each place. May be traced.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); floats keep their dtype
+      (sums are accumulated in float32 at least), ints and bools give float32.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Every mode, to any order, in x and in a traced `beta`.
+
+    Example:
+      >>> jaxpool.ada_pool(jnp.array([2., 2., 5., 5.]), 2, axes=0)
+      Array([2., 5.], dtype=float32)
+
+    References:
+      Stergiou and Poppe, AdaPool: exponential adaptive pooling for information-retaining
+      downsampling, 2023. <https://arxiv.org/abs/2111.00772>
+    """
+    return window_pool(
+        "ada_pool",
+        x,
+        AdaMean(beta),
+        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        where,
+        empty_value,
+    )
+
+
+def detail_preserving_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    alpha: Any = 1.0,
+    lam: Any = 1.0,
+    kernel: jax.Array | None = None,
+    symmetric: bool = True,
+) -> jax.Array:
+    """The mean of each window with larger weights for what differs from its surroundings.
+
+    The weight of an element e is ``alpha + (r / mean(r))^(lam / 2)`` with ``r = (e - m)^2 + 1e-3``
+    where m is the window's mean, or what `kernel` makes of the window. To learn parameters, see
+    `jaxpool.nnx.LearnedDetailPreservingPool`.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+        As in ``(0 0 | a b c d | 0 0)``.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      alpha: what all weights have in common, a number >= 0, or an array that broadcasts to the
+        result, for example with an entry for each channel. May be traced.
+      lam: how much details count, likewise; 0 makes the plain mean.
+      kernel: filter that makes m, ``sum(kernel * x)``: an array of the window's shape, or one that
+        broadcasts to x but for window sizes along pooled axes. Default: the mean.
+      symmetric: whether what is smaller than m is a detail too, or only what is larger.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); floats keep their dtype
+      (sums are accumulated in float32 at least, and squares have to fit it), ints and bools give
+      float32.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Every mode, to any order, in x and in parameters that are traced, also by way of the weights.
+
+    Example:
+      >>> x = jnp.array([0., 0., 0., 4.])
+      >>> jaxpool.detail_preserving_pool(x, 4, axes=0, lam=0)
+      Array([1.], dtype=float32)
+      >>> jaxpool.detail_preserving_pool(x, 4, axes=0, lam=2, alpha=0).round(3)
+      Array([2.999], dtype=float32)
+
+    References:
+      Saeedan, Weber, Goesele and Roth, Detail-preserving pooling in deep networks, 2018.
+      <https://arxiv.org/abs/1804.04076>
+    """
+    op = "detail_preserving_pool"
+    x = _arguments.array(op, x)
+    window = window_arguments(op, *(window_shape, strides, padding, dilation, ceil_mode, axes))
+    if kernel is not None:
+        shape, along = window["window_shape"], window["axes"]
+        kernel = _arguments.kernel(op, "kernel", kernel, shape, along, x.shape)
+    reduction = DetailPreserving(alpha, lam, kernel, symmetric)
+    return run(op, x, Window(**window), reduction, where, empty_value)

@@ -1,0 +1,287 @@
+"""Facts about pools that draw: frequencies against exact probabilities, with fixed seeds.
+
+A test of frequencies fails by chance for one seed in 10 000, and seeds are fixed.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import jaxpool
+
+DRAWS = 4000
+KEY = jax.random.key(0)
+POOLS = {
+    "stochastic": jaxpool.stochastic_pool,
+    "rank": jaxpool.rank_stochastic_pool,
+    "dropout": jaxpool.max_pool_dropout,
+    "mixed": functools.partial(jaxpool.random_mixed_pool, per="cell"),
+    "s3": jaxpool.s3_pool,
+}
+pools = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+
+
+def agrees(drawn, values, probabilities):
+    """Whether numbers of draws are as likely as they should be, and nothing else was drawn."""
+    counts = np.array([(np.asarray(drawn) == v).sum() for v in values])
+    assert counts.sum() == np.size(drawn)
+    possible = np.array(probabilities) > 0
+    assert counts[~possible].sum() == 0
+    if possible.sum() == 1:
+        return
+    expected = np.array(probabilities)[possible] * np.size(drawn)
+    assert stats.chisquare(counts[possible], expected, sum_check=False).pvalue > 1e-4
+
+
+def copies(values):
+    """As many cells of these values as there are draws, in one array."""
+    return jnp.broadcast_to(jnp.asarray(values, jnp.float32), (DRAWS, len(values)))
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3, 4], [0, 5, 0, 1], [2, -3, 0, 6, 1], [0, 0, 0, 7]])
+def test_elements_are_drawn_by_their_size(values):
+    weights = np.maximum(values, 0)
+    x = copies(values)
+    for y in (
+        jaxpool.stochastic_pool(x, len(values), axes=1, key=KEY)[:, 0],
+        jaxpool.global_stochastic_pool(x, 1, key=KEY),
+        jaxpool.pool(x, jaxpool.Adaptive(1, axes=1), jaxpool.Stochastic(KEY))[:, 0],
+    ):
+        distinct = sorted(set(values))
+        total = [sum(w for v, w in zip(values, weights, strict=True) if v == u) for u in distinct]
+        agrees(y, distinct, np.array(total) / weights.sum())
+
+
+def test_windows_are_drawn_independently_where_they_overlap():
+    y = jaxpool.stochastic_pool(copies([1, 3, 2]), 2, 1, axes=1, key=KEY)
+    pairs = y[:, 0] * 10 + y[:, 1]
+    agrees(pairs, [13, 12, 33, 32], np.array([3, 2, 9, 6]) / 20)
+
+
+def test_channels_and_examples_are_drawn_independently():
+    x = jnp.broadcast_to(jnp.array([[1.0], [3.0]]), (DRAWS, 2, 2))
+    y = jaxpool.stochastic_pool(x, (2,), key=KEY)[:, 0]
+    agrees(y[:, 0] * 10 + y[:, 1], [11, 13, 31, 33], np.array([1, 3, 3, 9]) / 16)
+    follow = y[1:, 0] * 10 + y[:-1, 0]
+    agrees(follow[::2], [11, 13, 31, 33], np.array([1, 3, 3, 9]) / 16)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.2, 1.0])
+def test_ranks_are_drawn_in_geometric_proportion(alpha):
+    values = [3, -1, 8, 0]
+    y = jaxpool.rank_stochastic_pool(copies(values), 4, axes=1, alpha=alpha, key=KEY)
+    probabilities = alpha * (1 - alpha) ** np.arange(4)
+    agrees(y, sorted(values, reverse=True), probabilities / probabilities.sum())
+
+
+def test_ranks_are_those_of_what_takes_part():
+    x, where = copies([3, 9, 8, 0]), jnp.array([True, False, True, False])
+    y = jaxpool.rank_stochastic_pool(x, 4, axes=1, key=KEY, where=where)
+    agrees(y, [8, 3], [2 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.2, 0.0, 1.0])
+def test_dropout_leaves_maxima_with_the_papers_probabilities(rate):
+    """P(x_(j)) = (1 - p) p^(n - j) in ascending order; 0 if all are dropped."""
+    y = jaxpool.max_pool_dropout(copies([3, 5, 8, 1]), 4, axes=1, rate=rate, key=KEY)
+    agrees(y, [8, 5, 3, 1, 0], [*(1 - rate) * rate ** np.arange(4.0), rate**4])
+
+
+@pytest.mark.parametrize(("per", "distinct"), [("call", 1), ("map", 2), ("cell", 8)])
+def test_maximum_or_mean_is_drawn_for(per, distinct):
+    x = jnp.tile(jnp.array([1.0, 3]), (2, 4))[..., None]  # 2 maps of 4 cells
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, None))
+    def f(key, alpha):
+        y = jaxpool.random_mixed_pool(x, (2,), alpha=alpha, per=per, key=key)
+        return y.ravel()
+
+    keys = jax.random.split(KEY, DRAWS)
+    agrees(f(keys, np.float32(0.25))[:, 3], [3, 2], [0.25, 0.75])
+    code = (np.asarray(f(keys, np.float32(0.5))) == 3) @ (2 ** np.arange(8))
+    assert len(set(code.tolist())) == 2**distinct
+
+
+def test_s3_keeps_one_of_each_strip_in_order():
+    """In strips of 4, each with 2 kept: all 6 pairs alike; of the rest of 2, one."""
+    x = jnp.arange(11.0)  # windows of 2 have the maxima 1 .. 10
+    f = jax.vmap(lambda key: jaxpool.s3_pool(x, 2, 2, axes=0, grid=4, key=key))
+    y = np.asarray(f(jax.random.split(KEY, DRAWS)))
+    assert y.shape == (DRAWS, 5)
+    for first in (0, 4):
+        pairs = [(a, b) for a in range(1, 5) for b in range(a + 1, 5)]
+        cells = y[:, first // 2 : first // 2 + 2] - first
+        agrees(cells @ [10, 1], [10 * a + b for a, b in pairs], [1 / 6] * 6)
+    agrees(y[:, 4], [9, 10], [1 / 2] * 2)
+
+
+def test_s3_expects_the_mean_of_maxima_and_shares_what_it_draws():
+    x = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)
+    f = lambda key: jaxpool.s3_pool(x, (2, 3), (2, 1), ((0, 1), (1, 1)), key=key)  # noqa: E731
+    y = np.asarray(jax.jit(jax.vmap(f))(jax.random.split(KEY, DRAWS)))
+    test = jaxpool.s3_pool(x, (2, 3), (2, 1), ((0, 1), (1, 1)), deterministic=True)
+    maxima = jaxpool.max_pool(x, (2, 3), 1, ((0, 1), (1, 1)))
+    np.testing.assert_allclose(test, jaxpool.avg_pool(maxima, (2, 1)), rtol=1e-6)
+    error, spread = y.mean(0, np.float64) - test, y.std(0, np.float64) / DRAWS**0.5
+    # Of 108 numbers; that one is beyond has the probability 6e-5.
+    assert (np.abs(error) < 5 * spread + 1e-6).all()
+    # The same rows for all maps: whether a row is the first of its two, seen from the maxima.
+    first = y == np.asarray(maxima[:, :6:2])
+    assert (first == first[:, :1, :, :1, :1]).all()
+
+
+def numpy_ranked(values, ratio, norm):
+    weights = (1 - ratio) * ratio ** np.arange(len(values)) / norm(len(values))
+    return (weights * np.sort(values)[::-1]).sum()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("axis", [(0,), (0, 1)])
+def test_expectations_by_loops(axis, masked):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(6, 5)).astype(np.float32)
+    x[2:4] = 1  # ties
+    where = rng.random(x.shape) < 0.6 if masked else np.ones_like(x, bool)
+    sizes, steps = (4, 2)[: len(axis)], (2, 1)[: len(axis)]
+    common = {"axes": axis, "where": where if masked else None, "deterministic": True}
+    rank = jaxpool.rank_stochastic_pool(x, sizes, steps, **common, alpha=0.3)
+    drop = jaxpool.max_pool_dropout(x, sizes, steps, **common, rate=0.4)
+    for index in np.ndindex(*rank.shape):
+        part = tuple(
+            slice(steps[a] * index[a], steps[a] * index[a] + sizes[a]) if a in axis else index[a]
+            for a in (0, 1)
+        )
+        values = x[part][where[part]].astype(np.float64)
+        if not values.size:
+            assert rank[index] == drop[index] == 0
+            continue
+        expected = numpy_ranked(values, 0.7, lambda n: 1 - 0.7**n)
+        np.testing.assert_allclose(rank[index], expected, rtol=1e-5, atol=1e-6)
+        expected = numpy_ranked(values, 0.4, lambda n: 1)
+        np.testing.assert_allclose(drop[index], expected, rtol=1e-5, atol=1e-6)
+
+
+@pools
+def test_samples_have_the_expectation(pool):
+    x = jnp.asarray(np.random.default_rng(2).random((3, 4)), jnp.float32)
+    sample = jax.jit(jax.vmap(lambda key: pool(x, 2, 2, axes=(0, 1), padding=((1, 0), 0), key=key)))
+    y = np.asarray(sample(jax.random.split(KEY, DRAWS)), np.float64)
+    test = pool(x, 2, 2, axes=(0, 1), padding=((1, 0), 0), deterministic=True)
+    spread = np.maximum(y.std(0), 1e-9) / DRAWS**0.5
+    assert (np.abs(y.mean(0) - test) < 5 * spread + 1e-6).all()
+
+
+@pools
+def test_a_key_is_needed_and_decides(pool):
+    x = jnp.asarray(np.random.default_rng(3).random((8, 8)), jnp.float32)
+    f = jax.jit(lambda key: pool(x, 2, axes=(0, 1), key=key))
+    np.testing.assert_array_equal(f(KEY), f(KEY))
+    assert any((f(KEY) != f(jax.random.key(seed))).any() for seed in range(1, 4))
+    keys = jax.random.split(KEY, 2)
+    np.testing.assert_array_equal(jax.vmap(f)(keys), [f(keys[0]), f(keys[1])])
+    with pytest.raises(
+        ValueError, match=r"`key` must be given unless `deterministic`; got key=None"
+    ):
+        pool(x, 2, axes=(0, 1))
+    with pytest.raises(TypeError, match=r"`key` must be a key of jax.random; got key=0"):
+        pool(x, 2, axes=(0, 1), key=0)
+    with pytest.raises(TypeError, match=r"`deterministic` must be True or False; got determin"):
+        pool(x, 2, axes=(0, 1), deterministic=1)
+    with pytest.raises(ValueError, match=r"`strides` must be an int >= 1"):
+        pool(x, 2, 0, axes=(0, 1), key=KEY)
+
+
+@pytest.mark.parametrize("name", ["stochastic", "rank"])
+def test_the_gradient_is_1_for_what_is_drawn(name):
+    x = jnp.asarray(np.random.default_rng(4).permutation(70).reshape(7, 10) + 1, jnp.float32)
+    where = x % 5 != 0
+
+    def f(x):
+        return POOLS[name](x, 3, 2, 1, axes=(0, 1), key=KEY, where=where)
+
+    y, vjp = jax.jit(lambda x: jax.vjp(f, x))(jnp.where(where, x, np.nan))
+    gradient = vjp(jnp.ones_like(y))[0]
+    times = np.array([[(y == v).sum() for v in row] for row in np.asarray(x)])
+    np.testing.assert_array_equal(gradient, times)
+    tangent = jax.jit(lambda x: jax.jvp(f, (x,), (x * 2,))[1])(x)
+    np.testing.assert_array_equal(tangent, 2 * y)
+    loss = lambda x: (f(x) ** 2).sum()  # noqa: E731
+    second = jax.jit(lambda x: jax.jvp(jax.grad(loss), (x,), (jnp.ones_like(x),))[1])(x)
+    np.testing.assert_array_equal(second, 2 * times)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_windows_of_zeros_give_0_with_gradient_0(deterministic):
+    x = jnp.array([0.0, 0, -1, -2, 0, 4])
+    f = lambda x: jaxpool.stochastic_pool(x, 2, axes=0, key=KEY, deterministic=deterministic)  # noqa: E731
+    assert f(x).tolist() == [0, 0, 4]
+    gradient = jax.grad(lambda x: f(x).sum())
+    first, second = jax.jit(lambda x: jax.jvp(gradient, (x,), (jnp.ones_like(x),)))(x)
+    assert first.tolist()[:4] == [0, 0, 0, 0]
+    assert np.isfinite(second).all()
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_nan_and_infinity_stay_in_their_windows(deterministic):
+    x = jnp.array([1.0, np.nan, 2, np.inf, 3, 3])
+    for name in ("stochastic", "rank"):
+        y = POOLS[name](x, 2, axes=0, key=KEY, deterministic=deterministic)
+        assert np.isnan(y[0])
+        assert not np.isnan(y[1:]).any()
+        assert y[2] == 3
+    y = jaxpool.stochastic_pool(x, 2, axes=0, key=KEY, deterministic=deterministic)
+    assert y[1] == np.inf
+
+
+def test_large_windows_run_in_a_loop():
+    x = jnp.asarray(np.random.default_rng(5).random(100), jnp.float32)
+    f = lambda x: jaxpool.stochastic_pool(x, 70, 10, axes=0, key=KEY)  # noqa: E731
+    y, gradient = f(x), jax.grad(lambda x: f(x).sum())(x)
+    assert np.isin(y, x).all()
+    np.testing.assert_array_equal(gradient, [(y == v).sum() for v in x])
+    text = str(jax.make_jaxpr(f)(x))
+    assert "scan" in text
+
+
+def test_no_array_for_each_tap_is_kept():
+    """For the backward pass, one byte for each output, and whether its sum is finite."""
+    x = jnp.ones((4, 32, 32, 8))
+    f = lambda x: jaxpool.stochastic_pool(x, (3, 3), 1, 1, key=KEY)  # noqa: E731
+    kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(f, x)[1], x))
+    kept = [r for r in kept if r.size >= x.size // 2]
+    assert kept
+    assert sum(r.size * r.dtype.itemsize for r in kept) <= 2 * x.size
+
+
+@pytest.mark.parametrize("grid", [3, (2, 3)])
+def test_strips_hold_whole_blocks(grid):
+    with pytest.raises(ValueError, match=r"^s3_pool: `grid` must be multiples of the strides"):
+        jaxpool.s3_pool(jnp.ones((8, 8)), 2, axes=(0, 1), grid=grid, key=KEY)
+
+
+def test_rates_are_probabilities():
+    x = jnp.ones(4)
+    with pytest.raises(ValueError, match=r"^max_pool_dropout: `rate` must be a number from 0 to 1"):
+        jaxpool.max_pool_dropout(x, 2, axes=0, rate=-0.1, key=KEY)
+    with pytest.raises(
+        ValueError, match=r"^rank_stochastic_pool: `alpha` must be a number above 0"
+    ):
+        jaxpool.rank_stochastic_pool(x, 2, axes=0, alpha=0, key=KEY)
+    with pytest.raises(
+        ValueError, match=r"^random_mixed_pool: `per` must be one of \('call', 'map'"
+    ):
+        jaxpool.random_mixed_pool(x, 2, axes=0, per="batch", key=KEY)
+
+
+def test_export_with_a_symbolic_batch():
+    shape = jax.export.symbolic_shape("b, 6, 6, 2")
+    f = jax.jit(lambda x, key: jaxpool.stochastic_pool(x, (3, 3), 2, 1, key=key))
+    arguments = (jax.ShapeDtypeStruct(shape, np.float32), jax.random.key_data(KEY))
+    exported = jax.export.export(f)(*arguments)
+    x = jnp.asarray(np.random.default_rng(6).random((3, 6, 6, 2)), jnp.float32)
+    np.testing.assert_array_equal(exported.call(x, arguments[1]), f(x, arguments[1]))
