@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._geometry import AxisIntervals
-from jaxpool._lowering import along, fold_whole_axis, lowest_value, once, pad
+from jaxpool._lowering import along, fold_whole_axis, lowest_value, once, pad, taps_at
 
 # Starts and stops of the rank of x, as long as there are intervals on their axis; None if all are
 # known from the geometry.
@@ -82,14 +82,19 @@ def _in_parts(function: Callable, axis: int, geometry: AxisIntervals, *trees: An
         return function(axis, *trees)
 
     def split(x: jax.Array) -> jax.Array:
-        size = x.shape[axis] // geometry.repeats
-        return x.reshape(*x.shape[:axis], geometry.repeats, size, *x.shape[axis + 1 :])
+        return split_parts(x, axis, geometry.repeats)
 
     def join(x: jax.Array) -> jax.Array:
         size = geometry.repeats * x.shape[axis + 1]
         return x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
 
     return jax.tree.map(join, function(axis + 1, *jax.tree.map(split, trees)))
+
+
+def split_parts(x: jax.Array, axis: int, repeats: int) -> jax.Array:
+    """`x` with the parts of `axis` on an axis of their own, before it."""
+    size = x.shape[axis] // repeats
+    return x.reshape(*x.shape[:axis], repeats, size, *x.shape[axis + 1 :])
 
 
 def _elements(x: Any, axis: int) -> list[Any]:
@@ -179,9 +184,31 @@ def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisInterval
     """Sum of each interval along `axis`."""
 
     def run(axis: int, x: jax.Array) -> jax.Array:
-        return _sum(x, bounds, axis, geometry, _form(geometry, _MOST_TERMS_OF_SUMS))
+        form = _form(geometry, _MOST_TERMS_OF_SUMS)
+        if form == "elements" and geometry.window is not None and not geometry.window.padded:
+            return _window_sum(x, axis, geometry)
+        return _sum(x, bounds, axis, geometry, form)
 
     return _in_parts(run, axis, geometry, x)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _window_sum(x: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
+    """The sum of slices, each with one element of each interval: one loop for all axes.
+
+    The transpose of these is slow, that of "elements" is not.
+    """
+    w = geometry.window
+    assert w is not None
+    return _total([taps_at(x, ((axis, w),), (tap,)) for tap in range(w.window)])
+
+
+@_window_sum.defjvp
+def _window_sum_jvp(
+    axis: int, geometry: AxisIntervals, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    tangent = _sum(tangents[0], None, axis, geometry, "elements")
+    return _window_sum(*primals, axis, geometry), tangent
 
 
 def _sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals, form: str) -> jax.Array:
@@ -272,6 +299,37 @@ def _fold(
     return jax.tree.map(lambda *parts: _joined(parts, axis), *results)
 
 
+def is_long(geometry: AxisIntervals, bounds: Bounds) -> bool:
+    """Whether known intervals, about as large as one another, are too many for "elements"."""
+    sizes = set(map(len, geometry.hulls))
+    known = bounds is None and len(geometry.hulls) > 1 and min(sizes) > 0
+    return known and max(sizes) - min(sizes) <= 1 and _form(geometry) != "elements"
+
+
+def side_by_side(x: Any, axis: int, geometry: AxisIntervals) -> tuple[Any, AxisIntervals]:
+    """`x`, a tree, in which known intervals lie side by side, and these intervals.
+
+    They have one size; what a shorter one lacks is its last element again, which alters no maximum.
+    """
+    size, ranges = max(map(len, geometry.hulls)), []
+    for hull in geometry.hulls:
+        ranges += [hull, hull[-1:]] if len(hull) < size else [hull]
+
+    def lay_out(x: jax.Array) -> jax.Array:
+        return _in_parts(
+            lambda axis, x: lax.concatenate(_cut(x, ranges, axis), axis), axis, geometry, x
+        )
+
+    repeats = len(geometry.hulls) * geometry.repeats
+    one = AxisIntervals(size, ((0, 0),), ((size, size),), repeats)
+    return jax.tree.map(functools.partial(_once_on_cpus, lay_out), x), one
+
+
+def _once_on_cpus(function: Callable, x: jax.Array) -> jax.Array:
+    """``function(x)``, and its transpose, as arrays in memory."""
+    return lax.platform_dependent(x, cpu=functools.partial(once, function), default=function)
+
+
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
 def interval_max(
     x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
@@ -345,6 +403,17 @@ def _tangent(
         return pick_elements(tangent, picked, axis, geometry)
 
     return jax.checkpoint(rule, prevent_cse=False)(tangent, picked)
+
+
+@jax.custom_jvp
+def with_tangent_apart(x: jax.Array) -> jax.Array:
+    """`x`, whose gradient is an array in memory, and not computed once per use of it."""
+    return x
+
+
+@with_tangent_apart.defjvp
+def _with_tangent_apart_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return with_tangent_apart(*primals), _once_on_cpus(lambda tangent: tangent, tangents[0])
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
