@@ -11,7 +11,7 @@ import pytest
 
 import jaxpool
 from jaxpool import _geometry, _lowering_intervals
-from tests import oracle
+from tests import interpreter, oracle
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
@@ -59,8 +59,42 @@ def both(function, x, ct):
     return y, vjp(ct)[0]
 
 
+@pytest.mark.parametrize("first", range(4))
+def test_every_size_equals_pytorch(first):
+    """Values, indices and gradients of maxima and means; not compiled, so that it takes seconds."""
+    import torch
+
+    F = torch_functional()
+    rng = np.random.default_rng(0)
+
+    def pools(x, ct, output):
+        pool = functools.partial(jaxpool.adaptive_max_pool_with_argmax, output_shape=output, axes=1)
+        y, vjp, indices = jax.vjp(pool, x, has_aux=True)
+        mean = functools.partial(jaxpool.adaptive_avg_pool, output_shape=output, axes=1)
+        return (y, indices, *vjp(ct), *both(mean, x, ct))
+
+    for length in LENGTHS[first::4]:
+        x = rows((length,), seed=length)
+        for output in OUTPUTS:
+            ct = rng.integers(1, 100, (8, output)).astype(np.float32)
+            tensor = torch.tensor(x, requires_grad=True)
+            largest, indices = F.adaptive_max_pool1d(tensor, output, return_indices=True)
+            mean = F.adaptive_avg_pool1d(tensor, output)
+            by_largest, by_mean = (
+                torch.autograd.grad(y, tensor, torch.tensor(ct)) for y in (largest, mean)
+            )
+            expected = (largest.detach(), indices, *by_largest, mean.detach(), *by_mean)
+            with np.errstate(invalid="ignore"):
+                found = interpreter.run(functools.partial(pools, output=output), x, ct)
+            message = f"{length} to {output}"
+            for a, b in zip(found[:3], expected[:3], strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=message)
+            for a, b in zip(found[3:], expected[3:], strict=True):
+                np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6, err_msg=message)
+
+
 def test_one_axis_equals_pytorch():
-    """Outputs that divide, that do not, and that are larger; the bins of all are above."""
+    """Compiled: outputs that divide, that do not, and that are larger."""
     import torch
 
     F = torch_functional()
