@@ -55,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     speed = timing.bandwidth()
     facts = {**facts_of_machine(), "bandwidth_gb_s": speed / 1e9}
     rows: list[report.Row] = []
-    for op, name, shape, dtype, mode, _, case in jobs(
-        options.cases.split(","), options.modes.split(",")
-    ):
+    for job in jobs(options.cases.split(","), options.modes.split(",")):
+        op, case_name, shape, dtype, mode, _, case = job
         x, boxes, cells = inputs(*case)
         function, floor = form(op, cells, mode), program(op, case, mode)[1]
         compiled, seconds = compile_(function, x, boxes)
@@ -78,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(
                 {
                     "op": op,
-                    "case": name,
+                    "case": case_name,
                     "shape": list(shape),
                     "dtype": dtype,
                     "mode": mode,
@@ -87,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     "median_us": 1e6 * samples.median,
                     "p10_us": 1e6 * samples.percentile(10),
                     "p90_us": 1e6 * samples.percentile(90),
-                    "ratios": {k: samples.ratio(s) for k, s in found.items() if k != implementation},
+                    "ratios": {
+                        k: samples.ratio(s) for k, s in found.items() if k != implementation
+                    },
                     "floor_bytes": floor,
                     "bandwidth_fraction": floor / samples.median / speed,
                     "compile_ms": 1e3 * seconds if own else None,

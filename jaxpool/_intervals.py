@@ -17,7 +17,6 @@ from jaxpool._lowering_intervals import Bounds
 from jaxpool._pool import Domain
 from jaxpool._window import product_of_counts
 
-
 # Overlapping cells of up to this many elements are compared all at once.
 _FEW = 9
 

@@ -420,6 +420,8 @@ def pick(rows: jax.Array, place: jax.Array) -> jax.Array:
     It is written as the transpose of adding up, which `max_unpool` knows how to do everywhere.
     """
     count, channels = math.prod(place.shape[:-1]), place.shape[-1]
+    if isinstance(count, int) and count == 0:  # of nothing there is no element to gather
+        return jnp.zeros(place.shape, rows.dtype)
     places = place.reshape(count, channels).T
 
     def add_up(g: jax.Array) -> jax.Array:
