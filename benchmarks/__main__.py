@@ -65,12 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for job in jobs:
                 bar.update(task, description=" ".join((job[0], job[1].name, *job[2:])))
                 for row in _measure(job, [OWN, *peers], options.repeats, speed, left_out):
-                    row |= {
-                        **facts,
-                        "inline": options.inline,
-                        "bandwidth_gb_s": speed / 1e9,
-                        "self_check": checks[0],
-                    }
+                    row |= {**facts, "bandwidth_gb_s": speed / 1e9, "self_check": checks[0]}
                     rows.append(row)
                     if file:
                         file.write(json.dumps(row) + "\n")
