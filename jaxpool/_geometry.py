@@ -206,6 +206,7 @@ class AxisIntervals:
     starts: tuple[tuple[int, int], ...]  # the least and the largest start of each interval
     stops: tuple[tuple[int, int], ...]
     repeats: int = 1
+    size: int | None = None  # of each, if known where starts are not
 
     @property
     def exact(self) -> bool:
@@ -231,6 +232,12 @@ class AxisIntervals:
     def output(self) -> int:
         """Number of intervals on the whole axis."""
         return len(self.starts) * self.repeats
+
+    @property
+    def every_window(self) -> AxisWindow:
+        """The windows of `size` elements, one at each place."""
+        assert self.size is not None
+        return AxisWindow(self.length, self.size, 1, 1, 0, 0, self.length - self.size + 1)
 
     @property
     def window(self) -> AxisWindow | None:

@@ -27,10 +27,11 @@ def planes(shape, seed=0):
 @pytest.mark.parametrize(
     ("spatial", "window", "output"),
     [((9, 7), (2, 3), (5, 4)), ((12, 11), (3, 2), (10, 7)), ((6, 6), (2, 2), (5, 1)),
+     ((203, 3), (2, 2), (141, 2)),
      ((6, 7, 5), (2, 3, 1), (4, 3, 3))],
 )  # fmt: skip
 def test_equals_pytorch(spatial, window, output):
-    """1,200 planes: values, indices and gradients, channels first and last."""
+    """1,500 planes: values, indices and gradients, channels first and last."""
     torch = pytest.importorskip("torch")
     n = len(spatial)
     function = getattr(torch.nn.functional, f"fractional_max_pool{n}d")
