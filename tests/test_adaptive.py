@@ -131,8 +131,9 @@ def test_one_axis_equals_pytorch():
 
 @pytest.mark.parametrize(
     ("shape", "output"),
-    [((13, 11), (6, 4)), ((7, 5), (3, 9)), ((8, 9), (None, 4)), ((5, 7, 6), (3, 2, 8))],
-)
+    [((13, 11), (6, 4)), ((7, 5), (3, 9)), ((8, 9), (None, 4)), ((5, 7, 6), (3, 2, 8)),
+     ((32, 12), (6, 4)), ((211, 5), (13, 2))],
+)  # fmt: skip
 def test_several_axes_equal_pytorch(shape, output):
     import torch
 
@@ -268,6 +269,32 @@ def test_sizes_that_divide_are_windows():
     ]:  # fmt: skip
         found = adaptive(x, (3, 4), axes=(1, 2))
         np.testing.assert_allclose(found, window(x, (4, 2), axes=(1, 2)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "output"), [((13, 7), (6, 3)), ((32, 4), (6, 2)), ((211, 3), (13, 2))]
+)
+def test_masks_in_every_form_of_maxima(shape, output):
+    """Overlapping windows, parts that repeat, and intervals side by side."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 3, (2, *shape)).astype(np.float32)
+    where = rng.random(x.shape) < 0.4
+    where[0, : shape[0] // 2] = False
+    x[~where] = NAN
+    bounds = [
+        [(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
+        for n, o in zip(shape, output, strict=True)
+    ]
+    pool = functools.partial(
+        jaxpool.adaptive_max_pool, output_shape=output, axes=(1, 2), where=where, empty_value=7
+    )
+    y, gradient = quick_jit(lambda x: both(pool, x, jnp.ones((2, *output))))(x)
+    expected = oracle.intervals("max", x, bounds, (1, 2), where=where, empty_value=7)
+    np.testing.assert_array_equal(y, expected)
+    empty = oracle.intervals("sum", where.astype(np.float32), bounds, (1, 2)) == 0
+    assert empty.any()
+    np.testing.assert_array_equal(np.asarray(gradient)[~where], 0)
+    np.testing.assert_array_equal(np.sum(gradient), (~empty).sum())
 
 
 def test_adaptive_numbers_from_the_documentation_of_pytorch():

@@ -98,6 +98,44 @@ def test_windows_stay_within_what_the_program_looks_at(length, k, cells):
     np.testing.assert_array_equal(y[:, -1], length - 1)
 
 
+def test_long_axes_with_a_mask():
+    """Maxima and means of 180 windows, in loops of NumPy."""
+    length, k, cells = 260, 3, 180
+    rng = np.random.default_rng(0)
+    x, where = rng.normal(size=(2, length)).astype(np.float32), rng.random((2, length)) < 0.5
+    x[~where] = NAN
+    u = rng.random((2, 1)).astype(np.float32)
+    alpha = np.float32(length - k) / np.float32(cells - 1)
+    i = np.arange(cells - 1, dtype=np.float32)
+    starts = ((i + u) * alpha).astype(int) - (u * alpha).astype(int)
+    starts = np.concatenate([starts, np.full((2, 1), length - k)], 1)
+    options = {"output_shape": cells, "axes": 1, "samples": u, "where": where, "empty_value": 7}
+    for pool, reduce in (
+        (jaxpool.fractional_max_pool, np.max), (jaxpool.fractional_avg_pool, np.mean)
+    ):  # fmt: skip
+
+        @quick_jit
+        def run(x, pool=pool):
+            y, pull_back = jax.vjp(lambda x: pool(x, k, **options), x)
+            return y, pull_back(jnp.ones_like(y))[0]
+
+        y, found = run(x)
+        expected, gradient = np.full((2, cells), 7, np.float32), np.zeros_like(x)
+        for row, window in np.ndindex(2, cells):
+            place = starts[row, window] + np.flatnonzero(
+                where[row, starts[row, window] : starts[row, window] + k]
+            )
+            if place.size:
+                values = x[row, place]
+                expected[row, window] = reduce(values)
+                if reduce is np.max:
+                    gradient[row, place[values.argmax()]] += 1
+                else:
+                    gradient[row, place] += 1 / place.size
+        np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found, gradient, rtol=1e-6)
+
+
 def by_tensorflow(x, u, cells, overlapping):
     """Maximum and mean of a row, by TensorFlow's rule in float64."""
     n = len(x)
