@@ -1,12 +1,15 @@
-"""Brings the tables of docs/performance.md up to date: ``python -m benchmarks.page cpu.jsonl ...``.
+"""Brings the tables of docs/performance.md up to date: ``python -m benchmarks.page``.
 
-Takes the files that `python -m benchmarks` and `python -m benchmarks.aot` wrote with ``--out``, and
-keeps each as benchmarks/recorded/NAME.jsonl, from which the thresholds in the code are.
+A table NAME shows the rows of benchmarks/recorded/NAME.jsonl, from which the thresholds in the code
+are. With ``--measure NAME ...``, these are measured first; without names, all of those that this
+environment can measure or compile.
 """
 
 import argparse
+import os
 import re
-import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,21 +18,54 @@ from benchmarks import aot, report
 
 ROOT = Path(__file__).parent
 PAGE = ROOT.parent / "docs" / "performance.md"
+PEERS = "--peers=flax,torch,equinox,haiku"
+# For each table the module that writes its rows, and its arguments.
+RUNS = {
+    "cpu_max": ("benchmarks", "--ops=max_pool", "--modes=fwd,vjp,jvp,compile", PEERS),
+    "cpu_min": ("benchmarks", "--ops=min_pool", "--modes=fwd,vjp", "--peers=flax,torch"),
+    "cpu_max_bf16": (
+        "benchmarks",
+        "--ops=max_pool",
+        "--dtypes=bfloat16",
+        "--modes=fwd,vjp,jvp,compile",
+        PEERS,
+    ),
+    "cpu_others": (
+        "benchmarks",
+        "--ops=avg_pool,sum_pool,lp_pool,max_pool_with_argmax",
+        "--cases=bench_vgg_k2s2,bench_resnet_stem_k3s2p1,bench_inception_k3s1p1,bench_k7s1p3",
+        "--peers=flax,torch",
+    ),
+    "gpu": ("benchmarks.aot", "--target=gpu:h100"),
+    "tpu": ("benchmarks.aot", "--target=tpu:v5e:2x2"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
-    parser.add_argument("files", nargs="*", help="JSONL files, named after tables of the page")
+    parser.add_argument("--measure", nargs="*", choices=RUNS, metavar="NAME", help=", ".join(RUNS))
     options = parser.parse_args(arguments)
     recorded = ROOT / "recorded"
-    recorded.mkdir(exist_ok=True)
-    for file in map(Path, options.files):
-        if file.resolve().parent != recorded.resolve():
-            shutil.copy(file, recorded / file.name)
+    if options.measure is not None:
+        for name in options.measure or RUNS:
+            measure(name, recorded / f"{name}.jsonl")
     text = PAGE.read_text()
     for file in sorted(recorded.glob("*.jsonl")):
         text = with_table(text, file.stem, tables(report.read(file)))
     PAGE.write_text(text)
+
+
+def measure(name: str, out: Path) -> None:
+    """Writes the rows of a table; keeps those that are there if this environment cannot."""
+    module, *options = RUNS[name]
+    new = out.with_suffix(".new")
+    environment = dict(os.environ)
+    if module == "benchmarks":  # torch's threads must not spin between calls
+        environment |= {"JAX_PLATFORMS": "cpu", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-m", module, *options, f"--out={new}"]
+    subprocess.run(command, check=True, env=environment, cwd=ROOT.parent)
+    if new.exists():
+        new.replace(out)
 
 
 def with_table(text: str, name: str, table: str) -> str:
@@ -46,28 +82,21 @@ def tables(rows: Sequence[report.Row]) -> str:
     """Times of each case beside its peers, and a summary; or what was compiled."""
     if "target" in rows[0]:
         return aot.as_table(rows)
-    groups: dict[tuple[str, str], dict[str, dict[str, dict[str, report.Row]]]] = defaultdict(dict)
+    groups: dict[tuple[str, str, str], dict[str, dict[str, report.Row]]] = defaultdict(dict)
     for (op, case, dtype, mode), found in report.by_job(rows).items():
         if report.OWN in found:
-            groups[op, dtype].setdefault(case.removeprefix("bench_"), {})[mode] = found
+            groups[op, dtype, mode][case.removeprefix("bench_")] = found
     parts = [report.tables(rows)[1], f"{_machine(rows)}\n"]
-    for (op, dtype), cases in groups.items():
-        modes = list(dict.fromkeys(mode for found in cases.values() for mode in found))
-        peers = report.peers_of(rows)
-        columns, lines = ["case"], []
-        for mode in modes:
-            columns += [f"{mode} ms", *(f"{peer} /" for peer in peers)]
-        columns += ["compile ms", "temp MiB"]
+    for (op, dtype, mode), cases in groups.items():
+        peers = report.peers_of([row for found in cases.values() for row in found.values()])
+        lines = []
         for case, found in cases.items():
-            line: list[object] = [case]
-            for mode in modes:
-                own = found.get(mode, {}).get(report.OWN)
-                line.append(own and own["median_us"] / 1000)
-                line += [own and own["ratios"].get(peer) for peer in peers]
-            last = found[modes[-1]][report.OWN] if modes[-1] in found else {}
-            temp = last.get("temp_bytes")
-            lines.append([*line, last.get("compile_ms"), None if temp is None else temp / 2**20])
-        title = f"`{op}`, {dtype}: time, and time of each peer over it (above 1: jaxpool is faster)"
+            own = found[report.OWN]
+            temp = None if own["temp_bytes"] is None else own["temp_bytes"] / 2**20
+            ratios = [own["ratios"].get(peer) for peer in peers]
+            lines.append([case, own["median_us"] / 1000, *ratios, temp])
+        title = f"`{op}`, {dtype}, {mode}: time, and time of each peer over it"
+        columns = ["case", "ms", *(f"{peer} /" for peer in peers), "temp MiB"]
         parts.append(report.table(title, columns, lines))
     return "\n".join(parts)
 

@@ -336,29 +336,25 @@ def tap_sum(
 
 def taps_at(x: jax.Array, windows: Windows, taps: Sequence[Any]) -> jax.Array:
     """For each window of the padded `x`, its element number `taps`, one per axis, traced or not."""
-    starts, stops, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
     for (axis, w), tap in zip(windows, taps, strict=True):
-        reach = (w.output - 1) * w.stride + 1
-        if isinstance(tap, int):
-            starts[axis] = tap * w.dilation
-        else:
-            x = lax.dynamic_slice_in_dim(x, tap * w.dilation, reach, axis)
-        stops[axis], strides[axis] = starts[axis] + reach, w.stride
-    return lax.slice(x, starts, stops, strides)
+        start, reach = tap * w.dilation, (w.output - 1) * w.stride + 1
+        if not isinstance(tap, int):
+            x, start = lax.dynamic_slice_in_dim(x, start, reach, axis), 0
+        # Axis by axis, so that on several devices taps of one row share the exchange of that row.
+        x = lax.slice_in_dim(x, start, start + reach, w.stride, axis)
+    return x
 
 
 def padded_taps_at(x: jax.Array, windows: Windows, taps: Sequence[int], value: Any) -> jax.Array:
     """`taps_at` of an `x` that is not padded, by padding no more than these taps need."""
-    config, starts, stops, strides = [(0, 0, 0)] * x.ndim, [0] * x.ndim, list(x.shape), [1] * x.ndim
     for (axis, w), tap in zip(windows, taps, strict=True):
         start = tap * w.dilation - w.low
         stop = start + (w.output - 1) * w.stride + 1
         before, after = max_dim(-start, 0), max_dim(stop - w.length, 0)
-        config[axis] = (before, after, 0)
-        starts[axis], stops[axis], strides[axis] = start + before, stop + before, w.stride
-    if any(not isinstance(n, int) or n for widths in config for n in widths):
-        x = lax.pad(x, jnp.asarray(value, x.dtype), config)
-    return lax.slice(x, starts, stops, strides)
+        if not all(isinstance(n, int) and n == 0 for n in (before, after)):
+            x = pad(axis, (before, after), x, value)
+        x = lax.slice_in_dim(x, start + before, stop + before, w.stride, axis)
+    return x
 
 
 def pad_windows(x: jax.Array, windows: Windows, value: Any) -> jax.Array:

@@ -45,10 +45,10 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 # Windows of up to this many elements are compared all at once, larger ones axis by axis. Likewise
 # with their derivative.
 _AT_ONCE = {"cpu": 9, "default": 49}
-# By XLA's own form on TPUs, larger ones take a minute to compile.
-_NATIVE_AT_ONCE = 9
+# By XLA's own form on TPUs. Larger ones take up to a minute to compile, those of 16 bits sooner.
+_NATIVE_AT_ONCE, _NATIVE_AT_ONCE_NARROW = 49, 25
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
-_FEW = {"cpu": 12, "default": 64}
+_FEW = {"cpu": 16, "default": 64}
 # On CPUs, borders are compared apart from the rest if at least `_WIDE` elements lie side by side
 # along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes.
 _WIDE, _LARGE = 16, 2**24
@@ -155,10 +155,10 @@ def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
 def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """XLA's own windowed maximum, per axis where windows are large: those compile slowly."""
     dtype = x.dtype
-    if dtype.itemsize == 1:
-        x = widened(x)
-    x = _masked(x, valid)
-    for group in reversed(groups(windows, _NATIVE_AT_ONCE)):
+    at_once = _NATIVE_AT_ONCE if dtype.itemsize > 2 else _NATIVE_AT_ONCE_NARROW
+    # TPUs compare in 32 bits anyway, and gradients of 16 bits would be added up in 16.
+    x = _masked(widened(x), valid)
+    for group in reversed(groups(windows, at_once)):
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
         dilations = [1] * x.ndim
         for axis, w in group:
@@ -288,11 +288,13 @@ def _picked_in_passes(
     All axes at once if a window has at most `limit` elements, else the last one first.
     """
     narrow, dtype, picked, unit = x.dtype, _tap_dtype(windows), None, 1
+    if x.dtype.itemsize == 1:
+        x = widened(x)  # of 8 bits not all floats have an infinity
     for step in reversed(groups(windows, limit)):
-        x = _masked(widened(x), valid)
+        x = _masked(x, valid)
         x, valid, picked = _compared(x, valid, picked, step, dtype, unit=unit, pad_each=True)
-        x, unit = x.astype(narrow), unit * window_size(step)
-    return x, picked
+        unit *= window_size(step)
+    return x.astype(narrow), picked
 
 
 def _compared(
@@ -461,7 +463,7 @@ def _tangent(
             platform: by_taps(
                 functools.partial(
                     tangent_in_blocks,
-                    way=steps(windows, limit, _FEW[platform]),
+                    way=steps(windows, limit, _FEW[platform], platform != "cpu"),
                     once=once if platform == "cpu" else directly,
                 )
             )

@@ -42,31 +42,34 @@ class Step:
     """A part of the way from a window to the element that it picks.
 
     `run` taps of it are taken together, and one of them is found in a later step. Taps count in
-    `unit`, the number of taps along all later axes. An `inner` step follows one on the same axis.
+    `unit`, the number of taps along all later axes. A step with its `own_border` gets additional
+    windows when its turn comes, all others in the beginning.
     """
 
     windows: Windows
     run: int = 1
     unit: int = 1
-    inner: bool = False
+    own_border: bool = False
 
 
-def steps(windows: Windows, limit: float, few: int) -> list["Step"]:
+def steps(windows: Windows, limit: float, few: int, own_borders: bool) -> list["Step"]:
     """All axes at once if a window has at most `limit` elements, else one by one.
 
     And that in several steps where a window is large: as runs of taps, and then within runs.
+    Each axis has its border apart if `own_borders`: less to read and write, but one copy more where
+    a border is a copy.
     """
     if window_size(windows) <= limit:
         return [Step(windows)]
     found, unit = [], window_size(windows)
     for axis, w in windows:
         unit //= w.window
-        inner = False
+        own = own_borders
         for run in w.run_lengths(few):
             outer, w = w.runs_and_rest(run)
-            found.append(Step(((axis, outer),), run, unit, inner))
-            inner = True
-        found.append(Step(((axis, w),), 1, unit, inner))
+            found.append(Step(((axis, outer),), run, unit, own))
+            own = True
+        found.append(Step(((axis, w),), 1, unit, own))
     return found
 
 
@@ -82,11 +85,11 @@ def tangent_in_blocks(
     slices without the additional windows would ask of each element whether it is at the border.
     """
     narrow = tangent.dtype
-    first = [step for step in way if not step.inner]
-    taps = _add_border(taps, first, once)
+    together = [step for step in way if not step.own_border]
+    taps = _add_border(taps, together, once)
     told = []
     for step in way:
-        if step.inner:
+        if step.own_border:
             taps = _add_border(taps, [step], once)
         told.append((step, taps))
         if step is not way[-1]:
@@ -96,9 +99,9 @@ def tangent_in_blocks(
         along_step = functools.partial(_tangent_along, step=step)
         # The transpose of the last step gives the result.
         tangent = (directly if step is way[-1] else once)(along_step, tangent, taps)
-        if step.inner:
+        if step.own_border:
             tangent = _drop_border(tangent, [step], once)
-    return _drop_border(tangent, first, once, narrow)
+    return _drop_border(tangent, together, once, narrow)
 
 
 def _borders(way: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], bool]:
@@ -130,6 +133,7 @@ def _drop_border(
     return once(lambda tangent: lax.slice(tangent, starts, stops).astype(dtype), tangent)
 
 
+@functools.partial(jax.jit, static_argnames="step")
 def _tangent_along(tangent: jax.Array, taps: jax.Array, step: Step) -> jax.Array:
     """The tangents that windows, along the axes of a step, pick by their `taps`."""
     geometry, shape = dict(step.windows), []
@@ -147,12 +151,16 @@ def _tangent_along(tangent: jax.Array, taps: jax.Array, step: Step) -> jax.Array
     zeros, total = lax.full_like(tangent, 0), None
     for widths, match, _ in _matches(taps, step):
         part = lax.select(match, tangent, zeros)
-        part = lax.pad(lax.reduce_sum(part, inner) if inner else part, zero, widths)
+        part = lax.reduce_sum(part, inner) if inner else part
+        # Axis by axis, and so are slices: on several devices those of one row share its exchange.
+        for axis in reversed(geometry):
+            part = pad(axis, widths[axis][:2], part, zero)
         total = part if total is None else lax.add(total, part)
     assert total is not None
     return total
 
 
+@functools.partial(jax.jit, static_argnames="step")
 def _taps_left(taps: jax.Array, step: Step) -> jax.Array:
     """For each element along the axes of a step, what its windows' taps say of later steps.
 
@@ -162,7 +170,9 @@ def _taps_left(taps: jax.Array, step: Step) -> jax.Array:
     """
     found = None
     for _, match, rest in _matches(taps, step):
-        found = lax.select(match, rest, lax.full_like(rest, 0) if found is None else found)
+        nothing = lax.full(match.shape, 0, taps.dtype)
+        rest = nothing if rest is None else rest
+        found = lax.select(match, rest, nothing if found is None else found)
     assert found is not None
     geometry = dict(step.windows)
     found = found.reshape(
@@ -180,7 +190,7 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
     """For each shift between blocks and the windows that reach them: which elements are picked.
 
     Yields how the blocks lie among the windows, as padding; whether the window picks the element
-    (or what its run is for), in blocks; and what its tap says of later steps.
+    (or what its run is for), in blocks; and what its tap says of later steps, None for 0.
     """
     geometry, shape, places = dict(step.windows), [], {}
     for axis, size in enumerate(taps.shape):
@@ -192,11 +202,11 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
         if w.stride > 1:
             whole[places[axis] + 1] = w.stride
 
-    def spread(x: Any) -> jax.Array:
+    def spread(x: Any) -> Any:
         """Along all blocks. By lax, which traces faster; one number is no array to keep."""
         if isinstance(x, np.ndarray) and x.size == 1:
             return lax.full(whole, x.item(), x.dtype)
-        return lax.broadcast_in_dim(x, whole, range(len(whole)))
+        return x if list(x.shape) == whole else lax.broadcast_in_dim(x, whole, range(len(whole)))
 
     shifts = [w.shifts(step.run).items() for _, w in step.windows]
     for blocks in itertools.product(*shifts):
@@ -210,11 +220,15 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
             here = [along(column, at + (w.stride > 1), len(shape)) for column in rows.T]
             first, count, start = first + here[0] * unit, count * here[1], start + here[2] * unit
             unit *= w.window
-        part = spread(lax.slice(taps, starts, stops))
+        part = taps
+        for axis, _ in step.windows:
+            at = places[axis]
+            part = lax.slice_in_dim(part, starts[at], stops[at], 1, at)
+        part = spread(part)
         first, start = first.astype(kind), start.astype(kind)
         if step.unit == step.run == 1:
             first = np.where(count, first, _no_tap(_NOWHERE, kind))
-            yield widths, lax.eq(part, spread(first)), lax.full_like(part, 0)
+            yield widths, lax.eq(part, spread(first)), None
         else:
             # Wraps if `first` is larger. Of several axes at once, all runs are of one tap.
             beyond = lax.sub(part, spread(first))

@@ -396,3 +396,13 @@ def test_large_arrays_are_pooled_as_their_parts(masked):
             if a.dtype == np.float32:
                 same = np.signbit(a[..., :4]) == np.signbit(b)
                 assert (same | np.isnan(b)).all()
+
+
+@pytest.mark.parametrize("implementation", [None, "axes", "reduce_window"])
+def test_gradients_of_16_bits_are_added_up_in_32(implementation):
+    x = jnp.zeros(599, jnp.bfloat16).at[299].set(1)  # the maximum of all 300 windows
+
+    def total(x):
+        return jaxpool.max_pool(x, 300, 1, axes=0, implementation=implementation).sum()
+
+    assert jax.grad(total)(x)[299] == 300  # in bfloat16, 256 + 1 is 256
