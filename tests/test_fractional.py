@@ -172,6 +172,15 @@ def test_tensorflow_scheme(overlapping):
         np.testing.assert_array_equal(y[1], largest)
 
 
+def test_numbers_from_the_documentation_of_tensorflow():
+    """Of ``fractional_max_pool`` and ``fractional_avg_pool``, with overlapping cells."""
+    x, options = jnp.array([20.0, 5, 16, 3, 7]), {"axes": 0, "overlapping": True}
+    largest = jaxpool.fractional_max_pool(x, boundaries=[[0, 2, 4]], **options)
+    np.testing.assert_array_equal(largest, [20, 16])
+    mean = jaxpool.fractional_avg_pool(x, boundaries=[[0, 2, 4]], **options)
+    np.testing.assert_allclose(mean, [41 / 3, 26 / 3], rtol=1e-6)
+
+
 def test_one_key_gives_each_plane_its_own_places():
     x = np.broadcast_to(np.arange(25.0, dtype=np.float32)[:, None], (40, 25, 8))
     pool = functools.partial(jaxpool.fractional_max_pool, window_shape=(2,), output_shape=(11,))
