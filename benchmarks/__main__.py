@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if any(d in ("float64", "int64") for d in options.dtypes or ()):
         jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_enable_compilation_cache", False)
+    if options.inline:
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         gone = programs.missing(options.peers)
     except ValueError as error:
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"Peer {peer} is left out: {reason}.")
     peers = [peer for peer in options.peers if peer not in gone]
 
-    facts = _facts()
+    facts = {**facts_of_machine(), "inline": options.inline}
     jobs = _jobs(options, cases)
     rows: list[report.Row] = []
     left_out: dict[tuple[str, str], int] = {}
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         default=["flax", "torch"],
         help=f"of {', '.join(programs.PACKAGES)}, and jaxpool:FORM for a forced implementation",
     )
+    add("--inline", action="store_true", help="run programs on the thread that calls them (CPUs)")
     add("--repeats", type=int, default=30, help="samples of each program")
     add("--out", help="JSONL to write, a row for each program")
     add("--plot", help="picture of the ratios to write")
@@ -270,7 +273,7 @@ def _version(implementation: str) -> str:
     return metadata.version(package)
 
 
-def _facts() -> dict[str, str]:
+def facts_of_machine() -> dict[str, str]:
     device = jax.devices()[0].device_kind
     if jax.default_backend() == "cpu":
         device = f"{_cpu_model()}, {len(_cpus())} cores"

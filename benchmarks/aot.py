@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--modes", type=names, default=["fwd", "vjp"])
     add("--peers", type=names, default=["flax"])
     add("--batch", type=int, default=32, help="batch size in place of the case's; 0 keeps that")
+    add("--regions", type=names, help="cases of benchmarks.regions, in place of the others")
     add("--shard", type=int, help="axis to shard over all devices of the target")
     add("--out", help="JSONL to write, a row for each program")
     return parser
@@ -146,32 +147,41 @@ def _rows(options: argparse.Namespace) -> Iterator[report.Row]:
     from benchmarks import programs
 
     found = devices(options.target)
-    cases = [_with_batch(case, options.batch) for case in programs.select_cases(options.cases)]
-    jobs = [
-        (op, case, dtype, mode, implementation)
-        for op in options.ops
-        for case in cases
-        for dtype in options.dtypes
-        for mode in options.modes
-        for implementation in [programs.OWN, *options.peers]
-    ]
+    if options.regions:
+        from benchmarks import regions
+
+        jobs = regions.jobs(options.regions, options.modes)
+    else:
+        cases = [_with_batch(case, options.batch) for case in programs.select_cases(options.cases)]
+        jobs = [
+            (op, case.name, case.shape, dtype, mode, implementation, case)
+            for op in options.ops
+            for case in cases
+            for dtype in options.dtypes
+            for mode in options.modes
+            for implementation in [programs.OWN, *options.peers]
+        ]
     jax.config.update("jax_enable_compilation_cache", False)
     place = jax.sharding.SingleDeviceSharding(found[0])  # the first compilation also loads things
     jax.jit(lambda x: x + 1, in_shardings=place).lower(np.float32(1)).compile()
-    for op, case, dtype, mode, implementation in track(jobs, options.target, console=_log()):
+    for job in track(jobs, options.target, console=_log()):
+        op, name, shape, dtype, mode, implementation, case = job
         row = {
             "target": options.target,
             "op": op,
-            "case": case.name,
-            "shape": list(case.shape),
+            "case": name,
+            "shape": list(shape),
             "dtype": dtype,
             "mode": mode,
             "implementation": implementation,
             "jax": jax.__version__,
         }
         try:
-            program = programs.build(implementation, op, case, dtype, mode, abstract=True)
-            floor = programs.floor_bytes(op, case, dtype, mode)
+            if options.regions:
+                program, floor = regions.program(op, case, mode)
+            else:
+                program = programs.build(implementation, op, case, dtype, mode, abstract=True)
+                floor = programs.floor_bytes(op, case, dtype, mode)
             yield row | _compile(program, floor, found, options.shard)
         except Exception as error:
             # That a form is not there, or does not compile, is a result.

@@ -108,6 +108,7 @@ def _machine(rows: Sequence[report.Row]) -> str:
         f"{row['device']}, jax {row['jax']}, commit {row['commit']}; copies move "
         f"{row['bandwidth_gb_s']:.0f} GB/s; two identical programs read "
         f"{min(twins):.2f} to {max(twins):.2f} of each other."
+        + (" Programs ran on the thread that called them." if row.get("inline") else "")
     )
 
 

@@ -6,9 +6,12 @@ Random boxes of every size on one map, which onnxruntime gets channels-first, as
 import argparse
 import functools
 import importlib.util
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when onnxruntime starts its threads
@@ -18,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from benchmarks import timing
+from benchmarks import page, report, timing
+from benchmarks.__main__ import facts_of_machine
+from benchmarks.programs import OWN, Program
 
 # Height, width and channels of the map, number of boxes, cells along each axis.
 CASES = {
@@ -28,48 +33,107 @@ CASES = {
     "fine_map": (200, 272, 256, 128, 7),
     "small_map": (7, 7, 256, 64, 3),
 }
+OPS = ("roi_align", "roi_max_pool", "precise_roi_pool")
+ONNX = {"roi_align": "RoiAlign", "roi_max_pool": "MaxRoiPool"}
+
+
+# What is differentiated, beside the map: all but maxima depend on where boxes are.
+MODES = ("fwd", "vjp", "vjp_boxes")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.regions", description=__doc__)
     add = parser.add_argument
     add("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
-    add("--repeats", type=int, default=9, help="samples of each program")
-    add("--gradients", action="store_true", help="also value and gradient in x, and in boxes")
+    add("--modes", default="fwd", help=f"of {', '.join(MODES)}")
+    add("--repeats", type=int, default=30, help="samples of each program")
+    add("--out", help="JSONL to write, a row for each program")
     options = parser.parse_args(arguments)
     peer = importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")
     if not peer:
         print("Peer onnxruntime is left out: not installed (pip install onnxruntime onnx).")
-    print("| case | op | mode | jaxpool ms | onnxruntime ms | ratio | compile ms | temp MB |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name in options.cases.split(","):
-        x, boxes, cells = inputs(*CASES[name])
-        for op, onnx_op, attributes in operators(cells):
-            forms = {"fwd": functools.partial(getattr(jaxpool, op), output_shape=cells)}
-            if options.gradients:
-                forms["vjp x"] = in_reverse(forms["fwd"], 0)
-                if op != "roi_max_pool":
-                    forms["vjp boxes"] = in_reverse(forms["fwd"], 1)
-            for mode, form in forms.items():
-                compiled, seconds = compile_(form, x, boxes)
-                groups = [{"own": lambda c=compiled, a=x, b=boxes: jax.block_until_ready(c(a, b))}]
-                if peer and onnx_op and mode == "fwd":
-                    call = onnx_call(onnx_op, x, boxes, **attributes)
-                    own = np.asarray(compiled(x, boxes))
-                    # Rounding moves a few cells of maxima by a pixel.
-                    same = np.isclose(np.moveaxis(call(), 1, -1), own, atol=1e-3)
-                    assert same.mean() > 0.999, "onnxruntime does another job"
-                    groups.append({"peer": call})
-                found = timing.measure(groups, options.repeats)
-                other = found.get("peer")
-                theirs = f"{1e3 * other.median:.2f}" if other else ""
-                ratio = f"{found['own'].ratio(other):.2f}" if other else ""
-                temporary = compiled.memory_analysis().temp_size_in_bytes / 1e6
-                print(
-                    f"| {name} | {op} | {mode} | {1e3 * found['own'].median:.2f} | {theirs} | "
-                    f"{ratio} | {1e3 * seconds:.0f} | {temporary:.1f} |",
-                    flush=True,
-                )
+    speed = timing.bandwidth()
+    facts = {**facts_of_machine(), "bandwidth_gb_s": speed / 1e9}
+    rows: list[report.Row] = []
+    for job in jobs(options.cases.split(","), options.modes.split(",")):
+        op, case_name, shape, dtype, mode, _, case = job
+        x, boxes, cells = inputs(*case)
+        function, floor = form(op, cells, mode), program(op, case, mode)[1]
+        compiled, seconds = compile_(function, x, boxes)
+        calls = {OWN: lambda c=compiled, a=x, b=boxes: jax.block_until_ready(c(a, b))}
+        if not rows:
+            twin, _ = compile_(function, x, boxes)
+            again = lambda c=twin, a=x, b=boxes: jax.block_until_ready(c(a, b))  # noqa: E731
+            facts["self_check"] = timing.self_check(calls[OWN], again, None, options.repeats)
+        if peer and mode == "fwd" and op in ONNX:
+            call = onnx_call(op, x, boxes, cells)
+            # Rounding moves a few cells of maxima by a pixel.
+            same = np.isclose(np.moveaxis(call(), 1, -1), np.asarray(calls[OWN]()), atol=1e-3)
+            assert same.mean() > 0.999, "onnxruntime does another job"
+            calls["onnxruntime"] = call
+        found = timing.measure(calls, options.repeats)
+        for implementation, samples in found.items():
+            own = implementation == OWN
+            rows.append(
+                {
+                    "op": op,
+                    "case": case_name,
+                    "shape": list(shape),
+                    "dtype": dtype,
+                    "mode": mode,
+                    "implementation": implementation,
+                    "version": metadata.version(implementation),
+                    "median_us": 1e6 * samples.median,
+                    "p10_us": 1e6 * samples.percentile(10),
+                    "p90_us": 1e6 * samples.percentile(90),
+                    "ratios": {
+                        k: samples.ratio(s) for k, s in found.items() if k != implementation
+                    },
+                    "floor_bytes": floor,
+                    "bandwidth_fraction": floor / samples.median / speed,
+                    "compile_ms": 1e3 * seconds if own else None,
+                    "temp_bytes": compiled.memory_analysis().temp_size_in_bytes if own else None,
+                    **facts,
+                }
+            )
+    if options.out:
+        Path(options.out).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print(page.tables(rows))
+
+
+def jobs(cases: Sequence[str], modes: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Op, name, shape of the map, dtype, mode, implementation and case of each program."""
+    return [
+        (op, name, CASES[name][:3], "float32", mode, OWN, CASES[name])
+        for op in OPS
+        for name in cases
+        for mode in modes
+        if mode != "vjp_boxes" or op != "roi_max_pool"
+    ]
+
+
+def form(op: str, cells: tuple[int, int], mode: str) -> Callable:
+    """A function of the map and the boxes: values, with the gradient in one of them if asked."""
+    pool = functools.partial(getattr(jaxpool, op), output_shape=cells)
+    if mode == "fwd":
+        return pool
+    argument = MODES.index(mode) - 1
+
+    def in_reverse(x: jax.Array, boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y, pull_back = jax.vjp(pool, x, boxes)
+        return y, pull_back(jnp.ones_like(y))[argument]
+
+    return in_reverse
+
+
+def program(op: str, case: tuple[int, ...], mode: str) -> tuple[Program, int]:
+    """What `benchmarks.aot` compiles, and the bytes that it must read and write."""
+    *shape, count, cells = case
+    arguments = tuple(jax.ShapeDtypeStruct(s, np.float32) for s in (tuple(shape), (count, 4)))
+    function = form(op, (cells, cells), mode)
+    results = jax.tree.leaves(jax.eval_shape(function, *arguments))
+    floor = sum(a.size * a.dtype.itemsize for a in (*arguments, *results))
+    return Program(OWN, function, arguments), floor
 
 
 def inputs(
@@ -81,21 +145,6 @@ def inputs(
     return jnp.asarray(x), jnp.asarray(corners.reshape(count, 4), np.float32), (cells, cells)
 
 
-def operators(cells: tuple[int, int]) -> list[tuple[str, str, dict[str, Any]]]:
-    size = {"output_height": cells[0], "output_width": cells[1]}
-    align = {**size, "sampling_ratio": 2, "coordinate_transformation_mode": "half_pixel"}
-    return [
-        ("roi_align", "RoiAlign", align),
-        ("roi_max_pool", "MaxRoiPool", {"pooled_shape": cells}),
-        ("precise_roi_pool", "", {}),
-    ]
-
-
-def in_reverse(form: Callable, argument: int) -> Callable:
-    """Value, and gradient in one argument, in one program."""
-    return jax.value_and_grad(lambda *a: jnp.sum(form(*a)), argument)
-
-
 def compile_(form: Callable, *arguments: Any) -> tuple[Any, float]:
     jax.clear_caches()
     start = time.perf_counter()
@@ -103,13 +152,17 @@ def compile_(form: Callable, *arguments: Any) -> tuple[Any, float]:
     return compiled, time.perf_counter() - start
 
 
-def onnx_call(op: str, x: Any, boxes: Any, **attributes: Any) -> Callable[[], np.ndarray]:
+def onnx_call(op: str, x: Any, boxes: Any, cells: tuple[int, int]) -> Callable[[], np.ndarray]:
     import onnx
     import onnxruntime
 
+    attributes: dict[str, Any] = {"pooled_shape": cells}
+    if op == "roi_align":
+        attributes = {"output_height": cells[0], "output_width": cells[1], "sampling_ratio": 2}
+        attributes["coordinate_transformation_mode"] = "half_pixel"
     boxes = np.asarray(boxes)
     feeds = {"x": np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0)[None]), "rois": boxes}
-    if op == "RoiAlign":
+    if op == "roi_align":
         feeds["batch"] = np.zeros(len(boxes), np.int64)
     else:
         feeds["rois"] = np.concatenate([np.zeros((len(boxes), 1), np.float32), boxes], 1)
@@ -119,7 +172,7 @@ def onnx_call(op: str, x: Any, boxes: Any, **attributes: Any) -> Callable[[], np
         for n, v in feeds.items()
     ]
     result = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
-    node = helper.make_node(op, list(feeds), ["y"], **attributes)
+    node = helper.make_node(ONNX[op], list(feeds), ["y"], **attributes)
     # MaxRoiPool has no kernel at opset 22.
     model = helper.make_model(
         helper.make_graph([node], "regions", values, [result]),

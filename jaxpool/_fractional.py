@@ -439,7 +439,9 @@ def _torch_starts(xp: Any, u: Any, length: int, k: int, cells: int, axis: int) -
 
 
 def _torch_limits(length: int, k: int, cells: int) -> Any:
-    """The least and largest start and stop of each window: floor(i*a) or one more.
+    """What `AxisIntervals` wants: least and largest starts and stops, one part, and the size.
+
+    Starts are floor(i*a) or one more.
 
     Where i*a is whole, rounding may take away one.
     """
@@ -448,7 +450,7 @@ def _torch_limits(length: int, k: int, cells: int) -> Any:
         least, rest = divmod(i * (length - k), cells - 1)
         starts.append((least - (rest == 0 and i > 0), least + 1 if i > 0 else 0))
     starts.append((length - k, length - k))
-    return tuple(starts), tuple((a + k, b + k) for a, b in starts)
+    return tuple(starts), tuple((a + k, b + k) for a, b in starts), 1, k
 
 
 def _tensorflow_bounds(xp: Any, u: Any, length: int, cells: int, overlapping: bool) -> Any:

@@ -206,6 +206,7 @@ class AxisIntervals:
     starts: tuple[tuple[int, int], ...]  # the least and the largest start of each interval
     stops: tuple[tuple[int, int], ...]
     repeats: int = 1
+    size: int | None = None  # of each, if known where starts are not
 
     @property
     def exact(self) -> bool:
@@ -231,6 +232,29 @@ class AxisIntervals:
     def output(self) -> int:
         """Number of intervals on the whole axis."""
         return len(self.starts) * self.repeats
+
+    @property
+    def every_window(self) -> AxisWindow:
+        """The windows of `size` elements, one at each place."""
+        assert self.size is not None
+        return AxisWindow(self.length, self.size, 1, 1, 0, 0, self.length - self.size + 1)
+
+    @property
+    def window(self) -> AxisWindow | None:
+        """The intervals of a part as windows, perhaps padded, if they lie as windows do."""
+        hulls, n = self.hulls, self.length
+        size, count = max(map(len, hulls)), len(hulls)
+        low = size - hulls[0].stop
+        stride = hulls[1].start + low if count > 1 else size
+        high = (count - 1) * stride - low + size - n
+        starts = [i * stride - low for i in range(count)]
+        regular = all(
+            hull == range(max(start, 0), min(start + size, n))
+            for hull, start in zip(hulls, starts, strict=True)
+        )
+        if not (self.exact and regular and size > 0 and stride > 0):
+            return None
+        return AxisWindow(n, size, stride, 1, low, max(high, 0), count)
 
 
 def exact_intervals(length: int, starts: tuple[int, ...], stops: tuple[int, ...]) -> AxisIntervals:

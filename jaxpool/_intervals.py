@@ -10,13 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpool import _arguments, _lowering_intervals
+from jaxpool import _arguments, _lowering_intervals, _lowering_max
 from jaxpool._geometry import AxisIntervals, adaptive_intervals, exact_intervals
-from jaxpool._lowering import along, lowest_value, widened
+from jaxpool._lowering import along, lowest_value, widened, window_size
 from jaxpool._lowering_intervals import Bounds
 from jaxpool._lowering_order import LaidOut
 from jaxpool._pool import Domain, with_zeros
 from jaxpool._window import product_of_counts
+
+# Overlapping cells of up to this many elements are compared all at once.
+_FEW = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +91,44 @@ class _Intervals(Domain):
         self, x: jax.Array, where: jax.Array | None = None, *, implementation: Any = None
     ) -> jax.Array:
         del implementation  # there is one for each geometry
+        if self._overlap_as_windows:
+            return self._max_of_windows(x, where)
         narrow, x = x.dtype, widened(x)
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
         # The last axis first: then the first of equal elements is so in row-major order.
-        for axis, geometry, bounds in reversed(self._changed):
+        for number, (axis, geometry, bounds) in enumerate(reversed(self._changed)):
+            if number > 0:
+                x = _lowering_intervals.with_tangent_apart(x)
+            if _lowering_intervals.is_long(geometry, bounds):
+                (x, where), geometry = _lowering_intervals.side_by_side((x, where), axis, geometry)
             x, where = _lowering_intervals.interval_max(x, where, bounds, axis, geometry)
         return x.astype(narrow)
+
+    @property
+    def _overlap_as_windows(self) -> bool:
+        """Whether cells lie as windows without padding do, and not merely side by side."""
+        windows = [g.window if bounds is None else None for _, g, bounds in self._changed]
+        fit = all(w is not None and not w.padded for w in windows)
+        return fit and any(len(geometry.starts) > 1 for _, geometry, _ in self._changed)
+
+    def _max_of_windows(self, x: jax.Array, where: jax.Array | None) -> jax.Array:
+        """Maxima of windows, in each of the parts that an axis consists of."""
+        shape, windows = self.output_shape(x.shape), []
+        for axis, geometry, _ in reversed(self._changed):
+            if geometry.repeats > 1:
+                x, where = jax.tree.map(
+                    functools.partial(
+                        _lowering_intervals.split_parts, axis=axis, repeats=geometry.repeats
+                    ),
+                    (x, where),
+                )
+                windows = [(a + 1, w) for a, w in windows]
+                axis += 1
+            windows.append((axis, geometry.window))
+        few = window_size(tuple(windows)) <= _FEW
+        y = _lowering_max.window_max(x, where, tuple(windows), "taps" if few else "axes")
+        return y.reshape(shape)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         x = widened(x)

@@ -1,6 +1,6 @@
 """How intervals along axes become XLA programs: sums, maxima and folds, one axis at a time.
 
-There are three forms, and the geometry of an axis decides:
+The geometry of an axis decides on one of three forms:
 
 - "elements" cuts the axis into its elements and combines those of each interval one after the
   other. Its transpose is as good: each element's gradient is put together from its intervals.
@@ -23,7 +23,17 @@ import numpy as np
 from jax import lax
 
 from jaxpool._geometry import AxisIntervals
-from jaxpool._lowering import along, fold_whole_axis, lowest_value, once, pad
+from jaxpool._lowering import (
+    along,
+    fold,
+    fold_whole_axis,
+    lowest_value,
+    once,
+    pad,
+    taps_at,
+    window_sum,
+)
+from jaxpool._lowering_max import window_max
 
 # Starts and stops of the rank of x, as long as there are intervals on their axis; None if all are
 # known from the geometry.
@@ -37,6 +47,8 @@ _MOST_TERMS, _MOST_TERMS_OF_SUMS = 192, 512
 _MOST_BLOCKS = 8
 _MOST_ROWS = 3
 _MOST_STEPS = 32
+# Windows of up to this many elements are compared all at once.
+_FEW = 9
 
 
 def _form(geometry: AxisIntervals, most_terms: int = _MOST_TERMS) -> str:
@@ -82,14 +94,19 @@ def _in_parts(function: Callable, axis: int, geometry: AxisIntervals, *trees: An
         return function(axis, *trees)
 
     def split(x: jax.Array) -> jax.Array:
-        size = x.shape[axis] // geometry.repeats
-        return x.reshape(*x.shape[:axis], geometry.repeats, size, *x.shape[axis + 1 :])
+        return split_parts(x, axis, geometry.repeats)
 
     def join(x: jax.Array) -> jax.Array:
         size = geometry.repeats * x.shape[axis + 1]
         return x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
 
     return jax.tree.map(join, function(axis + 1, *jax.tree.map(split, trees)))
+
+
+def split_parts(x: jax.Array, axis: int, repeats: int) -> jax.Array:
+    """`x` with the parts of `axis` on an axis of their own, before it."""
+    size = x.shape[axis] // repeats
+    return x.reshape(*x.shape[:axis], repeats, size, *x.shape[axis + 1 :])
 
 
 def _elements(x: Any, axis: int) -> list[Any]:
@@ -177,11 +194,36 @@ def _total(terms: list[jax.Array]) -> jax.Array:
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
 def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals) -> jax.Array:
     """Sum of each interval along `axis`."""
+    form = _form(geometry, _MOST_TERMS_OF_SUMS)
+    if form != "elements" and geometry.size is not None and bounds is not None:
+        every = window_sum(x, ((axis, geometry.every_window),))
+        return _at_starts(every, bounds[0], axis, geometry)
 
     def run(axis: int, x: jax.Array) -> jax.Array:
-        return _sum(x, bounds, axis, geometry, _form(geometry, _MOST_TERMS_OF_SUMS))
+        if form == "elements" and geometry.window is not None and not geometry.window.padded:
+            return _window_sum(x, axis, geometry)
+        return _sum(x, bounds, axis, geometry, form)
 
     return _in_parts(run, axis, geometry, x)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _window_sum(x: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
+    """The sum of slices, each with one element of each interval: one loop for all axes.
+
+    The transpose of these is slow, that of "elements" is not.
+    """
+    w = geometry.window
+    assert w is not None
+    return _total([taps_at(x, ((axis, w),), (tap,)) for tap in range(w.window)])
+
+
+@_window_sum.defjvp
+def _window_sum_jvp(
+    axis: int, geometry: AxisIntervals, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    tangent = _sum(tangents[0], None, axis, geometry, "elements")
+    return _window_sum(*primals, axis, geometry), tangent
 
 
 def _sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals, form: str) -> jax.Array:
@@ -272,6 +314,54 @@ def _fold(
     return jax.tree.map(lambda *parts: _joined(parts, axis), *results)
 
 
+def is_long(geometry: AxisIntervals, bounds: Bounds) -> bool:
+    """Whether known intervals, about as large as one another, are too many for "elements"."""
+    sizes = set(map(len, geometry.hulls))
+    known = bounds is None and len(geometry.hulls) > 1 and min(sizes) > 0
+    return known and max(sizes) - min(sizes) <= 1 and _form(geometry) != "elements"
+
+
+def side_by_side(x: Any, axis: int, geometry: AxisIntervals) -> tuple[Any, AxisIntervals]:
+    """`x`, a tree, in which known intervals lie side by side, and these intervals.
+
+    They have one size; what a shorter one lacks is its last element again, which alters no maximum.
+    """
+    size, ranges = max(map(len, geometry.hulls)), []
+    for hull in geometry.hulls:
+        ranges += [hull, hull[-1:]] if len(hull) < size else [hull]
+
+    def lay_out(x: jax.Array) -> jax.Array:
+        return _in_parts(
+            lambda axis, x: lax.concatenate(_cut(x, ranges, axis), axis), axis, geometry, x
+        )
+
+    repeats = len(geometry.hulls) * geometry.repeats
+    one = AxisIntervals(size, ((0, 0),), ((size, size),), repeats)
+    return jax.tree.map(functools.partial(_once_on_cpus, lay_out), x), one
+
+
+def _at_starts(x: jax.Array, start: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
+    """Of values at each place along `axis`, those where intervals start."""
+    least, largest = np.array(geometry.starts, np.int32).T
+    found = _taken(x, least, axis)
+    for more in range(1, max(largest - least) + 1):
+        place = along(least + np.int32(more), axis, x.ndim)
+        found = jnp.where(start >= place, _taken(x, np.minimum(least + more, largest), axis), found)
+    return found
+
+
+def _taken(x: jax.Array, places: np.ndarray, axis: int) -> jax.Array:
+    """``jnp.take``, in slices of places that follow one another, which transpose to the like."""
+    ends = np.flatnonzero(np.diff(places) != 1) + 1
+    ranges = [range(part[0], part[-1] + 1) for part in np.split(places, ends)]
+    return _once_on_cpus(lambda x: lax.concatenate(_cut(x, ranges, axis), axis), x)
+
+
+def _once_on_cpus(function: Callable, x: jax.Array) -> jax.Array:
+    """``function(x)``, and its transpose, as arrays in memory."""
+    return lax.platform_dependent(x, cpu=functools.partial(once, function), default=function)
+
+
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
 def interval_max(
     x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
@@ -281,6 +371,12 @@ def interval_max(
     `x` holds the lowest value where it is not valid. The gradient goes to the first maximum, or to
     the last NaN.
     """
+    if _form(geometry) != "elements" and geometry.size is not None and bounds is not None:
+        windows = ((axis, geometry.every_window),)
+        form = "taps" if geometry.size <= _FEW else "axes"
+        at = functools.partial(_at_starts, start=bounds[0], axis=axis, geometry=geometry)
+        y = at(window_max(x, valid, windows, form))
+        return y, None if valid is None else at(fold(valid, windows, operator.or_, False))
     y = _max(x, valid, bounds, axis, geometry)
     if valid is None:
         return y, None
@@ -345,6 +441,17 @@ def _tangent(
         return pick_elements(tangent, picked, axis, geometry)
 
     return jax.checkpoint(rule, prevent_cse=False)(tangent, picked)
+
+
+@jax.custom_jvp
+def with_tangent_apart(x: jax.Array) -> jax.Array:
+    """`x`, whose gradient is an array in memory, and not computed once per use of it."""
+    return x
+
+
+@with_tangent_apart.defjvp
+def _with_tangent_apart_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return with_tangent_apart(*primals), _once_on_cpus(lambda tangent: tangent, tangents[0])
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))

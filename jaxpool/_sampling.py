@@ -237,8 +237,9 @@ def weighted_sum(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
     are not negative. An infinity or NaN in x reaches only cells in which it has a weight.
     """
 
-    def spread(_: Any) -> Any:
+    def spread(state: Any) -> Any:
         """What is not finite, in cells that it has a weight in; else 0."""
+        _, dirty = state
         inside = functools.partial(
             _product,
             rows=(lax.stop_gradient(rows) != 0).astype(x.dtype),
@@ -248,7 +249,9 @@ def weighted_sum(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
         zero = np.zeros((), x.dtype)
         unfinite = zero
         for infinity in (np.inf, -np.inf):
-            found = inside(((fixed == infinity) | (fixed != fixed)).astype(x.dtype))
+            # `dirty` is True. XLA computes what does not depend on the state ahead of the loop.
+            here = dirty & ((fixed == infinity) | (fixed != fixed))
+            found = inside(here.astype(x.dtype))
             unfinite = unfinite + jnp.where(found > 0, np.array(infinity, x.dtype), zero)
         return unfinite, np.False_
 
@@ -417,6 +420,8 @@ def pick(rows: jax.Array, place: jax.Array) -> jax.Array:
     It is written as the transpose of adding up, which `max_unpool` knows how to do everywhere.
     """
     count, channels = math.prod(place.shape[:-1]), place.shape[-1]
+    if isinstance(count, int) and count == 0:  # of nothing there is no element to gather
+        return jnp.zeros(place.shape, rows.dtype)
     places = place.reshape(count, channels).T
 
     def add_up(g: jax.Array) -> jax.Array:

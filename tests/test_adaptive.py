@@ -11,7 +11,7 @@ import pytest
 
 import jaxpool
 from jaxpool import _geometry, _lowering_intervals
-from tests import oracle
+from tests import interpreter, oracle
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
@@ -59,8 +59,42 @@ def both(function, x, ct):
     return y, vjp(ct)[0]
 
 
+@pytest.mark.parametrize("first", range(4))
+def test_every_size_equals_pytorch(first):
+    """Values, indices and gradients of maxima and means; not compiled, so that it takes seconds."""
+    import torch
+
+    F = torch_functional()
+    rng = np.random.default_rng(0)
+
+    def pools(x, ct, output):
+        pool = functools.partial(jaxpool.adaptive_max_pool_with_argmax, output_shape=output, axes=1)
+        y, vjp, indices = jax.vjp(pool, x, has_aux=True)
+        mean = functools.partial(jaxpool.adaptive_avg_pool, output_shape=output, axes=1)
+        return (y, indices, *vjp(ct), *both(mean, x, ct))
+
+    for length in LENGTHS[first::4]:
+        x = rows((length,), seed=length)
+        for output in OUTPUTS:
+            ct = rng.integers(1, 100, (8, output)).astype(np.float32)
+            tensor = torch.tensor(x, requires_grad=True)
+            largest, indices = F.adaptive_max_pool1d(tensor, output, return_indices=True)
+            mean = F.adaptive_avg_pool1d(tensor, output)
+            by_largest, by_mean = (
+                torch.autograd.grad(y, tensor, torch.tensor(ct)) for y in (largest, mean)
+            )
+            expected = (largest.detach(), indices, *by_largest, mean.detach(), *by_mean)
+            with np.errstate(invalid="ignore"):
+                found = interpreter.run(functools.partial(pools, output=output), x, ct)
+            message = f"{length} to {output}"
+            for a, b in zip(found[:3], expected[:3], strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=message)
+            for a, b in zip(found[3:], expected[3:], strict=True):
+                np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6, err_msg=message)
+
+
 def test_one_axis_equals_pytorch():
-    """Outputs that divide, that do not, and that are larger; the bins of all are above."""
+    """Compiled: outputs that divide, that do not, and that are larger."""
     import torch
 
     F = torch_functional()
@@ -97,8 +131,9 @@ def test_one_axis_equals_pytorch():
 
 @pytest.mark.parametrize(
     ("shape", "output"),
-    [((13, 11), (6, 4)), ((7, 5), (3, 9)), ((8, 9), (None, 4)), ((5, 7, 6), (3, 2, 8))],
-)
+    [((13, 11), (6, 4)), ((7, 5), (3, 9)), ((8, 9), (None, 4)), ((5, 7, 6), (3, 2, 8)),
+     ((32, 12), (6, 4)), ((211, 5), (13, 2))],
+)  # fmt: skip
 def test_several_axes_equal_pytorch(shape, output):
     import torch
 
@@ -234,6 +269,32 @@ def test_sizes_that_divide_are_windows():
     ]:  # fmt: skip
         found = adaptive(x, (3, 4), axes=(1, 2))
         np.testing.assert_allclose(found, window(x, (4, 2), axes=(1, 2)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "output"), [((13, 7), (6, 3)), ((32, 4), (6, 2)), ((211, 3), (13, 2))]
+)
+def test_masks_in_every_form_of_maxima(shape, output):
+    """Overlapping windows, parts that repeat, and intervals side by side."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 3, (2, *shape)).astype(np.float32)
+    where = rng.random(x.shape) < 0.4
+    where[0, : shape[0] // 2] = False
+    x[~where] = NAN
+    bounds = [
+        [(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
+        for n, o in zip(shape, output, strict=True)
+    ]
+    pool = functools.partial(
+        jaxpool.adaptive_max_pool, output_shape=output, axes=(1, 2), where=where, empty_value=7
+    )
+    y, gradient = quick_jit(lambda x: both(pool, x, jnp.ones((2, *output))))(x)
+    expected = oracle.intervals("max", x, bounds, (1, 2), where=where, empty_value=7)
+    np.testing.assert_array_equal(y, expected)
+    empty = oracle.intervals("sum", where.astype(np.float32), bounds, (1, 2)) == 0
+    assert empty.any()
+    np.testing.assert_array_equal(np.asarray(gradient)[~where], 0)
+    np.testing.assert_array_equal(np.sum(gradient), (~empty).sum())
 
 
 def test_adaptive_numbers_from_the_documentation_of_pytorch():

@@ -27,10 +27,11 @@ def planes(shape, seed=0):
 @pytest.mark.parametrize(
     ("spatial", "window", "output"),
     [((9, 7), (2, 3), (5, 4)), ((12, 11), (3, 2), (10, 7)), ((6, 6), (2, 2), (5, 1)),
+     ((203, 3), (2, 2), (141, 2)),
      ((6, 7, 5), (2, 3, 1), (4, 3, 3))],
 )  # fmt: skip
 def test_equals_pytorch(spatial, window, output):
-    """1,200 planes: values, indices and gradients, channels first and last."""
+    """1,500 planes: values, indices and gradients, channels first and last."""
     torch = pytest.importorskip("torch")
     n = len(spatial)
     function = getattr(torch.nn.functional, f"fractional_max_pool{n}d")
@@ -97,6 +98,44 @@ def test_windows_stay_within_what_the_program_looks_at(length, k, cells):
     np.testing.assert_array_equal(y[:, -1], length - 1)
 
 
+def test_long_axes_with_a_mask():
+    """Maxima and means of 180 windows, in loops of NumPy."""
+    length, k, cells = 260, 3, 180
+    rng = np.random.default_rng(0)
+    x, where = rng.normal(size=(2, length)).astype(np.float32), rng.random((2, length)) < 0.5
+    x[~where] = NAN
+    u = rng.random((2, 1)).astype(np.float32)
+    alpha = np.float32(length - k) / np.float32(cells - 1)
+    i = np.arange(cells - 1, dtype=np.float32)
+    starts = ((i + u) * alpha).astype(int) - (u * alpha).astype(int)
+    starts = np.concatenate([starts, np.full((2, 1), length - k)], 1)
+    options = {"output_shape": cells, "axes": 1, "samples": u, "where": where, "empty_value": 7}
+    for pool, reduce in (
+        (jaxpool.fractional_max_pool, np.max), (jaxpool.fractional_avg_pool, np.mean)
+    ):  # fmt: skip
+
+        @quick_jit
+        def run(x, pool=pool):
+            y, pull_back = jax.vjp(lambda x: pool(x, k, **options), x)
+            return y, pull_back(jnp.ones_like(y))[0]
+
+        y, found = run(x)
+        expected, gradient = np.full((2, cells), 7, np.float32), np.zeros_like(x)
+        for row, window in np.ndindex(2, cells):
+            place = starts[row, window] + np.flatnonzero(
+                where[row, starts[row, window] : starts[row, window] + k]
+            )
+            if place.size:
+                values = x[row, place]
+                expected[row, window] = reduce(values)
+                if reduce is np.max:
+                    gradient[row, place[values.argmax()]] += 1
+                else:
+                    gradient[row, place] += 1 / place.size
+        np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found, gradient, rtol=1e-6)
+
+
 def by_tensorflow(x, u, cells, overlapping):
     """Maximum and mean of a row, by TensorFlow's rule in float64."""
     n = len(x)
@@ -131,6 +170,15 @@ def test_tensorflow_scheme(overlapping):
     for given in (bounds, np.array(bounds), jnp.array(bounds)):
         y = jaxpool.fractional_max_pool(x, boundaries=[given], **options)
         np.testing.assert_array_equal(y[1], largest)
+
+
+def test_numbers_from_the_documentation_of_tensorflow():
+    """Of ``fractional_max_pool`` and ``fractional_avg_pool``, with overlapping cells."""
+    x, options = jnp.array([20.0, 5, 16, 3, 7]), {"axes": 0, "overlapping": True}
+    largest = jaxpool.fractional_max_pool(x, boundaries=[[0, 2, 4]], **options)
+    np.testing.assert_array_equal(largest, [20, 16])
+    mean = jaxpool.fractional_avg_pool(x, boundaries=[[0, 2, 4]], **options)
+    np.testing.assert_allclose(mean, [41 / 3, 26 / 3], rtol=1e-6)
 
 
 def test_one_key_gives_each_plane_its_own_places():

@@ -686,3 +686,17 @@ def test_mistakes_of_pyramids():
            pool, [X], spatial_scales=(1.0,), canonical_size=0)  # fmt: skip
     raises(TypeError, f"{name}: `canonical_level` must be an int; got canonical_level=4.0.",
            pool, [X], spatial_scales=(1.0,), canonical_level=4.0)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("op", "options"),
+    [("roi_align", {}), ("roi_align", {"reduction": "max"}), ("roi_max_pool", {}),
+     ("precise_roi_pool", {})],
+)  # fmt: skip
+def test_no_boxes_have_a_gradient_of_zero(op, options):
+    x, boxes = jnp.ones((5, 4, 3)), jnp.zeros((0, 4))
+    pool = functools.partial(getattr(jaxpool, op), output_shape=2, **options)
+    y, pull_back = jax.vjp(pool, x, boxes)
+    assert y.shape == (0, 2, 2, 3)
+    for gradient, like in zip(pull_back(y), (x, boxes), strict=True):
+        np.testing.assert_array_equal(gradient, np.zeros(like.shape))

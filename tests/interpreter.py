@@ -1,0 +1,107 @@
+"""Runs what JAX traced with NumPy, one operation after the other, and compiles nothing.
+
+For tests of thousands of small programs, of which each would take longer to compile than to check.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+
+def run(function: Callable, *arguments: Any) -> Any:
+    """``function(*arguments)`` as lowered for CPUs; arguments and results are trees."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    results = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))
+    return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+
+def _evaluate(jaxpr: Any, consts: Any, arguments: Any) -> list[np.ndarray]:
+    values = {}
+
+    def read(x: Any) -> np.ndarray:
+        return np.asarray(x.val) if isinstance(x, core.Literal) else values[x]
+
+    for names, given in ((jaxpr.constvars, consts), (jaxpr.invars, arguments)):
+        values |= zip(names, map(np.asarray, given), strict=True)
+    for equation in jaxpr.eqns:
+        found = _apply(equation, [read(x) for x in equation.invars])
+        found = found if isinstance(found, list) else [found]
+        for name, value in zip(equation.outvars, found, strict=True):
+            assert value.shape == name.aval.shape, equation
+            values[name] = value.astype(name.aval.dtype, copy=False)
+    return [read(x) for x in jaxpr.outvars]
+
+
+def _apply(equation: Any, xs: list[np.ndarray]) -> Any:
+    name, p = equation.primitive.name, equation.params
+    for key in ("jaxpr", "call_jaxpr"):
+        if key in p:
+            inner = p[key]
+            closed = hasattr(inner, "consts")
+            return _evaluate(inner.jaxpr if closed else inner, inner.consts if closed else [], xs)
+    if name == "cond":
+        branch = p["branches"][int(xs[0])]
+        return _evaluate(branch.jaxpr, branch.consts, xs[1:])
+    if name == "platform_index":
+        names = [platforms or ("cpu",) for platforms in p["platforms"]]
+        return np.asarray(next(i for i, platforms in enumerate(names) if "cpu" in platforms))
+    if name == "empty2":  # of what no one reads
+        return np.zeros((), p["dtype"])
+    if name in ("optimization_barrier", "split"):
+        return _SEVERAL[name](xs, p)
+    if name in _ELEMENTWISE:
+        return np.asarray(_ELEMENTWISE[name](*xs))
+    return np.asarray(_OTHERS[name](*xs, p=p))
+
+
+def _pad(x: np.ndarray, value: np.ndarray, p: Any) -> np.ndarray:
+    config = p["padding_config"]
+    spread = [n + max(n - 1, 0) * inner for n, (_, _, inner) in zip(x.shape, config, strict=True)]
+    wide = [n + max(a, 0) + max(b, 0) for n, (a, b, _) in zip(spread, config, strict=True)]
+    y = np.full(wide, value, x.dtype)
+    y[tuple(slice(max(a, 0), max(a, 0) + n, inner + 1)
+            for n, (a, _, inner) in zip(spread, config, strict=True))] = x  # fmt: skip
+    return y[tuple(slice(max(-a, 0), n - max(-b, 0))
+                   for n, (a, b, _) in zip(wide, config, strict=True))]  # fmt: skip
+
+
+def _broadcast(x: np.ndarray, p: Any) -> np.ndarray:
+    shape = [1] * len(p["shape"])
+    for axis, n in zip(p["broadcast_dimensions"], x.shape, strict=True):
+        shape[axis] = n
+    return np.broadcast_to(x.reshape(shape), p["shape"])
+
+
+def _iota(p: Any) -> np.ndarray:
+    shape = [n if i == p["dimension"] else 1 for i, n in enumerate(p["shape"])]
+    return np.broadcast_to(np.arange(p["shape"][p["dimension"]]).reshape(shape), p["shape"])
+
+
+_SEVERAL = {
+    "optimization_barrier": lambda xs, p: xs,
+    "split": lambda xs, p: np.split(xs[0], np.cumsum(p["sizes"])[:-1], p["axis"]),
+}
+_ELEMENTWISE = {
+    "add": operator.add, "add_any": operator.add, "sub": operator.sub, "mul": operator.mul,
+    "div": operator.truediv, "gt": operator.gt, "lt": operator.lt, "ge": operator.ge,
+    "eq": operator.eq, "ne": operator.ne, "or": operator.or_, "and": operator.and_,
+    "not": np.invert, "neg": operator.neg, "max": np.maximum, "stop_gradient": np.asarray,
+    "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
+}  # fmt: skip
+_OTHERS = {
+    "broadcast_in_dim": _broadcast,
+    "concatenate": lambda *xs, p: np.concatenate(xs, p["dimension"]),
+    "convert_element_type": lambda x, p: x.astype(p["new_dtype"]),
+    "iota": _iota,
+    "pad": _pad,
+    "reduce_sum": lambda x, p: x.sum(p["axes"], dtype=x.dtype),
+    "reshape": lambda x, p: x.reshape(p["new_sizes"]),
+    "slice": lambda x, p: x[tuple(
+        slice(a, b, s) for a, b, s in
+        zip(p["start_indices"], p["limit_indices"], p["strides"] or [1] * x.ndim, strict=True))],
+    "squeeze": lambda x, p: x.squeeze(p["dimensions"]),
+}  # fmt: skip
