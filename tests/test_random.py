@@ -252,13 +252,13 @@ def test_large_windows_run_in_a_loop():
 
 
 def test_no_array_for_each_tap_is_kept():
-    """For the backward pass, one byte for each output, and whether its sum is finite."""
+    """Less than a bool for each of the 9 taps is kept for the backward pass."""
     x = jnp.ones((4, 32, 32, 8))
     f = lambda x: jaxpool.stochastic_pool(x, (3, 3), 1, 1, key=KEY)  # noqa: E731
     kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(f, x)[1], x))
     kept = [r for r in kept if r.size >= x.size // 2]
     assert kept
-    assert sum(r.size * r.dtype.itemsize for r in kept) <= 2 * x.size
+    assert sum(r.size * r.dtype.itemsize for r in kept) < 9 * x.size
 
 
 @pytest.mark.parametrize("grid", [3, (2, 3)])
