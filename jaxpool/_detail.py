@@ -230,7 +230,8 @@ def adaptive_weighted_pool(
       TypeError: an argument is of the wrong kind.
 
     Derivatives:
-      Every mode, to any order, also by way of the weights. The slope of |x| at 0 counts as 0.
+      Every mode, to any order, also by way of the weights. The slope of |x| at 0 counts as 0. By
+      "inverse_distance", squares of distances have to fit float32.
 
     Example:
       >>> x = jnp.array([0., 0., 3., 2., 2., 2.])
