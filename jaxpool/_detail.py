@@ -75,8 +75,8 @@ def _absolute(x: jax.Array) -> jax.Array:
 
 
 def _reciprocal(mean: jax.Array) -> jax.Array:
-    """``1 / mean``, and 0 for 0 or what is as small."""
-    usable = jnp.abs(mean) >= np.finfo(mean.dtype).tiny
+    """``1 / mean``, and 0 for what is so small that the square of that would overflow."""
+    usable = jnp.abs(mean) >= np.array(1 / _LARGEST_RATIO, mean.dtype)
     one = np.ones((), mean.dtype)
     return jnp.where(usable, one / jnp.where(usable, mean, one), np.zeros((), mean.dtype))
 
@@ -194,7 +194,8 @@ def adaptive_weighted_pool(
     """The mean of each window's elements e, weighted by how alike they are to its plain mean m.
 
     By "dice", weights are ``exp(2|e m| / (e^2 + m^2))`` (eDSCW pooling); by "inverse_distance",
-    ``1 / (|e - m| + epsilon)`` (IDW pooling). Padding has no weight.
+    ``1 / (|e - m| + epsilon)`` (IDW pooling). Padding has no weight. By "dice", an m of less than
+    1e-18 counts as 0, and elements are then weighted alike.
 
     Args:
       x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
@@ -229,7 +230,8 @@ def adaptive_weighted_pool(
       TypeError: an argument is of the wrong kind.
 
     Derivatives:
-      Every mode, to any order, also by way of the weights. The slope of |x| at 0 counts as 0.
+      Every mode, to any order, also by way of the weights. The slope of |x| at 0 counts as 0. By
+      "inverse_distance", squares of distances have to fit float32.
 
     Example:
       >>> x = jnp.array([0., 0., 3., 2., 2., 2.])

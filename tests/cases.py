@@ -316,7 +316,6 @@ def detail_weighted(values, pads, alpha=0.5, lam=1.5):
 OPS += [
     Op("mixed", jaxpool.mixed_pool, {"alpha": 0.25}, mixed),
     Op("stochastic_test", jaxpool.stochastic_pool, {"deterministic": True}, self_weighted),
-    Op("adaptive_weighted", jaxpool.adaptive_weighted_pool, {}, dice_weighted),
     Op("detail", jaxpool.detail_preserving_pool, {"alpha": 0.5, "lam": 1.5}, detail_weighted),
 ]
 

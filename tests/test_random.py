@@ -130,9 +130,12 @@ def test_s3_expects_the_mean_of_maxima_and_shares_what_it_draws():
     error, spread = y.mean(0, np.float64) - test, y.std(0, np.float64) / DRAWS**0.5
     # Of 108 numbers; that one is beyond has the probability 6e-5.
     assert (np.abs(error) < 5 * spread + 1e-6).all()
-    # The same rows for all maps: whether a row is the first of its two, seen from the maxima.
-    first = y == np.asarray(maxima[:, :6:2])
-    assert (first == first[:, :1, :, :1, :1]).all()
+    # The same rows for all maps, which rising values tell apart.
+    rows = jaxpool.s3_pool(
+        np.broadcast_to(np.arange(7, dtype=np.float32)[:, None, None], x.shape),
+        (2, 3), (2, 1), ((0, 1), (1, 1)), key=KEY,
+    )  # fmt: skip
+    np.testing.assert_array_equal(rows, np.broadcast_to(rows[:1, :, :1, :1], rows.shape))
 
 
 def numpy_ranked(values, ratio, norm):
@@ -249,13 +252,13 @@ def test_large_windows_run_in_a_loop():
 
 
 def test_no_array_for_each_tap_is_kept():
-    """For the backward pass, one byte for each output, and whether its sum is finite."""
+    """Less than a bool for each of the 9 taps is kept for the backward pass."""
     x = jnp.ones((4, 32, 32, 8))
     f = lambda x: jaxpool.stochastic_pool(x, (3, 3), 1, 1, key=KEY)  # noqa: E731
     kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(f, x)[1], x))
     kept = [r for r in kept if r.size >= x.size // 2]
     assert kept
-    assert sum(r.size * r.dtype.itemsize for r in kept) <= 2 * x.size
+    assert sum(r.size * r.dtype.itemsize for r in kept) < 9 * x.size
 
 
 @pytest.mark.parametrize("grid", [3, (2, 3)])
