@@ -2334,6 +2334,7 @@ class _LearnedWindowPool(_WindowPool):
         return window_axes(type(self).__name__, self.window_shape, self.axes)[0]
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class LearnedMixedPool(_LearnedWindowPool):
     """`jaxpool.mixed_pool` with an `alpha` that is learned, as the sigmoid of a parameter.
 

@@ -150,6 +150,12 @@ def given(name, options, where):
     return {"where": where, **({"key": KEY} if random else {}), **FILTERS.get(name, {})}
 
 
+def as_given(function, *args, **kwargs):
+    """The function of X, and of logits, where these come before the window."""
+    first = [kwargs.pop("logits")] if "logits" in kwargs else []
+    return function(X, *first, *args, **kwargs)
+
+
 def call(layer, *args, **kwargs):
     return (
         layer.apply({}, *args, **kwargs) if isinstance(layer, nn.Module) else layer(*args, **kwargs)
@@ -245,7 +251,9 @@ def test_equals_the_function(framework, name):
             args = ()
         if name == "content_aware_blur_pool":  # whose logits come before what the layer is made of
             options, args = {**options, "strides": args[0]}, ()
-        wanted = jax.jit(lambda w, a=args, o=options: function(X, *a, **given(name, o, w), **o))
+        wanted = jax.jit(
+            lambda w, a=args, o=options: as_given(function, *a, **given(name, o, w), **o)
+        )
         found = jax.jit(lambda w, layer=layer, o=options: call(layer, X, **given(name, o, w)))
         for where in (None, MASK):
             for a, b in zip(*map(jax.tree.leaves, (found(where), wanted(where))), strict=True):

@@ -197,8 +197,8 @@ OWN_WORDS = {
     ("where", "global"): r" Floats are weights of a weighted mean\.",
     ("x", "region"): r"(?<=C)\*P\*Q",  # channels of position-sensitive pools
 }
-# Of norms and means, of logarithms and weights, of mixtures and ranks; what draws, and what for.
-HOMONYMS = {"p", "sharpness", "alpha", "key", "deterministic"}
+# Of norms and means, logarithms and weights, mixtures and ranks, filters and sums; what draws, and what for.
+HOMONYMS = {"p", "sharpness", "alpha", "key", "deterministic", "kernel", "weights"}
 
 
 @pytest.mark.parametrize("kind", ["window", "global", "region"])
