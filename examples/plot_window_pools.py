@@ -2,7 +2,7 @@
 Window pools of a photograph
 ============================
 
-Each window function, without overlap, at a few window sizes. The larger the window, the coarser the
+Five window functions, without overlap, at a few window sizes. The larger the window, the coarser the
 picture and the plainer what a function keeps: ``max_pool`` the largest value of each colour in a
 window, ``min_pool`` the smallest, ``avg_pool`` the mean. ``sum_pool`` and ``lp_pool`` (here with
 p=8) grow with the window, so the pictures show them divided by what they make of a window of ones.

@@ -115,6 +115,7 @@ def test_train_spp_digits(tmp_path, capsys):
 def test_plot_window_pools(tmp_path):
     example = load("plot_window_pools")
     figure = example.main(windows=(16, 64), out=tmp_path)
+    assert set(example.FUNCTIONS) >= {"max_pool", "min_pool", "avg_pool"}
     drawn = [ax.images[0].get_array() for ax in figure.findobj(matplotlib.axes.Axes)]
     assert sorted({picture.shape for picture in drawn}) == [(6, 10, 3), (26, 40, 3), (427, 640, 3)]
     assert len(drawn) == 1 + 2 * len(example.FUNCTIONS)
@@ -123,12 +124,30 @@ def test_plot_window_pools(tmp_path):
     plt.close(figure)
 
 
-def test_plot_window_pools_shows_every_window_function():
-    example = load("plot_window_pools")
-    shown = {name.split()[0] for name in example.FUNCTIONS}
-    found = {n for n in vars(jaxpool) if n.endswith("_pool") and n[0] != "_"}
+def test_plot_pooling_zoo(tmp_path):
+    example = load("plot_pooling_zoo")
+    figure = example.main(window=64, out=tmp_path)
+    axes = figure.findobj(matplotlib.axes.Axes)
+    shown = {ax.get_title().split(",")[0].split("(")[0] for ax in axes if ax.images}
+    found = {n for n, f in vars(jaxpool).items() if n.endswith("_pool") and callable(f)}
     found = {n for n in found if "padding" in inspect.signature(vars(jaxpool)[n]).parameters}
-    assert shown == found
+    assert shown >= found
+    for ax in axes:
+        for picture in (image.get_array() for image in ax.images):
+            assert picture.shape[-1] == 3
+            assert 0 <= picture.min() < picture.max() <= 1
+    assert plt.imread(tmp_path / "pooling_zoo.png").shape == (1230, 1560, 4)
+    plt.close(figure)
+
+
+def test_compare_pools_digits(capsys):
+    example = load("compare_pools_digits")
+    rows = example.main(steps=80, seeds=2, pools=["max", "stochastic", "GeM, learned"])
+    assert list(rows) == ["max", "stochastic", "GeM, learned"]
+    for row in rows.values():
+        assert len(row.accuracies) == len(row.milliseconds) == 2
+        assert min(row.accuracies) > 0.4  # guessing: 0.1
+    assert "2 seeds" in capsys.readouterr().out
 
 
 def test_plot_roi_align(tmp_path):
