@@ -2,9 +2,9 @@
 Window pools of a photograph
 ============================
 
-Five window functions, without overlap, at a few window sizes. The larger the window, the coarser the
-picture and the plainer what a function keeps: ``max_pool`` the largest value of each colour in a
-window, ``min_pool`` the smallest, ``avg_pool`` the mean. ``sum_pool`` and ``lp_pool`` (here with
+Five window functions, without overlap, at a few window sizes. The larger the window, the coarser
+the picture and the plainer what a function keeps: ``max_pool`` the largest value of each colour in
+a window, ``min_pool`` the smallest, ``avg_pool`` the mean. ``sum_pool`` and ``lp_pool`` (here with
 p=8) grow with the window, so the pictures show them divided by what they make of a window of ones.
 That turns the sum into the mean again, and the norm into a power mean, which lies between the mean
 and the maximum.
