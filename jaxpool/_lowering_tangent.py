@@ -118,7 +118,8 @@ def _borders(way: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], bo
 def _add_border(taps: jax.Array, way: list[Step], once: Callable) -> jax.Array:
     """`taps` with those of additional windows, which pick nothing."""
     widths, any_ = _borders(way, taps.ndim)
-    nothing = np.zeros((), taps.dtype) if way[0].sets else _no_tap(_BEYOND, taps.dtype)
+    sets = any(step.sets for step in way)
+    nothing = np.zeros((), taps.dtype) if sets else _no_tap(_BEYOND, taps.dtype)
     return once(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
 
 
