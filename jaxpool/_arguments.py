@@ -591,3 +591,11 @@ def key(op: str, value: Any, deterministic: Any) -> None:
         fail(op, "key", "be given unless `deterministic`", value, hint=hint)
     if not isinstance(value, jax.Array | np.ndarray):
         fail(op, "key", "be a key of jax.random", value, error=TypeError)
+    is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    if not is_key and value.dtype != np.uint32:
+        raise TypeError(f"{op}: `key` must be a key of jax.random; got dtype {value.dtype}.")
+    if value.ndim != (0 if is_key else 1):
+        raise ValueError(
+            f"{op}: `key` must be a single key; got key.shape={value.shape}. Write key[0], or use "
+            "jax.vmap over x and keys."
+        )

@@ -91,7 +91,7 @@ def blur_pool(
 
 def binomial_kernel(size: int) -> np.ndarray:
     """Binomial coefficients, divided by their sum: in float32 exact up to a size of 25."""
-    return np.array([math.comb(size - 1, j) for j in range(size)]) / 2.0 ** (size - 1)
+    return np.array([math.comb(size - 1, j) / 2 ** (size - 1) for j in range(size)])
 
 
 def _kernels(op: str, kernel: Any, filter_size: Any, n: int) -> list[Any]:
@@ -391,8 +391,9 @@ def _bell(size: int, sigma: jax.Array) -> jax.Array:
     half = (size - 1) / 2
     places = (np.arange(size) - half) / max(half, 1)
     places = places.reshape(size, *[1] * sigma.ndim).astype(sigma.dtype)
-    # By softmax, so that a small sigma leaves the middle and not 0/0.
-    return jax.nn.softmax(-0.5 * (places / sigma[None]) ** 2, axis=0)
+    # By softmax, and beyond the middle: a small sigma leaves that and not 0/0.
+    beyond = places**2 - (places**2).min()
+    return jax.nn.softmax(-0.5 * (beyond / sigma[None]) / sigma[None], axis=0)
 
 
 def content_aware_blur_pool(

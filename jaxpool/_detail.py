@@ -20,6 +20,8 @@ _WEIGHTS = ("dice", "inverse_distance")
 # What keeps the power of a difference, and its slope, finite at 0.
 _LEAST_SQUARE = 1e-3
 _LARGEST_RATIO = 1e18
+# What a quotient of at most 1 may be when rounded.
+_LARGEST_ROUNDED = 1 + 1e-5
 
 
 @jax.tree_util.register_dataclass
@@ -51,22 +53,41 @@ class AdaptiveWeighted(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         mean = Mean(count_include_pad=False)(x, domain, where)
+        center, finite = _finite(mean)
 
-        def by_dice(e: jax.Array, reciprocal: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def by_dice(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
+            reciprocal, finite = cells
+            e = _or_zero(finite, e)
             weight = jnp.exp(_dice(e, reciprocal))
             return weight * e, weight
 
         def by_distance(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
-            mean, epsilon = cells
-            weight = 1 / (_absolute(e - mean) + epsilon)
+            center, finite, epsilon = cells
+            e = _or_zero(finite, e)
+            weight = 1 / (_absolute(e - center) + epsilon)
             return weight * e, weight
 
         if self.weights == "dice":
-            terms, cells = by_dice, _reciprocal(mean)
+            terms, cells = by_dice, (_reciprocal(center), finite)
         else:
-            terms, cells = by_distance, (mean, jnp.asarray(self.epsilon).astype(x.dtype))
+            terms, cells = by_distance, (center, finite, jnp.asarray(self.epsilon).astype(x.dtype))
         y = _quotient(domain.sum_with(terms, x, cells, where), x, domain, where)
-        return jnp.where(jnp.isfinite(mean), y, mean)
+        return jnp.where(finite != 0, y, mean)
+
+
+def _finite(mean: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`mean` with 0 for what is not finite, and 1. where it is, else 0.
+
+    Such a cell's result is its mean. Terms of infinities would be dropped, but not their slopes:
+    these times 0 are NaN, for all cells that share an element. So elements are 0 there too.
+    """
+    finite = jnp.isfinite(mean)
+    return jnp.where(finite, mean, np.zeros((), mean.dtype)), finite.astype(mean.dtype)
+
+
+def _or_zero(condition: jax.Array, x: jax.Array) -> jax.Array:
+    """x, and 0 where the condition, in numbers, is 0."""
+    return jnp.where(condition != 0, x, np.zeros((), x.dtype))
 
 
 def _absolute(x: jax.Array) -> jax.Array:
@@ -112,20 +133,22 @@ class AdaMean(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         mean = Mean(count_include_pad=False)(x, domain, where)
-        finite = jnp.isfinite(mean)
-        largest = lax.stop_gradient(domain.max(x, where))
+        center, finite = _finite(mean)
+        largest = _or_zero(finite, lax.stop_gradient(domain.max(x, where)))
         largest = jnp.where(jnp.isfinite(largest), largest, np.zeros((), x.dtype))
 
         def terms(e: jax.Array, cells: Any) -> Any:
-            reciprocal, largest = cells
+            reciprocal, finite, largest = cells
+            e = _or_zero(finite, e)
             alike, soft = jnp.exp(_dice(e, reciprocal)), jnp.exp(e - largest)
             return (alike * e, alike), (soft * e, soft)
 
-        alike, soft = domain.sum_with(terms, x, (_reciprocal(mean), largest), where)
+        cells = (_reciprocal(center), finite, largest)
+        alike, soft = domain.sum_with(terms, x, cells, where)
         beta = _arguments.spread("ada_pool", "beta", self.beta, mean)
         alike = _quotient(alike, x, domain, where)
         y = beta * alike + (1 - beta) * _quotient(soft, x, domain, where)
-        return jnp.where(finite, y, mean)
+        return jnp.where(finite != 0, y, mean)
 
 
 @jax.tree_util.register_dataclass
@@ -145,15 +168,19 @@ class DetailPreserving(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         mean = Mean(count_include_pad=False)(x, domain, where)
-        if self.kernel is None:
-            reference = mean
-        else:
-            reference = domain.correlate(x, self.kernel.astype(x.dtype), where)
+        reference, finite = _finite(mean)
+        if self.kernel is not None:
+            elements, _ = _finite(x)
+            reference = domain.correlate(elements, self.kernel.astype(x.dtype), where)
+            reference = _or_zero(finite, reference)
         alpha = _arguments.spread("detail_preserving_pool", "alpha", self.alpha, mean)
         lam = _arguments.spread("detail_preserving_pool", "lam", self.lam, mean)
+        # Then no power is larger than the number of elements.
+        moderate = isinstance(self.lam, int | float) and self.lam <= 2
 
-        def square(e: jax.Array, reference: jax.Array) -> jax.Array:
-            distance = e - reference
+        def square(e: jax.Array, cells: Any) -> jax.Array:
+            reference, finite = cells
+            distance = _or_zero(finite, e) - reference
             if not self.symmetric:
                 distance = jnp.where(distance > 0, distance, np.zeros((), e.dtype))
             return distance * distance + np.array(_LEAST_SQUARE, e.dtype)
@@ -164,17 +191,29 @@ class DetailPreserving(Reduction):
             return jnp.exp(lam / 2 * jnp.log(ratio))
 
         def terms(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
-            reference, usual, alpha, lam = cells
-            weight = alpha + power(square(e, reference) / usual, lam)
-            return weight * e, weight
+            center, unit, alpha, lam = cells
+            ratio = square(e, center) / unit
+            if not moderate:  # what is not of the cell, as padding, may be farther than all that is
+                outside = ratio > np.array(_LARGEST_ROUNDED, e.dtype)
+                ratio = jnp.where(outside, np.ones((), e.dtype), ratio)
+            weight = alpha + power(ratio, lam)
+            return weight * _or_zero(center[1], e), weight
 
+        center = (reference, finite)
         count = jnp.broadcast_to(domain.count(x.shape, where), mean.shape).astype(x.dtype)
-        squares = domain.sum_with(square, x, reference, where)
-        usual = _quotient((squares, count), x, domain, where)
-        usual = finite_where_empty(usual, x, domain, where, 1)
-        cells = (reference, usual, alpha, lam)
-        y = _quotient(domain.sum_with(terms, x, cells, where), x, domain, where)
-        return jnp.where(jnp.isfinite(mean), y, mean)
+        squares = domain.sum_with(square, x, center, where)
+        unit = _quotient((squares, count), x, domain, where)
+        unit = finite_where_empty(unit, x, domain, where, 1)
+        if not moderate:
+            # All weights are divided by the largest power, by way of a constant that cancels out.
+            fixed, around = lax.stop_gradient((x, center))
+            largest = square(domain.max(fixed, where), around)
+            if self.symmetric:
+                largest = jnp.maximum(largest, square(-domain.max(-fixed, where), around))
+            largest = finite_where_empty(largest, x, domain, where, 1)
+            alpha, unit = alpha * power(unit / largest, lam), largest
+        sums = domain.sum_with(terms, x, (center, unit, alpha, lam), where)
+        return jnp.where(finite != 0, _quotient(sums, x, domain, where), mean)
 
 
 def adaptive_weighted_pool(

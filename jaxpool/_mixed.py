@@ -50,9 +50,11 @@ class Mixed(Reduction):
             return (Max() if self.alpha else mean)(x, domain, where)
         average = mean(x, domain, where)
         alpha = _arguments.spread("Mixed", "alpha", self.alpha, average)
-        return alpha * finite_where_empty(domain.max(x, where), x, domain, where) + (
-            (1 - alpha) * average
-        )
+        largest = finite_where_empty(domain.max(x, where), x, domain, where)
+        zero = np.zeros((), x.dtype)
+        average = jnp.where((alpha == 1) & jnp.isinf(average), zero, average)
+        largest = jnp.where((alpha == 0) & jnp.isinf(largest), zero, largest)
+        return alpha * largest + (1 - alpha) * average
 
 
 def finite_where_empty(

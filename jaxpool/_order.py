@@ -14,6 +14,7 @@ from jaxpool._arguments import Ints, Padding
 from jaxpool._global import Global, global_pool
 from jaxpool._max import comparable
 from jaxpool._pool import Domain, Reduction, accumulator, parted_by_xla
+from jaxpool._soft import broadcasts
 from jaxpool._window import window_pool
 
 Interpolation = Literal["linear", "lower", "higher", "midpoint", "nearest"]
@@ -134,7 +135,7 @@ class RankMean(Reduction):
 
     - ``lambda r, n: r < 3``, the mean of the three largest (rank-based average pooling),
     - ``lambda r, n: a * (1 - a) ** r``, weights that fall (rank-based weighted pooling),
-    - ``lambda r, n: (r >= 0.2 * n) & (r < 0.8 * n)``, the mean without a fifth on both sides.
+    - ``lambda r, n: (r + 1 > 0.2 * n) & (r < 0.8 * n)``, the mean without a fifth on both sides.
 
     Args:
       weights: numbers, one for each rank, 0 beyond; or an array with ranks on its first axis, and
@@ -171,6 +172,12 @@ class RankMean(Reduction):
         weights = self.weights
         if not callable(weights):
             weights = jnp.asarray(weights).astype(x.dtype)
+            shape = domain.output_shape(x.shape)
+            if not broadcasts(weights.shape[1:], shape):
+                raise ValueError(
+                    "`weights` must broadcast to the result behind its first axis; got "
+                    f"weights.shape={weights.shape} for a result of shape {tuple(shape)}."
+                )
         return domain.elements(x, where).rank_sum(weights)
 
 

@@ -12,7 +12,7 @@ from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
 from jaxpool._pool import Domain, Reduction
 from jaxpool._power import LARGEST_PRODUCT
-from jaxpool._soft import LogSumExp
+from jaxpool._soft import LogSumExp, laid_parameter
 from jaxpool._window import window_pool
 
 
@@ -49,10 +49,12 @@ class PowerMean(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         if where is not None:
             x = jnp.where(where, x, np.ones((), x.dtype))
-        eps = np.array(self.eps, x.dtype)
+        eps = np.array(max(self.eps, float(jnp.finfo(x.dtype).tiny)), x.dtype)
         x = jnp.where(x <= eps, eps, x)  # not a maximum, whose slope at eps is 1/2
         if _arguments.is_number(self.p) and self.p in range(1, LARGEST_PRODUCT + 1):
             return _integer_mean(x, int(self.p), domain, where)
+        if not _arguments.is_number(self.p):
+            laid_parameter("p", self.p, x, domain)  # else the error would speak of sharpness
         return jnp.exp(LogSumExp(self.p)(jnp.log(x), domain, where))
 
 
@@ -113,7 +115,7 @@ def power_mean_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned; they count as 2**-10 if nearer to 0.
+        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -173,7 +175,7 @@ def global_power_mean_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned; they count as 2**-10 if nearer to 0.
+        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -240,7 +242,7 @@ def gem_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned; they count as 2**-10 if nearer to 0.
+        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -300,7 +302,7 @@ def global_gem_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned; they count as 2**-10 if nearer to 0.
+        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:

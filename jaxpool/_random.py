@@ -16,6 +16,7 @@ from jaxpool._max import Max
 from jaxpool._mean import Mean
 from jaxpool._mixed import Mixed
 from jaxpool._pool import Domain, Reduction, pool_mask, run
+from jaxpool._soft import LinearSoftmax
 from jaxpool._window import Window, window_arguments, window_pool
 
 # Windows of more elements are ranked in a loop: to rank one element is to compare it with all.
@@ -52,11 +53,7 @@ class Stochastic(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         if self.deterministic:
-            total = domain.sum(_weight(x), where)
-            usable = (total > 0) & jnp.isfinite(total)
-            safe = jnp.where(usable, total, np.ones((), x.dtype))
-            y = domain.sum_with(lambda e, t: _weight(e) * (_weight(e) / t), x, safe, where)
-            return jnp.where(usable, y, total)  # 0, infinity or NaN
+            return LinearSoftmax()(_weight(x), domain, where)
         sample = jax.random.uniform(self.key, domain.output_shape(x.shape), x.dtype)
         total, drawn = _drawn(lax.stop_gradient(x), sample, domain, where)
         return jnp.where(jnp.isfinite(total), domain.pick(x, drawn), total)
@@ -121,15 +118,18 @@ class RankStochastic(Reduction):
         _arguments.key(op, self.key, self.deterministic)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        ratio = 1 - jnp.asarray(self.alpha).astype(x.dtype)
+        alpha = jnp.asarray(self.alpha).astype(x.dtype)
+        # Of a small alpha, 1 - alpha is 1. That of 1 would have an infinite slope.
+        log = jnp.where(alpha < 1, jnp.log1p(-jnp.where(alpha < 1, alpha, 0)), -np.inf)
         largest = domain.max(x, where)
         count = jnp.broadcast_to(domain.count(x.shape, where).astype(x.dtype), largest.shape)
-        passed = 1 - ratio ** jnp.maximum(count, 1)  # the probability of all ranks that there are
+        # The probability of all ranks that there are.
+        passed = -jnp.expm1(jnp.maximum(count, 1) * log)
         if self.deterministic:
-            y = _sum_by_rank(x, ratio, domain, where) / passed
+            y = _sum_by_rank(x, alpha, domain, where) / passed
         else:
             sample = jax.random.uniform(self.key, largest.shape, x.dtype)
-            rank = jnp.floor(jnp.log1p(-sample * passed) / jnp.log(ratio)).astype(np.int32)
+            rank = jnp.floor(jnp.log1p(-sample * passed) / log).astype(np.int32)
             rank = jnp.clip(rank, 0, jnp.maximum(count.astype(np.int32) - 1, 0))
             y = domain.pick(x, _of_rank(lax.stop_gradient(x), rank, domain, where))
         return jnp.where(jnp.isnan(largest), largest, y)
@@ -162,27 +162,29 @@ def _of_rank(x: jax.Array, rank: jax.Array, domain: Domain, where: jax.Array | N
 
 
 def _sum_by_rank(
-    x: jax.Array, ratio: jax.Array, domain: Domain, where: jax.Array | None
+    x: jax.Array, alpha: jax.Array, domain: Domain, where: jax.Array | None
 ) -> jax.Array:
-    """Sum of each cell's elements, each times ``(1 - ratio) * ratio^rank``."""
+    """Sum of each cell's elements, each times ``alpha * (1 - alpha)^rank``."""
     if where is not None:
         x = jnp.where(where, x, np.zeros((), x.dtype))
     shape = domain.output_shape(x.shape)
 
-    def total(x: jax.Array, ratio: jax.Array) -> jax.Array:
+    def total(x: jax.Array, alpha: jax.Array) -> jax.Array:
         fixed, zero, one = lax.stop_gradient(x), np.zeros((), x.dtype), np.ones((), x.dtype)
 
         def step(total: jax.Array, element: Any, number: Any) -> jax.Array:
             rank = _rank(element[1], number, fixed, domain, where).astype(x.dtype)
             # The power of 0 has no slope that is finite, and no infinity times 0 is a number.
-            power = jnp.where(rank == 0, one, ratio ** jnp.maximum(rank, one))
-            weight = (one - ratio) * power
-            return total + jnp.where(weight > 0, weight * element[0], zero)
+            power = jnp.where(rank == 0, one, (one - alpha) ** jnp.maximum(rank, one))
+            weight = alpha * power
+            # No weight times infinity is NaN.
+            there = (weight > 0) | jnp.isfinite(element[0])
+            return total + jnp.where(there, weight * element[0], zero)
 
         state = jnp.zeros(shape, x.dtype)
         return domain.scan(step, state, (x, fixed), where, at_once=_RANKED_AT_ONCE)
 
-    return jax.checkpoint(total)(x, ratio)  # else the weights of all elements would be kept
+    return jax.checkpoint(total)(x, alpha)  # else the weights of all elements would be kept
 
 
 @jax.tree_util.register_dataclass
@@ -202,7 +204,7 @@ class DroppedMax(Reduction):
         rate = jnp.asarray(self.rate).astype(x.dtype)
         if self.deterministic:
             largest = domain.max(x, where)
-            y = _sum_by_rank(x, rate, domain, where)
+            y = _sum_by_rank(x, 1 - rate, domain, where)
             return jnp.where(jnp.isnan(largest), largest, y)
         kept = jax.random.bernoulli(self.key, 1 - rate, x.shape)
         kept = kept if where is None else kept & where
@@ -691,8 +693,12 @@ def s3_pool(
     mask = _arguments.mask(op, where, x.shape, maxima.pooled_axes(x.ndim), False)
     y = run(op, x, maxima, Mixed(1), mask, 0)
     mask = None if mask is None else pool_mask(mask, maxima)
+    for axis, step in zip(maxima.pooled_axes(x.ndim), steps, strict=True):
+        _arguments.known_size(op, x.shape, axis)
+        if step > y.shape[axis] and not window["ceil_mode"]:
+            allowed = f"be at most {y.shape[axis]} along axis {axis}, the number of windows there"
+            _arguments.fail(op, "strides", allowed, strides, shape=x.shape)
     blocks = Window(steps, axes=along, ceil_mode=window["ceil_mode"])
-    blocks.check(op, y.shape)
     if deterministic:
         return run(op, y, blocks, Mean(), mask, empty_value)
     kept = _kept(key, y.shape, blocks, strips)
@@ -703,8 +709,8 @@ def _kept(key: Any, shape: Any, blocks: Window, grid: tuple[int, ...]) -> Interv
     """Intervals of one element each, as many as `blocks`, drawn from strips of `grid`."""
     starts, limits = [], []
     windows = blocks.windows(shape)
-    for (axis, w), strip in zip(windows, grid, strict=True):
-        key_of_axis = jax.random.fold_in(key, axis)
+    for number, ((_, w), strip) in enumerate(zip(windows, grid, strict=True)):
+        key_of_axis = jax.random.fold_in(key, number)
         picks = strip // w.stride
         strips = -(-w.output // picks)
         firsts = np.arange(strips)[:, None] * strip

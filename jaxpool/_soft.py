@@ -1,6 +1,7 @@
 """Soft pools: means under weights that are exponentials, and logarithms of mean exponentials."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
@@ -14,8 +15,10 @@ from jaxpool._pool import Domain, Reduction
 from jaxpool._softmean import logsumexp, softmean
 from jaxpool._window import window_pool
 
-# A traced sharpness nearer to 0 than this counts as this: what is divided by it is rounded.
+# A sharpness nearer to 0 than this counts as this: what is divided by it is rounded.
 _SMALLEST = 2.0**-10
+# Larger ones count as this: an infinite one in an array would make 0 times infinity.
+_LARGEST = 2.0**60
 
 
 @jax.tree_util.register_dataclass
@@ -57,10 +60,21 @@ class LogSumExp(Reduction):
         if limit is not None:
             return limit
         sharpness = laid_parameter("sharpness", self.sharpness, x, domain)
-        if not isinstance(sharpness, float):
-            least = jnp.copysign(np.array(_SMALLEST, x.dtype), jax.lax.stop_gradient(sharpness))
-            sharpness = jnp.where(abs(sharpness) < _SMALLEST, least, sharpness)
+        if isinstance(sharpness, float):
+            if abs(sharpness) < _SMALLEST:
+                sharpness = math.copysign(_SMALLEST, sharpness)
+        else:
+            constant = jax.lax.stop_gradient(sharpness)
+            least = jnp.copysign(np.array(_SMALLEST, x.dtype), constant)
+            # The slope stays, so that a learned sharpness can leave.
+            near = sharpness + (least - constant)
+            sharpness = jnp.where(abs(sharpness) < _SMALLEST, near, sharpness)
         value = logsumexp(domain, x, where, sharpness)
+        # What stands for infinity there is as much smaller as the sharpness is.
+        size = jnp.minimum(abs(jax.lax.stop_gradient(jnp.asarray(sharpness, x.dtype))), 1)
+        infinite = abs(value) >= size * jnp.finfo(x.dtype).max
+        infinity = jnp.copysign(np.array(np.inf, x.dtype), jax.lax.stop_gradient(value))
+        value = jnp.where(infinite, infinity, value)
         if self.mean:
             value = value - jnp.log(_count(x, domain, where))
         # Of an infinite value, the quotient's slope in a sharpness is infinite.
@@ -157,11 +171,27 @@ class LinearSoftmax(Reduction):
     """
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        one, zero = np.ones((), x.dtype), np.zeros((), x.dtype)
         if where is not None:
-            x = jnp.where(where, x, np.zeros((), x.dtype))  # its square, too
-        total = domain.sum(x, where)
-        safe = jnp.where(total == 0, np.ones((), x.dtype), total)
-        return jnp.where(total == 0, np.zeros((), x.dtype), domain.sum(x * x, where) / safe)
+            x = jnp.where(where, x, zero)
+        # In units of about the largest element: squares, and what a quotient's slope divides by,
+        # overflow and underflow.
+        fixed = jax.lax.stop_gradient(x)
+        largest = domain.max(jnp.abs(fixed), where)
+        usable = (largest > 0) & jnp.isfinite(largest)
+        # A power of 2, so that nothing is rounded for it.
+        exponent = jnp.frexp(jnp.where(usable, largest, one))[1] - 1
+        unit = jnp.ldexp(one, jnp.maximum(exponent, jnp.finfo(x.dtype).minexp))
+
+        def terms(e: jax.Array, unit: jax.Array) -> tuple[jax.Array, jax.Array]:
+            part = e / unit
+            return part * part, part
+
+        squares, total = domain.sum_with(terms, x, unit, where)
+        usable &= total != 0
+        mean = unit * (squares / jnp.where(usable, total, one))
+        special = jnp.where(jnp.isfinite(largest), zero, domain.sum(fixed, where))
+        return jnp.where(usable, mean, special)
 
 
 @jax.tree_util.register_static
@@ -205,8 +235,11 @@ def importance_logits(
         ),
     )
     y = y.reshape(*x.shape[:-1], y.shape[-1]).astype(np.promote_types(x.dtype, np.float32))
-    mean = jnp.mean(y, spatial, keepdims=True, where=where)
-    variance = jnp.mean(jnp.square(y - mean), spatial, keepdims=True, where=where)
+    valid = jnp.ones(y.shape, bool) if where is None else jnp.broadcast_to(where, y.shape)
+    count = jnp.maximum(jnp.sum(valid, spatial, keepdims=True, dtype=y.dtype), 1)  # 0 of padding
+    mean = jnp.sum(y, spatial, keepdims=True, where=valid) / count
+    squares = jnp.sum(jnp.square(y - mean), spatial, keepdims=True, where=valid)
+    variance = squares / count
     normal = (y - mean) * jax.lax.rsqrt(variance + np.array(1e-5, y.dtype))
     scale, bias = (v.astype(y.dtype).reshape((1,) * (y.ndim - 1) + v.shape) for v in (scale, bias))
     return 12 * jax.nn.sigmoid(normal * scale + bias)
@@ -234,7 +267,7 @@ def _count(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
 def laid_parameter(name: str, value: Any, x: jax.Array, domain: Domain) -> Any:
     """`value` as a float, or as an array in the dtype of x that broadcasts to the result."""
     if _arguments.is_number(value):
-        return float(value)
+        return min(max(float(value), -_LARGEST), _LARGEST)
     value, shape = jnp.asarray(value).astype(x.dtype), domain.output_shape(x.shape)
     lead = len(shape) - value.ndim
     kept = len(shape) == x.ndim
@@ -247,6 +280,7 @@ def laid_parameter(name: str, value: Any, x: jax.Array, domain: Domain) -> Any:
             f"`{name}` must broadcast to the result, with size 1 along pooled axes; got "
             f"{name}.shape={value.shape} for a result of shape {tuple(shape)}."
         )
+    value = jnp.clip(value, np.array(-_LARGEST, x.dtype), np.array(_LARGEST, x.dtype))
     return value.reshape((1,) * lead + value.shape)
 
 
@@ -297,7 +331,7 @@ def logsumexp_pool(
       sharpness: r. 0 is the mean, infinity the maximum, -infinity the minimum; negative numbers are
         soft minima. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned; they count as 2**-10 if nearer to 0.
+        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
       mean: whether exponentials are averaged. If they are added, the result is at least the
         maximum, and larger the more elements there are.
 
@@ -361,7 +395,7 @@ def global_logsumexp_pool(
       sharpness: r. 0 is the mean, infinity the maximum, -infinity the minimum; negative numbers are
         soft minima. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned; they count as 2**-10 if nearer to 0.
+        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
       mean: whether exponentials are averaged. If they are added, the result is at least the
         maximum, and larger the more elements there are.
 

@@ -1,8 +1,8 @@
 """Flax Linen layers: one for each named function, with the function's arguments as fields.
 
-They have no variables, and a call is the function; only those whose names begin with `Learned` have
-parameters. They stand anywhere a Linen module may: in ``nn.Sequential``, ``nn.compact`` methods,
-and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
+They have no variables, and a call is the function; only those that learn, nearly all of them named
+`Learned`, have parameters. They stand anywhere a Linen module may: in ``nn.Sequential``,
+``nn.compact`` methods, and under ``nn.vmap``, ``nn.jit`` and ``nn.remat``.
 """
 
 import dataclasses
@@ -15,7 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from jaxpool._arguments import Ints, Padding, Sizes, window_axes
+from jaxpool._arguments import (
+    Ints,
+    Padding,
+    Sizes,
+    axis_numbers,
+    fail,
+    integer,
+    resolved_axes,
+    window_axes,
+)
 from jaxpool._blur import PaddingMode, binomial_kernel
 from jaxpool._detail import Weights
 from jaxpool._fractional import Scheme
@@ -34,7 +43,7 @@ class _Pool(nn.Module):
     """Calls `_function` with the fields."""
 
     _function: ClassVar[Callable[..., Any]]
-    _parameters: ClassVar[tuple[str, ...]] = ()  # fields that say how a learned layer begins
+    _own: ClassVar[tuple[str, ...]] = ()  # fields that are no arguments of the function
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
@@ -43,7 +52,7 @@ class _Pool(nn.Module):
     def _options(self) -> dict[str, Any]:
         """The fields, without Linen's own."""
         names = [field.name for field in dataclasses.fields(self)]
-        others = ("parent", "name", *self._parameters)
+        others = ("parent", "name", *self._own)
         return {n: getattr(self, n) for n in names if n not in others}
 
 
@@ -901,40 +910,52 @@ class ClosingPool(_StructuredPool, _SameSizePool):
 
 
 class _LearnedPool(_Pool):
-    """Calls `_function` with the fields, and with what it makes of a parameter of its own.
+    """Calls `_function` with the fields, and with what it makes of parameters of its own.
 
-    The parameter has `_start` as its first value, for each of the `channels` if these are given.
+    A parameter is one for all channels or, if `features` says how many these are, has an entry for
+    each of them, along its last axis.
     """
 
     _: dataclasses.KW_ONLY
-    channels: int | None = None
+    features: int | None = None
     channel_axis: int = -1
     param_dtype: Any = jnp.float32
 
-    _parameter: ClassVar[str]
+    _own = ("features", "channel_axis", "param_dtype")
+    _filters: ClassVar[tuple[str, ...]] = ()  # parameters that lie on windows as x does
 
-    def _start(self) -> Any:
+    def _first(self) -> dict[str, tuple[tuple[int, ...], Callable[..., jax.Array]]]:
+        """For each parameter its shape, without channels, and its initializer."""
         raise NotImplementedError
 
-    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
-        return {self._parameter: parameter}
+    def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
+        """What the function is given, of parameters that broadcast along the axis of channels."""
+        return parameters
+
+    def _laid(self, name: str, parameter: jax.Array, x: jax.Array) -> jax.Array:
+        lay = _along_windows if name in self._filters else _along_channels
+        return lay(parameter, self, x)
+
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        """The axis that a parameter has for channels, if it has one."""
+        return () if self.features is None else (self.features,)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
-        options = self._options()
-        for name in ("channels", "channel_axis", "param_dtype"):
-            del options[name]
-        parameter = self.param(self._parameter, lambda _: _for_channels(self._start(), self))
-        options |= self._arguments(_along_channels(parameter, self, x.ndim))
-        return self._function(x, where=where, **options)
+        parameters = {}
+        for name, (shape, start) in self._first().items():
+            parameter = self.param(name, start, shape + self._channels, self.param_dtype)
+            parameters[name] = self._laid(name, parameter, x)
+        return self._function(x, where=where, **self._arguments(parameters), **self._options())
 
 
 class LearnedBlurPool(_LearnedPool):
     """Layer form of `jaxpool.blur_pool` that learns its kernel, one for all axes.
 
     The kernel is the softmax of the parameter `kernel`, of shape ``(filter_size,)`` or
-    ``(filter_size, channels)``: it is positive and its sum is 1. It starts as the binomial one.
+    ``(filter_size, features)``: it is positive and its sum is 1. It starts as the binomial one.
 
     Example:
       >>> import jaxpool.linen
@@ -952,24 +973,24 @@ class LearnedBlurPool(_LearnedPool):
     empty_value: Any = 0
 
     _function = staticmethod(jaxpool.blur_pool)
-    _parameter = "kernel"
 
-    def _start(self) -> Any:
-        return np.log(binomial_kernel(self.filter_size))
+    def _first(self) -> dict[str, Any]:
+        start = _same(np.log(binomial_kernel(self.filter_size)))
+        return {"kernel": ((self.filter_size,), start)}
 
-    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
-        return {"kernel": jax.nn.softmax(parameter, 0)}
+    def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
+        return {"kernel": jax.nn.softmax(parameters["kernel"], 0)}
 
 
 class LearnedGaussianPool(_LearnedPool):
     """Layer form of `jaxpool.gaussian_pool` that learns its width, as LEAF does.
 
-    The parameter `sigma`, of shape ``()`` or ``(channels,)``, starts at 0.4 and is clipped to
+    The parameter `sigma`, of shape ``()`` or ``(features,)``, starts at 0.4 and is clipped to
     between ``2 / filter_size`` and 1/2, outside of which it has no gradient.
 
     Example:
       >>> import jaxpool.linen
-      >>> layer = jaxpool.linen.LearnedGaussianPool((160,), filter_size=401, channels=40)
+      >>> layer = jaxpool.linen.LearnedGaussianPool((160,), filter_size=401, features=40)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 16000, 40)))[0].shape
       (8, 100, 40)
     """
@@ -982,26 +1003,26 @@ class LearnedGaussianPool(_LearnedPool):
     empty_value: Any = 0
 
     _function = staticmethod(jaxpool.gaussian_pool)
-    _parameter = "sigma"
 
-    def _start(self) -> Any:
-        return np.array(0.4)
+    def _first(self) -> dict[str, Any]:
+        return {"sigma": ((), _same(0.4))}
 
-    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
-        return {"sigma": jnp.clip(parameter, min(2 / self.filter_size, 0.5), 0.5)}
+    def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
+        least = min(2 / self.filter_size, 0.5)
+        return {"sigma": jnp.clip(parameters["sigma"], least, 0.5)}
 
 
 class PredictedBlurPool(nn.Module):
     """Layer form of `jaxpool.content_aware_blur_pool` that predicts its kernels from x.
 
-    For images of shape ``[..., *spatial, channels]``. The logits, for each of `groups` of channels
-    one for each element of the filter, are a convolution with a window of that size, `logits`.
-    The paper normalises them over the batch before the softmax. Here the convolution has a bias
-    and starts so that they have the variance of x.
+    For images of shape ``[..., *spatial, features]``, channels last. The logits, for each of
+    `groups` of channels one for each element of the filter, are a convolution with a window of that
+    size, `logits`. The paper normalises them over the batch before the softmax. Here the
+    convolution has a bias and starts so that they have the variance of x.
 
     Example:
       >>> import jaxpool.linen
-      >>> layer = jaxpool.linen.PredictedBlurPool((2, 2), channels=16, groups=4)
+      >>> layer = jaxpool.linen.PredictedBlurPool((2, 2), features=16, groups=4)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 32, 32, 16)))[0].shape
       (8, 16, 16, 16)
 
@@ -1012,7 +1033,7 @@ class PredictedBlurPool(nn.Module):
 
     strides: Sequence[int]
     _: dataclasses.KW_ONLY
-    channels: int
+    features: int
     groups: int = 1
     filter_size: int = 3
     padding_mode: PaddingMode = "reflect"
@@ -1022,10 +1043,9 @@ class PredictedBlurPool(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function, but that logits are of all of x."""
-        sizes = (self.filter_size,) * len(self.strides)
-        features = self.groups * math.prod(sizes)
+        sizes, count = _predicting(self)
         logits = nn.Conv(
-            features,
+            count,
             sizes,
             self.strides,
             "VALID",
@@ -1047,21 +1067,19 @@ class PredictedBlurPool(nn.Module):
 class _LearnedStructurePool(_LearnedPool):
     """The parameter `structure` has the window's shape, and starts at 0."""
 
-    _parameter = "structure"
-
-    def _start(self) -> Any:
-        return np.zeros(_window_sizes(self))
+    def _first(self) -> dict[str, Any]:
+        return {"structure": (_window_sizes(self), _same(0))}
 
 
 class LearnedDilationPool(_LearnedStructurePool, _WindowPool):
     """Layer form of `jaxpool.dilation_pool` that learns its structuring function.
 
-    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, features)``, starts at
     0, which is a maximum.
 
     Example:
       >>> import jaxpool.linen
-      >>> layer = jaxpool.linen.LearnedDilationPool((3, 3), 2, "SAME", channels=2)
+      >>> layer = jaxpool.linen.LearnedDilationPool((3, 3), 2, "SAME", features=2)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
       (8, 5, 5, 2)
     """
@@ -1072,12 +1090,12 @@ class LearnedDilationPool(_LearnedStructurePool, _WindowPool):
 class LearnedErosionPool(_LearnedStructurePool, _WindowPool):
     """Layer form of `jaxpool.erosion_pool` that learns its structuring function.
 
-    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, features)``, starts at
     0, which is a minimum.
 
     Example:
       >>> import jaxpool.linen
-      >>> layer = jaxpool.linen.LearnedErosionPool((3, 3), 2, "SAME", channels=2)
+      >>> layer = jaxpool.linen.LearnedErosionPool((3, 3), 2, "SAME", features=2)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
       (8, 5, 5, 2)
     """
@@ -1088,12 +1106,12 @@ class LearnedErosionPool(_LearnedStructurePool, _WindowPool):
 class LearnedOpeningPool(_LearnedStructurePool, _SameSizePool):
     """Layer form of `jaxpool.opening_pool` that learns its structuring function.
 
-    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, features)``, starts at
     0.
 
     Example:
       >>> import jaxpool.linen
-      >>> layer = jaxpool.linen.LearnedOpeningPool((3, 3), channels=2)
+      >>> layer = jaxpool.linen.LearnedOpeningPool((3, 3), features=2)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
       (8, 9, 9, 2)
     """
@@ -1104,12 +1122,12 @@ class LearnedOpeningPool(_LearnedStructurePool, _SameSizePool):
 class LearnedClosingPool(_LearnedStructurePool, _SameSizePool):
     """Layer form of `jaxpool.closing_pool` that learns its structuring function.
 
-    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, channels)``, starts at
+    The parameter `structure`, of shape ``window_shape`` or ``(*window_shape, features)``, starts at
     0.
 
     Example:
       >>> import jaxpool.linen
-      >>> layer = jaxpool.linen.LearnedClosingPool((3, 3), channels=2)
+      >>> layer = jaxpool.linen.LearnedClosingPool((3, 3), features=2)
       >>> layer.init_with_output(jax.random.key(0), jnp.ones((8, 9, 9, 2)))[0].shape
       (8, 9, 9, 2)
     """
@@ -1120,21 +1138,19 @@ class LearnedClosingPool(_LearnedStructurePool, _SameSizePool):
 class _ParabolicPool(_LearnedPool):
     """The parameter `t` is the logarithm of the parabola's scale, and starts at 0."""
 
-    _parameter = "t"
+    def _first(self) -> dict[str, Any]:
+        return {"t": ((), _same(0))}
 
-    def _start(self) -> Any:
-        return np.zeros(())
-
-    def _arguments(self, parameter: jax.Array) -> dict[str, Any]:
-        sizes = _window_sizes(self)
-        return {"structure": jaxpool.parabolic_structure(sizes, jnp.exp(parameter))}
+    def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
+        scale = jnp.exp(parameters["t"])
+        return {"structure": jaxpool.parabolic_structure(_window_sizes(self), scale)}
 
 
 class ParabolicDilationPool(_ParabolicPool, _WindowPool):
     """Layer form of `jaxpool.dilation_pool` with a parabola whose scale it learns.
 
     The structuring function is ``-sum(z**2) / (4*exp(t))``, for a parameter `t` of shape ``()`` or
-    ``(channels,)`` that starts at 0.
+    ``(features,)`` that starts at 0.
 
     Example:
       >>> import jaxpool.linen
@@ -1151,7 +1167,7 @@ class ParabolicErosionPool(_ParabolicPool, _WindowPool):
     """Layer form of `jaxpool.erosion_pool` with a parabola whose scale it learns.
 
     The structuring function is ``-sum(z**2) / (4*exp(t))``, for a parameter `t` of shape ``()`` or
-    ``(channels,)`` that starts at 0.
+    ``(features,)`` that starts at 0.
 
     Example:
       >>> import jaxpool.linen
@@ -1166,23 +1182,80 @@ class ParabolicErosionPool(_ParabolicPool, _WindowPool):
 
 def _window_sizes(layer: Any) -> tuple[int, ...]:
     """The window's shape, with an entry for each axis."""
-    window: Any = jaxpool.Window(layer.window_shape, axes=layer.axes)
-    return window.window_shape
+    return window_axes(type(layer).__name__, layer.window_shape, layer.axes)[0]
 
 
-def _along_channels(parameter: jax.Array, layer: Any, ndim: int) -> jax.Array:
-    """A parameter whose last axis is that of channels, if it has one, to broadcast against x."""
-    if layer.channels is None:
+def _along_channels(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
+    """A parameter whose last axis is of channels, if one is, to broadcast against the result."""
+    if not layer._channels:
         return parameter
-    after = ndim - 1 - layer.channel_axis % ndim
-    return parameter.reshape(*parameter.shape, *[1] * after)
+    dropped = ()
+    if isinstance(layer, _GlobalPool) and not layer.keepdims:
+        op = type(layer).__name__
+        dropped = resolved_axes(op, axis_numbers(op, layer.axes), x.shape)
+    after = [a for a in range(_channel_of(layer, x, dropped) + 1, x.ndim) if a not in dropped]
+    return parameter.reshape(*parameter.shape, *[1] * len(after))
 
 
-def _for_channels(start: Any, layer: Any) -> jax.Array:
-    """First values, for each channel if there are some."""
-    shape = start.shape if layer.channels is None else (*start.shape, layer.channels)
-    start = start if layer.channels is None else start[..., None]
-    return jnp.broadcast_to(jnp.asarray(start, layer.param_dtype), shape)
+def _along_windows(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
+    """Filters, whose last axis is of channels, if one is, with these and windows as x has them."""
+    if not layer._channels:
+        return parameter
+    op = type(layer).__name__
+    pooled = window_axes(op, layer.window_shape, layer.axes)[1]
+    pooled = resolved_axes(op, pooled, x.shape)
+    own = (*pooled, _channel_of(layer, x, pooled))
+    lead = parameter.ndim - len(own)
+    sizes = dict(zip(own, parameter.shape[lead:], strict=True))
+    order = sorted(range(len(own)), key=lambda i: own[i])
+    parameter = parameter.transpose(*range(lead), *(lead + i for i in order))
+    return parameter.reshape(*parameter.shape[:lead], *(sizes.get(a, 1) for a in range(x.ndim)))
+
+
+def _channel_of(layer: Any, x: jax.Array, pooled: tuple[int, ...]) -> int:
+    """The axis of channels, counted from the front."""
+    channel, ndim = layer.channel_axis, x.ndim
+    if not -ndim <= channel < ndim or channel % ndim in pooled:
+        allowed = "be an axis of x that is not pooled"
+        fail(type(layer).__name__, "channel_axis", allowed, channel, shape=x.shape)
+    return channel % ndim
+
+
+def _same(value: Any) -> Callable[..., jax.Array]:
+    """An initializer with `value`, for each channel if there are some."""
+
+    def start(_: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        first = np.asarray(value)
+        first = first.reshape(first.shape + (1,) * (len(shape) - first.ndim))
+        return jnp.broadcast_to(jnp.asarray(first, dtype), shape)
+
+    return start
+
+
+def _noisy_mean(window: tuple[int, ...]) -> Callable[..., jax.Array]:
+    """An initializer of filters that are a mean and normal noise of the same size."""
+    size = math.prod(window)
+    return lambda key, shape, dtype: (1 + jax.random.normal(key, shape, dtype)) / size
+
+
+def _uniform(features: int) -> Callable[..., jax.Array]:
+    """An initializer with numbers up to ``1/sqrt(features)``, of both signs."""
+    most = 1 / math.sqrt(features)
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)
+
+
+def _predicting(layer: Any) -> tuple[tuple[int, ...], int]:
+    """Of a layer that predicts kernels, these kernels' shape and the number of logits."""
+    op, strides, groups = type(layer).__name__, layer.strides, layer.groups
+    if not isinstance(strides, list | tuple):
+        allowed = "be a tuple with one step for each spatial axis"
+        fail(op, "strides", allowed, strides, hint="Write strides=(2, 2) for images.")
+    window_axes(op, strides, None, "strides")
+    allowed = f"be an int >= 1 that divides features={layer.features}"
+    if integer(op, "groups", groups, allowed) < 1 or layer.features % groups:
+        fail(op, "groups", allowed, groups)
+    sizes = (layer.filter_size,) * len(strides)
+    return sizes, groups * math.prod(sizes)
 
 
 def _padded_for_logits(x: jax.Array, layer: Any) -> jax.Array:
@@ -1418,16 +1491,17 @@ class GlobalNoisyOrPool(_GlobalPool):
     _function = staticmethod(jaxpool.global_noisy_or_pool)
 
 
-class LearnedGemPool(_WindowPool):
+class LearnedGemPool(_LearnedPool, _WindowPool):
     """GeM with a learned exponent.
 
-    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
-    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
-    weigh small elements more.
+    Its parameter is `p`, the function's argument, of shape (features,), or () without
+    `features`. Every exponent is a mean, so it is not constrained; negative ones weigh small
+    elements more.
     The fields are arguments of `jaxpool.gem_pool`, and
 
     Args:
       features: number of channels, each with an exponent of its own; None for one for all.
+      channel_axis: the axis of the channels in x, no pooled one.
       init_value: number that the parameter begins with.
       param_dtype: dtype of the parameter.
 
@@ -1440,30 +1514,26 @@ class LearnedGemPool(_WindowPool):
 
     _: dataclasses.KW_ONLY
     eps: float = 1e-6
-    features: int | None = None
     init_value: float = 3.0
-    param_dtype: Any = jnp.float32
 
     _function = staticmethod(jaxpool.gem_pool)
-    _parameters = ("features", "init_value", "param_dtype")
+    _own = (*_LearnedPool._own, "init_value")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        p = self.param("p", _constant(self))
-        return self._function(x, where=where, p=p, **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"p": ((), _same(self.init_value))}
 
 
-class LearnedGlobalGemPool(_GlobalPool):
+class LearnedGlobalGemPool(_LearnedPool, _GlobalPool):
     """GeM with a learned exponent.
 
-    Its parameter is `p`, the function's argument, of shape (features,), for channels that are last,
-    or () without `features`. Every exponent is a mean, so it is not constrained; negative ones
-    weigh small elements more.
+    Its parameter is `p`, the function's argument, of shape (features,), or () without
+    `features`. Every exponent is a mean, so it is not constrained; negative ones weigh small
+    elements more.
     The fields are arguments of `jaxpool.global_gem_pool`, and
 
     Args:
       features: number of channels, each with an exponent of its own; None for one for all.
+      channel_axis: the axis of the channels in x, no pooled one.
       init_value: number that the parameter begins with.
       param_dtype: dtype of the parameter.
 
@@ -1476,29 +1546,25 @@ class LearnedGlobalGemPool(_GlobalPool):
 
     _: dataclasses.KW_ONLY
     eps: float = 1e-6
-    features: int | None = None
     init_value: float = 3.0
-    param_dtype: Any = jnp.float32
 
     _function = staticmethod(jaxpool.global_gem_pool)
-    _parameters = ("features", "init_value", "param_dtype")
+    _own = (*_LearnedPool._own, "init_value")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        p = self.param("p", _constant(self))
-        return self._function(x, where=where, p=p, **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"p": ((), _same(self.init_value))}
 
 
-class LearnedLogsumexpPool(_WindowPool):
+class LearnedLogsumexpPool(_LearnedPool, _WindowPool):
     """LSE pooling with a learned sharpness.
 
-    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
-    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    Its parameter is `sharpness`, the function's argument, of shape (features,), or () without
+    `features`. It is not constrained: negative ones are soft minima.
     The fields are arguments of `jaxpool.logsumexp_pool`, and
 
     Args:
       features: number of channels, each with a sharpness of its own; None for one for all.
+      channel_axis: the axis of the channels in x, no pooled one.
       init_value: number that the parameter begins with.
       param_dtype: dtype of the parameter.
 
@@ -1511,29 +1577,25 @@ class LearnedLogsumexpPool(_WindowPool):
 
     _: dataclasses.KW_ONLY
     mean: bool = True
-    features: int | None = None
     init_value: float = 10.0
-    param_dtype: Any = jnp.float32
 
     _function = staticmethod(jaxpool.logsumexp_pool)
-    _parameters = ("features", "init_value", "param_dtype")
+    _own = (*_LearnedPool._own, "init_value")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        sharpness = self.param("sharpness", _constant(self))
-        return self._function(x, where=where, sharpness=sharpness, **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"sharpness": ((), _same(self.init_value))}
 
 
-class LearnedGlobalLogsumexpPool(_GlobalPool):
+class LearnedGlobalLogsumexpPool(_LearnedPool, _GlobalPool):
     """LSE pooling with a learned sharpness.
 
-    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
-    are last, or () without `features`. It is not constrained: negative ones are soft minima.
+    Its parameter is `sharpness`, the function's argument, of shape (features,), or () without
+    `features`. It is not constrained: negative ones are soft minima.
     The fields are arguments of `jaxpool.global_logsumexp_pool`, and
 
     Args:
       features: number of channels, each with a sharpness of its own; None for one for all.
+      channel_axis: the axis of the channels in x, no pooled one.
       init_value: number that the parameter begins with.
       param_dtype: dtype of the parameter.
 
@@ -1546,30 +1608,25 @@ class LearnedGlobalLogsumexpPool(_GlobalPool):
 
     _: dataclasses.KW_ONLY
     mean: bool = True
-    features: int | None = None
     init_value: float = 10.0
-    param_dtype: Any = jnp.float32
 
     _function = staticmethod(jaxpool.global_logsumexp_pool)
-    _parameters = ("features", "init_value", "param_dtype")
+    _own = (*_LearnedPool._own, "init_value")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        sharpness = self.param("sharpness", _constant(self))
-        return self._function(x, where=where, sharpness=sharpness, **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"sharpness": ((), _same(self.init_value))}
 
 
-class LearnedSoftmaxPool(_WindowPool):
+class LearnedSoftmaxPool(_LearnedPool, _WindowPool):
     """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
 
-    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
-    are last, or () without `features`. It is not constrained: negative ones weigh small elements
-    more.
+    Its parameter is `sharpness`, the function's argument, of shape (features,), or () without
+    `features`. It is not constrained: negative ones weigh small elements more.
     The fields are arguments of `jaxpool.softmax_pool`, and
 
     Args:
       features: number of channels, each with a sharpness of its own; None for one for all.
+      channel_axis: the axis of the channels in x, no pooled one.
       init_value: number that the parameter begins with.
       param_dtype: dtype of the parameter.
 
@@ -1582,30 +1639,25 @@ class LearnedSoftmaxPool(_WindowPool):
 
     _: dataclasses.KW_ONLY
     gradient: Literal["full", "semi"] = "full"
-    features: int | None = None
     init_value: float = 0.0
-    param_dtype: Any = jnp.float32
 
     _function = staticmethod(jaxpool.softmax_pool)
-    _parameters = ("features", "init_value", "param_dtype")
+    _own = (*_LearnedPool._own, "init_value")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        sharpness = self.param("sharpness", _constant(self))
-        return self._function(x, where=where, sharpness=sharpness, **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"sharpness": ((), _same(self.init_value))}
 
 
-class LearnedGlobalSoftmaxPool(_GlobalPool):
+class LearnedGlobalSoftmaxPool(_LearnedPool, _GlobalPool):
     """AutoPool: a softmax-weighted mean with a learned sharpness, at first the plain mean.
 
-    Its parameter is `sharpness`, the function's argument, of shape (features,), for channels that
-    are last, or () without `features`. It is not constrained: negative ones weigh small elements
-    more.
+    Its parameter is `sharpness`, the function's argument, of shape (features,), or () without
+    `features`. It is not constrained: negative ones weigh small elements more.
     The fields are arguments of `jaxpool.global_softmax_pool`, and
 
     Args:
       features: number of channels, each with a sharpness of its own; None for one for all.
+      channel_axis: the axis of the channels in x, no pooled one.
       init_value: number that the parameter begins with.
       param_dtype: dtype of the parameter.
 
@@ -1618,18 +1670,13 @@ class LearnedGlobalSoftmaxPool(_GlobalPool):
 
     _: dataclasses.KW_ONLY
     gradient: Literal["full", "semi"] = "full"
-    features: int | None = None
     init_value: float = 0.0
-    param_dtype: Any = jnp.float32
 
     _function = staticmethod(jaxpool.global_softmax_pool)
-    _parameters = ("features", "init_value", "param_dtype")
+    _own = (*_LearnedPool._own, "init_value")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        sharpness = self.param("sharpness", _constant(self))
-        return self._function(x, where=where, sharpness=sharpness, **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"sharpness": ((), _same(self.init_value))}
 
 
 class LearnedImportancePool(nn.Module):
@@ -1650,7 +1697,7 @@ class LearnedImportancePool(nn.Module):
       >>> y
       Array([[2.]], dtype=float32)
       >>> jax.tree.map(jnp.shape, variables["params"])
-      {'kernel': (3, 1, 1), 'scale': (1,), 'bias': (1,)}
+      {'bias': (1,), 'kernel': (3, 1, 1), 'scale': (1,)}
     """
 
     window_shape: Sequence[int]
@@ -1681,12 +1728,6 @@ class LearnedImportancePool(nn.Module):
             where=where,
             empty_value=self.empty_value,
         )
-
-
-def _constant(layer: Any) -> Callable[[jax.Array], jax.Array]:
-    """Initializer of a learned layer's one parameter."""
-    shape = () if layer.features is None else (layer.features,)
-    return lambda key: jnp.full(shape, layer.init_value, layer.param_dtype)
 
 
 class MedianPool(_WindowPool):
@@ -1899,6 +1940,8 @@ class OrdinalPool(_WindowPool):
     channel_axis: int = -1
     param_dtype: Any = jnp.float32
 
+    _own = ("initial", "channel_axis", "param_dtype")
+
     @nn.compact
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
@@ -1906,11 +1949,8 @@ class OrdinalPool(_WindowPool):
             self.window_shape, self.axes, x.shape[self.channel_axis], self.initial
         )
         logits = self.param("logits", lambda key: jnp.asarray(first, self.param_dtype))
-        options = self._options()
-        for own in ("initial", "channel_axis", "param_dtype"):
-            del options[own]
         weights = ordinal_weights(logits, self.channel_axis, x.ndim)
-        return jaxpool.rank_pool(x, where=where, weights=weights, **options)
+        return jaxpool.rank_pool(x, where=where, weights=weights, **self._options())
 
 
 class _RandomPool(_Pool):
@@ -2175,34 +2215,11 @@ class DetailPreservingPool(_WindowPool):
         return self._function(x, where=where, kernel=kernel, **self._options())
 
 
-class _LearnedWindowPool(_WindowPool):
-    """What layers with parameters share: these are not arguments but variables."""
-
-    _own: ClassVar[tuple[str, ...]] = ("features", "param_dtype")
-
-    _: dataclasses.KW_ONLY
-    features: int | None = None
-    param_dtype: Any = jnp.float32
-
-    def _options(self) -> dict[str, Any]:
-        """The fields that are arguments of the function."""
-        return {n: v for n, v in super()._options().items() if n not in self._own}
-
-    @property
-    def _channels(self) -> tuple[int, ...]:
-        """The shape of a parameter that is one number, or one for each channel."""
-        return () if self.features is None else (self.features,)
-
-    @property
-    def _window(self) -> tuple[int, ...]:
-        return window_axes(type(self).__name__, self.window_shape, self.axes)[0]
-
-
-class LearnedMixedPool(_LearnedWindowPool):
+class LearnedMixedPool(_LearnedPool, _WindowPool):
     """`jaxpool.mixed_pool` with an `alpha` that is learned, as the sigmoid of a parameter.
 
     The parameter `alpha` is one number, or one for each channel if `features` says how many of
-    these the last axis has. It starts at 0, from where `alpha` is a half.
+    these `channel_axis` has. It starts at 0, from where `alpha` is a half.
 
     Example:
       >>> import jaxpool.linen
@@ -2216,18 +2233,18 @@ class LearnedMixedPool(_LearnedWindowPool):
 
     _function = staticmethod(jaxpool.mixed_pool)
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        alpha = self.param("alpha", nn.initializers.zeros, self._channels, self.param_dtype)
-        return self._function(x, where=where, alpha=nn.sigmoid(alpha), **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"alpha": ((), _same(0))}
+
+    def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
+        return {"alpha": jax.nn.sigmoid(parameters["alpha"])}
 
 
-class LearnedGatedPool(_LearnedWindowPool):
+class LearnedGatedPool(_LearnedPool, _WindowPool):
     """`jaxpool.gated_pool` with a `gate` that is learned.
 
     The parameter `gate` has the window's shape, and an entry for each channel if `features` says
-    how many of these the last axis has. It starts at 0, from where maximum and mean have one half
+    how many of these `channel_axis` has. It starts at 0, from where maximum and mean have one half
     each.
 
     Example:
@@ -2241,20 +2258,17 @@ class LearnedGatedPool(_LearnedWindowPool):
     count_include_pad: bool = True
 
     _function = staticmethod(jaxpool.gated_pool)
+    _filters = ("gate",)
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        shape = self._window + self._channels
-        gate = self.param("gate", nn.initializers.zeros, shape, self.param_dtype)
-        return self._function(x, where=where, gate=gate, **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"gate": (_window_sizes(self), _same(0))}
 
 
-class LearnedTreePool(_LearnedWindowPool):
+class LearnedTreePool(_LearnedPool, _WindowPool):
     """`jaxpool.tree_pool` with `leaves` and `gates` that are learned.
 
     The parameters are filters of the window's shape, with an entry for each channel if `features`
-    says how many of these the last axis has; of n elements, leaves start as ``1/n`` with as much
+    says how many of these `channel_axis` has; of n elements, leaves start as ``1/n`` with as much
     normal noise, since equal leaves would learn alike, and gates at 0. A tree of `depth` levels
     has ``2**(depth - 1)`` leaves.
 
@@ -2266,31 +2280,31 @@ class LearnedTreePool(_LearnedWindowPool):
       {'params': {'gates': (3, 2, 2), 'leaves': (4, 2, 2)}}
     """
 
-    _own = ("features", "param_dtype", "depth")
+    _own = (*_LearnedPool._own, "depth")
 
     _: dataclasses.KW_ONLY
     depth: int = 2
 
     _function = staticmethod(jaxpool.tree_pool)
+    _filters = ("leaves", "gates")
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        leaves, shape = 2 ** (self.depth - 1), self._window + self._channels
-        filters = self.param(
-            "leaves", _noisy_mean(self._window), (leaves, *shape), self.param_dtype
-        )
-        zeros = nn.initializers.zeros
-        gates = self.param("gates", zeros, (leaves - 1, *shape), self.param_dtype)
-        return self._function(x, where=where, leaves=filters, gates=gates, **self._options())
+    def _first(self) -> dict[str, Any]:
+        allowed = "be at least 1"
+        if integer("LearnedTreePool", "depth", self.depth, allowed) < 1:
+            fail("LearnedTreePool", "depth", allowed, self.depth)
+        leaves, window = 2 ** (self.depth - 1), _window_sizes(self)
+        return {
+            "leaves": ((leaves, *window), _noisy_mean(window)),
+            "gates": ((leaves - 1, *window), _same(0)),
+        }
 
 
-class LearnedAdaPool(_LearnedWindowPool):
+class LearnedAdaPool(_LearnedPool, _WindowPool):
     """`jaxpool.ada_pool` with a `beta` that is learned, as the sigmoid of a parameter.
 
     The parameter `beta` has the shape `beta_shape`, which broadcasts to the result, for example
     ``(height, width, 1)`` for each place, or one number for each channel if `features` says how
-    many of these the last axis has. It starts at 0, from where `beta` is a half.
+    many of these `channel_axis` has. It starts at 0, from where `beta` is a half.
 
     Example:
       >>> import jaxpool.linen
@@ -2299,26 +2313,29 @@ class LearnedAdaPool(_LearnedWindowPool):
       (Array([2., 5.], dtype=float32), {'params': {'beta': Array(0., dtype=float32)}})
     """
 
-    _own = ("features", "param_dtype", "beta_shape")
+    _own = (*_LearnedPool._own, "beta_shape")
 
     _: dataclasses.KW_ONLY
     beta_shape: Sequence[int] | None = None
 
     _function = staticmethod(jaxpool.ada_pool)
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        shape = self._channels if self.beta_shape is None else tuple(self.beta_shape)
-        beta = self.param("beta", nn.initializers.zeros, shape, self.param_dtype)
-        return self._function(x, where=where, beta=nn.sigmoid(beta), **self._options())
+    def _first(self) -> dict[str, Any]:
+        return {"beta": (tuple(self.beta_shape or ()), _same(0))}
+
+    def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
+        return {"beta": jax.nn.sigmoid(parameters["beta"])}
+
+    @property
+    def _channels(self) -> tuple[int, ...]:
+        return super()._channels if self.beta_shape is None else ()
 
 
-class LearnedDetailPreservingPool(_LearnedWindowPool):
+class LearnedDetailPreservingPool(_LearnedPool, _WindowPool):
     """`jaxpool.detail_preserving_pool` with learned `alpha` and `lam`, exponentials of parameters.
 
     The parameters `alpha` and `lam` are one number each, or one for each channel if `features` says
-    how many of these, C, the last axis has. They start uniform in ``-1/sqrt(C) .. 1/sqrt(C)``. If
+    how many of these, C, `channel_axis` has. They start uniform in ``-1/sqrt(C) .. 1/sqrt(C)``. If
     `full`, there is a parameter `kernel` too, of the window's shape, which starts as a mean.
 
     Example:
@@ -2329,34 +2346,21 @@ class LearnedDetailPreservingPool(_LearnedWindowPool):
       {'params': {'alpha': (3,), 'kernel': (2, 2, 3), 'lam': (3,)}}
     """
 
-    _own = ("features", "param_dtype", "full")
+    _own = (*_LearnedPool._own, "full")
 
     _: dataclasses.KW_ONLY
     symmetric: bool = True
     full: bool = False
 
     _function = staticmethod(jaxpool.detail_preserving_pool)
+    _filters = ("kernel",)
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function."""
-        start = _uniform(self.features or 1)
-        logs = {n: self.param(n, start, self._channels, self.param_dtype) for n in ("alpha", "lam")}
-        given = {name: jnp.exp(value) for name, value in logs.items()}
+    def _first(self) -> dict[str, Any]:
+        start, window = _uniform(self.features or 1), _window_sizes(self)
+        first: dict[str, Any] = {"alpha": ((), start), "lam": ((), start)}
         if self.full:
-            mean = nn.initializers.constant(1 / math.prod(self._window))
-            shape = self._window + self._channels
-            given["kernel"] = self.param("kernel", mean, shape, self.param_dtype)
-        return self._function(x, where=where, **given, **self._options())
+            first["kernel"] = (window, _same(1 / math.prod(window)))
+        return first
 
-
-def _noisy_mean(window: tuple[int, ...]) -> Callable[..., jax.Array]:
-    """An initializer of filters that are a mean and normal noise of the same size."""
-    size = math.prod(window)
-    return lambda key, shape, dtype: (1 + jax.random.normal(key, shape, dtype)) / size
-
-
-def _uniform(channels: int) -> Callable[..., jax.Array]:
-    """An initializer with numbers up to ``1/sqrt(channels)``, of both signs."""
-    most = 1 / math.sqrt(channels)
-    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)
+    def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
+        return {n: p if n == "kernel" else jnp.exp(p) for n, p in parameters.items()}

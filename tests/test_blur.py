@@ -491,3 +491,16 @@ def test_an_empty_batch_and_one_element():
     )
     np.testing.assert_array_equal(jaxpool.blur_pool(jnp.arange(5.0), 2, filter_size=1, axes=0),
                                   [0, 2, 4])  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [69, 70, 1100])
+def test_long_binomial_filters(size):
+    y = jaxpool.blur_pool(jnp.ones(2000), 7, filter_size=size, axes=0)
+    np.testing.assert_allclose(y, 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_sigma_of_nearly_0_leaves_the_middle(size):
+    x = jnp.arange(8.0)
+    y = jaxpool.gaussian_pool(x, 2, filter_size=size, sigma=1e-20, padding_mode="edge", axes=0)
+    np.testing.assert_array_equal(y, x[::2] + (0.5 if size == 4 else 0))

@@ -1,5 +1,7 @@
 """Facts about means with weights from a second look at the cell."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxpool
+from jaxpool._detail import DetailPreserving
 from tests import oracle
 from tests.cases import detail_weighted, dice_weighted
 
@@ -121,6 +124,90 @@ def test_extreme_values():
     x = jnp.array([np.inf, 1, -np.inf, 1, np.nan, 1, np.inf, -np.inf])
     for pool in (jaxpool.adaptive_weighted_pool, jaxpool.ada_pool, jaxpool.detail_preserving_pool):
         np.testing.assert_array_equal(pool(x, 2, axes=0), [np.inf, -np.inf, np.nan, np.nan])
+
+
+NEIGHBOURS = {
+    "dice": jaxpool.adaptive_weighted_pool,
+    "distance": partial(jaxpool.adaptive_weighted_pool, weights="inverse_distance"),
+    "ada": jaxpool.ada_pool,
+    "detail": jaxpool.detail_preserving_pool,
+    "sharp": partial(jaxpool.detail_preserving_pool, lam=3.0),
+    "filter": partial(jaxpool.detail_preserving_pool, kernel=np.float32([0.3, 0.9])),
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_gradients_are_those_of_finite_cells(name):
+    """Whatever is not finite next to them."""
+    f = partial(NEIGHBOURS[name], window_shape=2, strides=1, axes=0)
+    x, finite = jnp.array([5.0, 2, 1, 3, -300, -400]), jnp.array([1, 2])
+    expected = jax.grad(lambda x: f(x)[finite].sum())(x)
+    for value in (-np.inf, np.inf, np.nan):
+        bad = x.at[jnp.array([0, 4, 5])].set(value)
+        np.testing.assert_allclose(jax.grad(lambda x: f(x)[finite].sum())(bad), expected, rtol=1e-6)
+    beside = x.at[0].set(-jnp.inf)  # the rest of its cell is far below 0, or above
+    for value in (-500.0, 500.0):
+        slope = jax.grad(lambda x: f(x)[2])(beside.at[1].set(value))
+        assert np.isfinite(slope).all()
+
+
+def test_a_filter_has_derivatives_next_to_infinities():
+    x = jnp.array([5.0, 2, 1, 3])
+
+    def f(kernel, x):
+        return jaxpool.detail_preserving_pool(x, 2, 1, axes=0, kernel=kernel)[1:].sum()
+
+    kernel = jnp.array([0.3, 0.9])
+    for value in (-np.inf, np.nan):
+        slope = jax.grad(f)(kernel, x.at[0].set(value))
+        np.testing.assert_allclose(slope, jax.grad(f)(kernel, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("lam", [3, 200.0, 1e4, np.float32(200), np.float32(0.5)])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_large_powers(lam, symmetric):
+    """As by logarithms of weights in float64; padding may be farther from the mean than all."""
+
+    def exact(values, pads):
+        distances = values - values.mean()
+        squares = (distances if symmetric else np.maximum(distances, 0)) ** 2 + 1e-3
+        logs = np.logaddexp(np.log(0.5), lam / 2 * np.log(squares / squares.mean()))
+        weights = np.exp(logs - logs.max())
+        return (weights * values).sum() / weights.sum()
+
+    f = partial(jaxpool.detail_preserving_pool, alpha=0.5, lam=lam, symmetric=symmetric)
+    x = np.round(8 * X)  # so that elements as far from the mean as each other are so in float32
+    for where in (None, WHERE):
+        options = {**GEOMETRY, "where": where}
+        expected = oracle.window(exact, x, **options)
+        np.testing.assert_allclose(f(x, **options), expected, rtol=1e-5, atol=1e-5 + 3e-6 * lam)
+        slope = jax.grad(lambda x: f(x, **options).sum())(x + 64)  # noqa: B023
+        assert np.isfinite(slope).all()
+    values = np.array([0.0, 0, 0, 4])
+    np.testing.assert_allclose(f(values, 4, axes=0)[0], exact(values, 0), rtol=1e-5)
+    far = f(jnp.array([100.0, 100.1, 100.3]), 2, 1, 1, axes=0)
+    assert np.isfinite(far).all()
+    np.testing.assert_allclose(f(jnp.full(5, 3.0), 2, axes=0), 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("domain", ["window", "adaptive", "global"])
+def test_large_powers_have_derivatives(domain):
+    x = np.random.default_rng(2).normal(size=(6, 7))
+    domains = {
+        "window": jaxpool.Window((3, 2), (2, 1), 1, axes=(0, 1)),
+        "adaptive": jaxpool.Adaptive((4, 3), axes=(0, 1)),
+        "global": jaxpool.Global((0, 1)),
+    }
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def f(x, alpha, lam):
+            reduction = DetailPreserving(alpha, lam, None, True)
+            return jaxpool.pool(x, domains[domain], reduction)
+
+        check_grads(f, (jnp.asarray(x), jnp.array(0.4), jnp.array(3.3)), order=2, eps=1e-5)
+        slopes = jax.grad(lambda *a: f(*a).sum(), (0, 1, 2))(jnp.asarray(x), 0.4, 2000.0)
+        assert all(np.isfinite(slope).all() for slope in slopes)
 
 
 def test_parameters_have_derivatives():

@@ -59,7 +59,7 @@ STRUCTURES = {
 def test_structures(framework, name):
     """They start flat, and are given to the function as they are."""
     function, args = STRUCTURES[name]
-    params, call = ready(framework, name, *args, channels=4)
+    params, call = ready(framework, name, *args, features=4)
     np.testing.assert_array_equal(params["structure"], np.zeros((3, 2, 4)))
     np.testing.assert_array_equal(call(params, X), function(X, *args))
     params = filled(params)
@@ -77,7 +77,7 @@ def test_structures(framework, name):
 @pytest.mark.parametrize(("name", "sign"), [("ParabolicDilationPool", 1),
                                             ("ParabolicErosionPool", -1)])  # fmt: skip
 def test_parabolas(framework, name, sign):
-    params, call = ready(framework, name, (5, 3), 2, "SAME", channels=4)
+    params, call = ready(framework, name, (5, 3), 2, "SAME", features=4)
     np.testing.assert_array_equal(params["t"], np.zeros(4))
     params = filled(params)
     h = jaxpool.parabolic_structure((5, 3), jnp.exp(params["t"]))
@@ -90,7 +90,7 @@ def test_parabolas(framework, name, sign):
 @frameworks
 def test_kernels(framework):
     """They start binomial, and are positive and of sum 1 whatever the parameter is."""
-    params, call = ready(framework, "LearnedBlurPool", (2, 2), filter_size=4, channels=4)
+    params, call = ready(framework, "LearnedBlurPool", (2, 2), filter_size=4, features=4)
     assert params["kernel"].shape == (4, 4)
     np.testing.assert_allclose(call(params, X), jaxpool.blur_pool(X, (2, 2), filter_size=4),
                                rtol=1e-5, atol=1e-6)  # fmt: skip
@@ -104,20 +104,8 @@ def test_kernels(framework):
 
 
 @frameworks
-def test_kernels_of_channels_first(framework):
-    options = {"axes": (1, 2), "channels": 4}
-    params, call = ready(framework, "LearnedBlurPool", 2, **options)
-    turned = np.moveaxis(X, -1, 1)
-    options = {"axes": (2, 3), "channels": 4, "channel_axis": 1}
-    _, first = ready(framework, "LearnedBlurPool", 2, x=turned, **options)
-    params = filled(params)
-    y = first(params, turned)
-    np.testing.assert_allclose(np.moveaxis(y, 1, -1), call(params, X), rtol=1e-5, atol=1e-6)
-
-
-@frameworks
 def test_widths(framework):
-    params, call = ready(framework, "LearnedGaussianPool", (2, 2), filter_size=8, channels=4)
+    params, call = ready(framework, "LearnedGaussianPool", (2, 2), filter_size=8, features=4)
     np.testing.assert_array_equal(params["sigma"], np.full(4, 0.4, np.float32))
     params = {"sigma": jnp.array([0.1, 0.3, 0.45, 0.9])}
     sigma = jnp.array([0.25, 0.3, 0.45, 0.5])
@@ -130,7 +118,7 @@ def test_widths(framework):
 @frameworks
 @pytest.mark.parametrize("mode", ["reflect", "edge", "wrap", "constant"])
 def test_predicted_kernels(framework, mode):
-    params, call = ready(framework, "PredictedBlurPool", (2, 3), channels=4, groups=2,
+    params, call = ready(framework, "PredictedBlurPool", (2, 3), features=4, groups=2,
                          padding_mode=mode)  # fmt: skip
     assert params["logits"]["kernel"].shape == (3, 3, 4, 18)
     params = filled(params)
@@ -159,7 +147,7 @@ LAYERS = {
 @frameworks
 @pytest.mark.parametrize("name", LAYERS)
 def test_param_dtype(framework, name):
-    options = {"param_dtype": jnp.bfloat16, "channels": 4}
+    options = {"param_dtype": jnp.bfloat16, "features": 4}
     params, call = ready(framework, name, *LAYERS[name], **options)
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
     assert call(params, X).dtype == np.float32
@@ -198,9 +186,32 @@ def test_linen_in_a_network():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = jaxpool.linen.LearnedDilationPool((2, 2), channels=4, name="grow")(x)
-            return jaxpool.linen.PredictedBlurPool((2, 2), channels=4, name="blur")(x)
+            x = jaxpool.linen.LearnedDilationPool((2, 2), features=4, name="grow")(x)
+            return jaxpool.linen.PredictedBlurPool((2, 2), features=4, name="blur")(x)
 
     y, variables = Net().init_with_output(jax.random.key(0), X)
     assert y.shape == (2, 2, 2, 4)
     assert set(variables["params"]) == {"grow", "blur"}
+
+
+@frameworks
+@pytest.mark.parametrize(
+    ("strides", "options", "message"),
+    [
+        (2, {}, "`strides` must be a tuple with one step for each spatial axis; got strides=2"),
+        ((2, 0), {}, "`strides` must be an int >= 1"),
+        (
+            (2, 2),
+            {"groups": 3},
+            "`groups` must be an int >= 1 that divides features=4; got groups=3",
+        ),
+        (
+            (2, 2),
+            {"groups": 0},
+            "`groups` must be an int >= 1 that divides features=4; got groups=0",
+        ),
+    ],
+)
+def test_predicted_kernels_refuse(framework, strides, options, message):
+    with pytest.raises(ValueError, match=f"^PredictedBlurPool: {message}"):
+        ready(framework, "PredictedBlurPool", strides, features=4, **options)

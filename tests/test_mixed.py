@@ -194,3 +194,11 @@ def test_mistakes(error, text, call):
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value).strip() == text
+
+
+def test_of_one_part_alone_infinities_of_the_other_are_nothing():
+    x = jnp.array([-np.inf, 2.0, 1.0, 3.0])
+    for one in (1, 1.0, np.float32(1), jnp.array(1.0)):
+        np.testing.assert_array_equal(jaxpool.mixed_pool(x, 2, axes=0, alpha=one), [2, 3])
+    for zero in (0, np.float32(0), jnp.array(0.0)):
+        np.testing.assert_array_equal(jaxpool.mixed_pool(x, 2, axes=0, alpha=zero), [-np.inf, 2])

@@ -435,6 +435,7 @@ def test_ordinal_pool_of_other_layouts(framework):
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+NEEDS_RNGS = ("LearnedTreePool", "LearnedDetailPreservingPool")
 MORE_OPTIONS = {
     "LearnedTreePool": {"depth": 3},
     "LearnedDetailPreservingPool": {"full": True},
@@ -448,8 +449,7 @@ def learned(framework, name, **options):
     if framework is jaxpool.linen:
         layer = cls((2, 3), **options)
         return layer, layer.init(KEY, X)["params"]
-    needs_rngs = name in ("LearnedTreePool", "LearnedDetailPreservingPool")
-    layer = cls((2, 3), **options, **({"rngs": nnx.Rngs(0)} if needs_rngs else {}))
+    layer = cls((2, 3), **options, **({"rngs": nnx.Rngs(0)} if name in NEEDS_RNGS else {}))
     return layer, nnx.to_pure_dict(nnx.state(layer))
 
 
@@ -493,7 +493,7 @@ def test_learned_layers_own_their_parameters(framework, name, features):
 def test_learned_layers_have_the_fields_of_the_function(framework, name):
     function, owned = WITH_PARAMETERS[name]
     wanted = inspect.signature(getattr(jaxpool, function)).parameters
-    own = {"features", "param_dtype", "depth", "full", "beta_shape", "rngs"}
+    own = {"features", "channel_axis", "param_dtype", "depth", "full", "beta_shape", "rngs"}
     found = {
         p.name: (p.kind, p.default)
         for p in inspect.signature(getattr(framework, name).__init__).parameters.values()
@@ -517,6 +517,83 @@ def test_learned_layers_learn(framework, name):
     for value in jax.tree.leaves(gradient):
         assert np.isfinite(value).all()
         assert (value != 0).all()
+
+
+# Layers with a parameter for each channel: how they are made for pooled axes of any layout.
+LAYOUTS = {
+    **{
+        f"Learned{name}Pool": lambda axes: {"window_shape": (2, 3), "axes": axes}
+        for name in ("Mixed", "Gated", "Tree", "Ada", "DetailPreserving", "Gem", "Logsumexp",
+                     "Softmax", "Dilation", "Erosion", "Opening", "Closing")
+    },
+    **{
+        f"LearnedGlobal{name}Pool": lambda axes: {"axes": axes}
+        for name in ("Gem", "Logsumexp", "Softmax")
+    },
+    "LearnedBlurPool": lambda axes: {"strides": (2, 3), "axes": axes},
+    "LearnedGaussianPool": lambda axes: {"strides": (2, 3), "filter_size": 8, "axes": axes},
+    "ParabolicDilationPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
+    "ParabolicErosionPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
+    "OrdinalPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
+}  # fmt: skip
+PER_CHANNEL = LEARNED - {"PredictedBlurPool", "LearnedImportancePool"}
+
+
+def of_layout(framework, name, x, **options):
+    """The result for x with some parameters, the same for all layouts."""
+    options = {**MORE_OPTIONS.get(name, {}), **options}
+
+    def other(parameter):
+        numbers = np.random.default_rng(0).uniform(0.3, 1, parameter.shape)
+        return jnp.asarray(numbers, parameter.dtype)
+
+    if framework is jaxpool.linen:
+        if name == "OrdinalPool":  # it looks at x
+            options.pop("features")
+        layer = getattr(framework, name)(**options)
+        return layer.apply(jax.tree.map(other, layer.init(KEY, x)), x)
+    rngs = {"rngs": nnx.Rngs(0)} if name in NEEDS_RNGS else {}
+    layer = getattr(framework, name)(**options, **rngs)
+    nnx.update(layer, jax.tree.map(other, nnx.state(layer)))
+    return layer(x)
+
+
+def test_all_layers_with_channels_are_tried():
+    assert LAYOUTS.keys() == PER_CHANNEL
+
+
+@frameworks
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_channels_first_is_as_channels_last(framework, name):
+    x = X[:, 0] + 0.1
+    last = {"features": 4, **LAYOUTS[name]((1, 2))}
+    for keepdims in (False, True) if "Global" in name else (None,):
+        more = {} if keepdims is None else {"keepdims": keepdims}
+        wanted = of_layout(framework, name, x, **last, **more)
+        for axis, axes in [(1, (2, 3)), (-3, (-2, -1)), (0, (2, 3)), (2, (1, 3))]:
+            first = {"features": 4, "channel_axis": axis, **LAYOUTS[name](axes)}
+            found = of_layout(framework, name, np.moveaxis(x, -1, axis), **first, **more)
+            kept = [a for a in range(4) if keepdims is not False or a not in np.add(axes, 4) % 4]
+            back = np.moveaxis(found, kept.index(axis % 4), -1)
+            np.testing.assert_allclose(back, wanted, rtol=1e-5, atol=1e-6)
+    assert (np.ptp(of_layout(framework, name, 0 * x + x[..., :1], **last), -1) > 0).any()
+
+
+@frameworks
+def test_channel_axis_is_one_of_x(framework):
+    layers = [
+        framework.LearnedMixedPool((2, 2), features=4, channel_axis=5),
+        framework.LearnedGlobalGemPool((2, 3), features=4, channel_axis=-1),
+    ]
+    for layer in layers:
+        with pytest.raises(ValueError, match="`channel_axis` must be an axis of x that is not poo"):
+            layer.init(KEY, X[0]) if framework is jaxpool.linen else layer(X[0])
+
+
+@frameworks
+def test_depth_is_at_least_one(framework):
+    with pytest.raises(ValueError, match=r"^LearnedTreePool: `depth` must be at least 1; got"):
+        learned(framework, "LearnedTreePool", depth=0)
 
 
 def test_beta_may_be_of_each_place():

@@ -371,3 +371,16 @@ def test_wrong_k():
         jaxpool.k_max_pool(np.ones((2, 4)), 0.5, 1)
     with pytest.raises(TypeError, match=r"k_max_pool: `axis` must be an int; got axis=\(0, 1\)"):
         jaxpool.k_max_pool(np.ones((2, 4)), 2, (0, 1))
+
+
+def test_weights_that_do_not_broadcast():
+    for weights, shape in ((jnp.ones((2, 7)), (4, 3)), (jnp.ones((2, 3)), (4, 1))):
+        with pytest.raises(ValueError, match=r"^`weights` must broadcast to the result behind"):
+            jaxpool.rank_pool(jnp.ones(shape), (2,), weights=weights)
+
+
+def test_a_mean_without_a_fifth_on_both_sides():
+    trimmed = lambda r, n: (r + 1 > 0.2 * n) & (r < 0.8 * n)  # noqa: E731
+    x = jnp.arange(9.0) ** 2
+    expected = np.sort(x)[1:-1].mean()
+    np.testing.assert_allclose(jaxpool.rank_pool(x, 9, axes=0, weights=trimmed), [expected])

@@ -288,3 +288,43 @@ def test_export_with_a_symbolic_batch():
     exported = jax.export.export(f)(*arguments)
     x = jnp.asarray(np.random.default_rng(6).random((3, 6, 6, 2)), jnp.float32)
     np.testing.assert_array_equal(exported.call(x, arguments[1]), f(x, arguments[1]))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
+def test_expectations_of_any_scale_have_a_gradient(scale):
+    x = jnp.array([1.0, 2.0]) * np.float32(scale)
+    gradient = jax.grad(lambda x: jaxpool.stochastic_pool(x, 2, axes=0, deterministic=True).sum())(
+        x
+    )
+    np.testing.assert_allclose(gradient, [1 / 9, 7 / 9], rtol=1e-5)
+
+
+def test_a_small_alpha_draws_ranks_alike():
+    ones, x = jnp.ones(4), jnp.arange(4.0)
+    np.testing.assert_allclose(
+        jaxpool.rank_stochastic_pool(ones, 4, axes=0, alpha=1e-8, deterministic=True), [1], 1e-6
+    )
+    keys = jax.random.split(jax.random.key(0), 400)
+    draws = jax.vmap(lambda k: jaxpool.rank_stochastic_pool(x, 4, axes=0, alpha=1e-8, key=k))(keys)
+    counts = np.bincount(np.asarray(draws).ravel().astype(int), minlength=4)
+    assert counts.min() > 60  # of 100 expected, 4.6 standard deviations
+
+
+def test_rank_stochastic_of_alpha_1_is_the_maximum_with_a_slope():
+    def f(alpha):
+        x = jnp.arange(4.0)
+        return jaxpool.rank_stochastic_pool(x, 4, axes=0, alpha=alpha, deterministic=True)[0]
+
+    value, slope = jax.value_and_grad(f)(1.0)
+    assert value == 3
+    np.testing.assert_allclose(slope, 1)  # of alpha*3 + alpha*(1-alpha)*2 + ...
+
+
+def test_errors_of_keys_and_strides():
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"^stochastic_pool: `key` must be a single key; got"):
+        jaxpool.stochastic_pool(jnp.ones(4), 2, axes=0, key=jax.random.split(key))
+    with pytest.raises(TypeError, match=r"^stochastic_pool: `key` must be a key of jax.random"):
+        jaxpool.stochastic_pool(jnp.ones(4), 2, axes=0, key=jnp.ones(2))
+    with pytest.raises(ValueError, match=r"^s3_pool: `strides` must be at most 3 along axis 0"):
+        jaxpool.s3_pool(jnp.arange(5.0), 3, 4, axes=0, key=key)

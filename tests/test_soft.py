@@ -304,3 +304,71 @@ def test_learned_importance_begins_as_the_average():
     close(twin(x), jaxpool.importance_pool(x, logits.numpy(), (3, 3), 2, 1), 1e-4, 1e-4)
     dirty = jnp.where(where, x, jnp.nan)
     close(twin(dirty, where=where), twin(x, where=where), 0, 0)
+
+
+@pytest.mark.parametrize("sharpness", [1e-6, 1e-30, -1e-8])
+def test_a_small_sharpness_is_no_worse_than_none(sharpness):
+    x = jnp.array([1.0, 2.0, 3.0, 7.0])
+    found = jaxpool.logsumexp_pool(x, 4, axes=0, sharpness=sharpness)
+    np.testing.assert_allclose(found, [3.25], atol=0.003)
+    geometric = jaxpool.power_mean_pool(x, 4, axes=0, p=sharpness)
+    np.testing.assert_allclose(geometric, [np.prod(x) ** 0.25], rtol=1e-3)
+
+
+@pytest.mark.parametrize("sharpness", [0.25, 1.0, 10.0])
+def test_infinite_results_have_no_gradient(sharpness):
+    def f(x, sharpness):
+        return jaxpool.logsumexp_pool(x, 2, axes=0, sharpness=sharpness)
+
+    x = jnp.array([-np.inf, -np.inf, 1.0, np.inf, 2.0, 3.0])
+    y = f(x, sharpness)
+    np.testing.assert_array_equal(y[:2], [-np.inf, np.inf])
+    for result, expected in zip((0, 1), ([0, 0], [0, 0]), strict=True):
+        in_x, in_r = jax.grad(lambda *a, i=result: f(*a)[i], (0, 1))(x, sharpness)
+        np.testing.assert_array_equal(in_x[2 * result : 2 * result + 2], expected)
+        assert in_r == 0
+
+
+def test_arrays_may_hold_infinite_parameters():
+    x = jnp.array([[0.0, 2.0, 3.0], [-1.0, 5.0, 5.0]])
+    limits = jnp.array([np.inf, -np.inf, 0.0])
+    expected = [[0.0, 2.0, 4.0]]
+    np.testing.assert_array_equal(jaxpool.softmax_pool(x, (2,), sharpness=limits), expected)
+    found = jaxpool.logsumexp_pool(x, (2,), sharpness=limits)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    found = jaxpool.power_mean_pool(jnp.exp(x), (2,), p=limits)
+    np.testing.assert_allclose(found, np.exp(expected), rtol=2e-3)
+
+
+def test_a_sharpness_of_0_can_be_left():
+    x = jnp.array([1.0, 2.0, 3.0, 7.0])
+    slope = jax.grad(lambda r: jaxpool.logsumexp_pool(x, 4, axes=0, sharpness=r)[0])(0.0)
+    np.testing.assert_allclose(slope, np.var(x) / 2, rtol=0.02)
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1.0, 1e30])
+def test_linear_softmax_of_any_scale(scale):
+    x = np.array([1.0, 3.0]) * scale
+
+    def f(x):
+        return jaxpool.linear_softmax_pool(x, 2, axes=0)[0]
+
+    value, gradient = jax.value_and_grad(f)(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(value, 2.5 * scale, rtol=1e-6)
+    np.testing.assert_allclose(gradient, (2 * x - 2.5 * scale) / x.sum(), rtol=1e-5)
+
+
+def test_parameters_are_named_in_errors():
+    with pytest.raises(ValueError, match=r"^`p` must broadcast to the result"):
+        jaxpool.gem_pool(jnp.ones((4, 3)), (2,), p=jnp.ones(5))
+
+
+def test_importance_of_padding_has_a_gradient():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    where = jnp.ones((2, 6, 1), bool).at[1].set(False)
+    layer = jaxpool.linen.LearnedImportancePool((2,))
+    variables = layer.init(jax.random.key(1), x)
+    gradient = jax.grad(lambda v: layer.apply(v, x, where=where).sum())(variables)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    alone = layer.apply(variables, x[:1])
+    np.testing.assert_allclose(layer.apply(variables, x, where=where)[:1], alone, rtol=1e-5)
