@@ -18,7 +18,7 @@ from tests.cases import CASES
 FIELDS = {
     "op", "case", "dtype", "mode", "implementation", "version", "median_us", "p10_us", "p90_us",
     "ratios", "compile_ms", "temp_bytes", "floor_bytes", "bandwidth_fraction", "bandwidth_gb_s",
-    "self_check", "device", "jax", "commit",
+    "self_check", "device", "jax", "commit", "inline",
 }  # fmt: skip
 BY_NAME = {case.name: case for case in CASES}
 find_spec = importlib.util.find_spec
