@@ -5,6 +5,7 @@ names taken from JAX are ``max_dim`` and ``min_dim``, which are ``max`` and ``mi
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from typing import Any
@@ -208,12 +209,12 @@ class AxisIntervals:
     repeats: int = 1
     size: int | None = None  # of each, if known where starts are not
 
-    @property
+    @functools.cached_property
     def exact(self) -> bool:
         """Whether the bounds are all known."""
         return all(low == high for low, high in self.starts + self.stops)
 
-    @property
+    @functools.cached_property
     def hulls(self) -> tuple[range, ...]:
         """For each interval, the elements of the axis that may be in it."""
         return tuple(
@@ -239,7 +240,7 @@ class AxisIntervals:
         assert self.size is not None
         return AxisWindow(self.length, self.size, 1, 1, 0, 0, self.length - self.size + 1)
 
-    @property
+    @functools.cached_property
     def window(self) -> AxisWindow | None:
         """The intervals of a part as windows, perhaps padded, if they lie as windows do."""
         hulls, n = self.hulls, self.length

@@ -12,13 +12,10 @@ import numpy as np
 
 from jaxpool import _arguments, _lowering_intervals, _lowering_max
 from jaxpool._geometry import AxisIntervals, adaptive_intervals, exact_intervals
-from jaxpool._lowering import along, lowest_value, widened, window_size
+from jaxpool._lowering import along, lowest_value, widened
 from jaxpool._lowering_intervals import Bounds
 from jaxpool._pool import Domain
 from jaxpool._window import product_of_counts
-
-# Overlapping cells of up to this many elements are compared all at once.
-_FEW = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +122,7 @@ class _Intervals(Domain):
                 windows = [(a + 1, w) for a, w in windows]
                 axis += 1
             windows.append((axis, geometry.window))
-        few = window_size(tuple(windows)) <= _FEW
-        y = _lowering_max.window_max(x, where, tuple(windows), "taps" if few else "axes")
-        return y.reshape(shape)
+        return _lowering_max.window_max(x, where, tuple(windows)).reshape(shape)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         x = widened(x)

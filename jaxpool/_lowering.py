@@ -322,16 +322,16 @@ def tap_sum(
             return value
         return jnp.where(functools.reduce(operator.and_, conditions), value, np.zeros((), x.dtype))
 
-    all_taps = list(itertools.product(*(range(w.window) for _, w in windows)))
-    if len(all_taps) <= _UNROLLED_TAPS:
-        return functools.reduce(lax.add, map(term, all_taps))
+    numbers = all_taps(windows)
+    if len(numbers) <= _UNROLLED_TAPS:
+        return functools.reduce(lax.add, map(term, numbers))
 
     # Recomputing the terms keeps the backward pass from holding one array per tap.
     @jax.checkpoint
     def step(total: jax.Array, taps: jax.Array) -> tuple[jax.Array, None]:
         return total + term(list(taps)), None
 
-    return lax.scan(step, term(all_taps[0]), jnp.asarray(all_taps[1:], np.int32))[0]
+    return lax.scan(step, term(numbers[0]), jnp.asarray(numbers[1:], np.int32))[0]
 
 
 def taps_at(x: jax.Array, windows: Windows, taps: Sequence[Any]) -> jax.Array:
