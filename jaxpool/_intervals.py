@@ -103,10 +103,10 @@ class _Intervals(Domain):
 
     @property
     def _overlap_as_windows(self) -> bool:
-        """Whether cells lie as windows without padding do, and not merely side by side."""
-        windows = [g.window if bounds is None else None for _, g, bounds in self._changed]
-        fit = all(w is not None and not w.padded for w in windows)
-        return fit and any(len(geometry.starts) > 1 for _, geometry, _ in self._changed)
+        """Whether cells lie as windows do, and not merely side by side."""
+        axes = self._changed
+        fit = all(bounds is None and geometry.window is not None for _, geometry, bounds in axes)
+        return fit and any(len(geometry.starts) > 1 for _, geometry, _ in axes)
 
     def _max_of_windows(self, x: jax.Array, where: jax.Array | None) -> jax.Array:
         """Maxima of windows, in each of the parts that an axis consists of."""

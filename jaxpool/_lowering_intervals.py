@@ -198,7 +198,7 @@ def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisInterval
         return _at_starts(every, bounds[0], axis, geometry)
 
     def run(axis: int, x: jax.Array) -> jax.Array:
-        if form == "elements" and geometry.window is not None and not geometry.window.padded:
+        if form == "elements" and geometry.window is not None:
             return _window_sum(x, axis, geometry)
         return _sum(x, bounds, axis, geometry, form)
 
