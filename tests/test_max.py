@@ -436,6 +436,7 @@ def test_programs_of_other_platforms_agree(platform_form, platform, dtype):
     x = jnp.asarray(rng.choice(values, (2, 17, 16, 2), p=chance), dtype)
     if platform == "tpu":  # XLA's own gradient goes to another element beside a NaN
         x = jnp.where(jnp.isnan(x), 3, x)
+    no_infinity = jnp.where(jnp.isinf(x), -2, x)
     where = rng.random(x.shape) < 0.6
     geometries = [
         (2, 2, 0, 1),
@@ -457,7 +458,9 @@ def test_programs_of_other_platforms_agree(platform_form, platform, dtype):
             ct = 1 + jnp.arange(y.size).reshape(y.shape) % 7
             return pool(x), y, vjp(ct.astype(y.dtype))[0]
 
-        return jax.jit(both)(x)
+        lost = platform == "tpu" and p > 0 and mask is None  # of nothing but -inf, to padding
+        found = jax.jit(both)(no_infinity if lost else x)
+        return [np.asarray(a, np.float32) for a in found]
 
     jobs = [(geometry, mask) for geometry in geometries for mask in (None, where)]
     expected = [run(*job) for job in jobs]
