@@ -19,6 +19,9 @@ from benchmarks import aot, report
 ROOT = Path(__file__).parent
 PAGE = ROOT.parent / "docs" / "performance.md"
 PEERS = "--peers=flax,torch,equinox,haiku"
+ADAPTIVE = ("--ops=adaptive_max_pool,adaptive_avg_pool", "--cases=bench_adaptive")
+REGIONS = ("--regions=detector",)
+GPU, TPU = "--target=gpu:h100", "--target=tpu:v5e:2x2"
 # For each table the module that writes its rows, and its arguments.
 RUNS = {
     "cpu_max": ("benchmarks", "--ops=max_pool", "--modes=fwd,vjp,jvp,compile", PEERS),
@@ -36,8 +39,21 @@ RUNS = {
         "--cases=bench_vgg_k2s2,bench_resnet_stem_k3s2p1,bench_inception_k3s1p1,bench_k7s1p3",
         "--peers=flax,torch",
     ),
-    "gpu": ("benchmarks.aot", "--target=gpu:h100"),
-    "tpu": ("benchmarks.aot", "--target=tpu:v5e:2x2"),
+    "cpu_adaptive": ("benchmarks", *ADAPTIVE, "--peers=torch,equinox", "--repeats=40"),
+    "cpu_adaptive_inline": (
+        "benchmarks",
+        *ADAPTIVE,
+        "--peers=torch,equinox",
+        "--repeats=40",
+        "--inline",
+    ),
+    "cpu_regions": ("benchmarks.regions", "--repeats=15"),
+    "gpu": ("benchmarks.aot", GPU),
+    "gpu_adaptive": ("benchmarks.aot", GPU, *ADAPTIVE, "--dtypes=float32", "--peers="),
+    "gpu_regions": ("benchmarks.aot", GPU, *REGIONS, "--modes=fwd,vjp,vjp_boxes"),
+    "tpu": ("benchmarks.aot", TPU),
+    "tpu_adaptive": ("benchmarks.aot", TPU, *ADAPTIVE, "--dtypes=float32", "--peers="),
+    "tpu_regions": ("benchmarks.aot", TPU, *REGIONS, "--modes=fwd,vjp"),
 }
 
 
@@ -60,7 +76,7 @@ def measure(name: str, out: Path) -> None:
     module, *options = RUNS[name]
     new = out.with_suffix(".new")
     environment = dict(os.environ)
-    if module == "benchmarks":  # torch's threads must not spin between calls
+    if module != "benchmarks.aot":  # torch's threads must not spin between calls
         environment |= {"JAX_PLATFORMS": "cpu", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", module, *options, f"--out={new}"]
     subprocess.run(command, check=True, env=environment, cwd=ROOT.parent)

@@ -110,7 +110,7 @@ def adaptive_max_pool(
     Derivatives:
       Every mode, to any order. The gradient of a cell goes to its first maximum in row-major
       order, and if there are NaNs, to the last of them (as in PyTorch). Masked-out elements and
-      empty cells have gradient 0.
+      empty cells have gradient 0. On TPUs, which NaN it is may differ.
 
     Example:
       >>> jaxpool.adaptive_max_pool(jnp.arange(5.), 3, axes=0)
@@ -158,7 +158,7 @@ def adaptive_min_pool(
     Derivatives:
       Every mode, to any order. The gradient of a cell goes to its first minimum in row-major
       order, and if there are NaNs, to the last of them (as in PyTorch). Masked-out elements and
-      empty cells have gradient 0.
+      empty cells have gradient 0. On TPUs, which NaN it is may differ.
 
     Example:
       >>> jaxpool.adaptive_min_pool(jnp.arange(5.), 3, axes=0)

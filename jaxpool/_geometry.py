@@ -5,6 +5,7 @@ names taken from JAX are ``max_dim`` and ``min_dim``, which are ``max`` and ``mi
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from typing import Any
@@ -208,12 +209,12 @@ class AxisIntervals:
     repeats: int = 1
     size: int | None = None  # of each, if known where starts are not
 
-    @property
+    @functools.cached_property
     def exact(self) -> bool:
         """Whether the bounds are all known."""
         return all(low == high for low, high in self.starts + self.stops)
 
-    @property
+    @functools.cached_property
     def hulls(self) -> tuple[range, ...]:
         """For each interval, the elements of the axis that may be in it."""
         return tuple(
@@ -239,22 +240,16 @@ class AxisIntervals:
         assert self.size is not None
         return AxisWindow(self.length, self.size, 1, 1, 0, 0, self.length - self.size + 1)
 
-    @property
+    @functools.cached_property
     def window(self) -> AxisWindow | None:
-        """The intervals of a part as windows, perhaps padded, if they lie as windows do."""
-        hulls, n = self.hulls, self.length
-        size, count = max(map(len, hulls)), len(hulls)
-        low = size - hulls[0].stop
-        stride = hulls[1].start + low if count > 1 else size
-        high = (count - 1) * stride - low + size - n
-        starts = [i * stride - low for i in range(count)]
-        regular = all(
-            hull == range(max(start, 0), min(start + size, n))
-            for hull, start in zip(hulls, starts, strict=True)
-        )
+        """The intervals of a part as windows without padding, if they lie as those do."""
+        hulls, count = self.hulls, len(self.hulls)
+        size = len(hulls[0])
+        stride = hulls[1].start if count > 1 else size
+        regular = all(hull == range(i * stride, i * stride + size) for i, hull in enumerate(hulls))
         if not (self.exact and regular and size > 0 and stride > 0):
             return None
-        return AxisWindow(n, size, stride, 1, low, max(high, 0), count)
+        return AxisWindow(self.length, size, stride, 1, 0, 0, count)
 
 
 def exact_intervals(length: int, starts: tuple[int, ...], stops: tuple[int, ...]) -> AxisIntervals:

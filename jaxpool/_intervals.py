@@ -12,14 +12,11 @@ import numpy as np
 
 from jaxpool import _arguments, _lowering_intervals, _lowering_max
 from jaxpool._geometry import AxisIntervals, adaptive_intervals, exact_intervals
-from jaxpool._lowering import along, lowest_value, widened, window_size
+from jaxpool._lowering import along, lowest_value, widened
 from jaxpool._lowering_intervals import Bounds
 from jaxpool._lowering_order import LaidOut
 from jaxpool._pool import Domain, with_zeros
 from jaxpool._window import product_of_counts
-
-# Overlapping cells of up to this many elements are compared all at once.
-_FEW = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +104,10 @@ class _Intervals(Domain):
 
     @property
     def _overlap_as_windows(self) -> bool:
-        """Whether cells lie as windows without padding do, and not merely side by side."""
-        windows = [g.window if bounds is None else None for _, g, bounds in self._changed]
-        fit = all(w is not None and not w.padded for w in windows)
-        return fit and any(len(geometry.starts) > 1 for _, geometry, _ in self._changed)
+        """Whether cells lie as windows do, and not merely side by side."""
+        axes = self._changed
+        fit = all(bounds is None and geometry.window is not None for _, geometry, bounds in axes)
+        return fit and any(len(geometry.starts) > 1 for _, geometry, _ in axes)
 
     def _max_of_windows(self, x: jax.Array, where: jax.Array | None) -> jax.Array:
         """Maxima of windows, in each of the parts that an axis consists of."""
@@ -126,9 +123,7 @@ class _Intervals(Domain):
                 windows = [(a + 1, w) for a, w in windows]
                 axis += 1
             windows.append((axis, geometry.window))
-        few = window_size(tuple(windows)) <= _FEW
-        y = _lowering_max.window_max(x, where, tuple(windows), "taps" if few else "axes")
-        return y.reshape(shape)
+        return _lowering_max.window_max(x, where, tuple(windows)).reshape(shape)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         x = widened(x)

@@ -47,8 +47,6 @@ _MOST_TERMS, _MOST_TERMS_OF_SUMS = 192, 512
 _MOST_BLOCKS = 8
 _MOST_ROWS = 3
 _MOST_STEPS = 32
-# Windows of up to this many elements are compared all at once.
-_FEW = 9
 
 
 def _form(geometry: AxisIntervals, most_terms: int = _MOST_TERMS) -> str:
@@ -200,7 +198,7 @@ def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisInterval
         return _at_starts(every, bounds[0], axis, geometry)
 
     def run(axis: int, x: jax.Array) -> jax.Array:
-        if form == "elements" and geometry.window is not None and not geometry.window.padded:
+        if form == "elements" and geometry.window is not None:
             return _window_sum(x, axis, geometry)
         return _sum(x, bounds, axis, geometry, form)
 
@@ -373,9 +371,8 @@ def interval_max(
     """
     if _form(geometry) != "elements" and geometry.size is not None and bounds is not None:
         windows = ((axis, geometry.every_window),)
-        form = "taps" if geometry.size <= _FEW else "axes"
         at = functools.partial(_at_starts, start=bounds[0], axis=axis, geometry=geometry)
-        y = at(window_max(x, valid, windows, form))
+        y = at(window_max(x, valid, windows))
         return y, None if valid is None else at(fold(valid, windows, operator.or_, False))
     y = _max(x, valid, bounds, axis, geometry)
     if valid is None:

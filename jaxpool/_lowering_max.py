@@ -507,6 +507,9 @@ def sum_of_picked(
 
     def by_xla(tangent: jax.Array, x: jax.Array, valid: Any, taps: jax.Array) -> jax.Array:
         del taps
+        if valid is not None and jnp.issubdtype(x.dtype, jnp.floating):
+            # What is masked is -inf, and would take the gradient of nothing but -inf.
+            x = jnp.maximum(x, np.array(jnp.finfo(x.dtype).min, x.dtype))
         return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]
 
     if known(windows):

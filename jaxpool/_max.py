@@ -159,6 +159,8 @@ def max_pool(
       Every mode, to any order. The gradient of a cell goes to its first maximum in row-major
       order, and if there are NaNs, to the last of them (as in PyTorch). Masked-out elements and
       empty cells have gradient 0.
+      On TPUs, where the form is XLA's, which NaN it is may differ, and a window that reads padding
+      may give none if it holds nothing but -inf.
 
     Example:
       >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
@@ -233,6 +235,8 @@ def min_pool(
       Every mode, to any order. The gradient of a cell goes to its first minimum in row-major
       order, and if there are NaNs, to the last of them (as in PyTorch). Masked-out elements and
       empty cells have gradient 0.
+      On TPUs, where the form is XLA's, which NaN it is may differ, and a window that reads padding
+      may give none if it holds nothing but inf.
 
     Example:
       >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)

@@ -306,7 +306,7 @@ def test_all_true_is_no_mask(op, case):
         close(gradient_masked, gradient)
 
 
-@pytest.mark.parametrize("empty_value", [0, np.nan])
+@pytest.mark.parametrize("empty_value", [0, np.nan, jnp.float32(-2.5)], ids=str)
 @every("core")
 def test_fully_masked_cells_are_empty(op, case, empty_value):
     x = np.full(case.shape, np.nan, np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxpool
+from jaxpool import _lowering_max
 
 INF, NAN = np.inf, np.nan
 
@@ -406,3 +407,66 @@ def test_gradients_of_16_bits_are_added_up_in_32(implementation):
         return jaxpool.max_pool(x, 300, 1, axes=0, implementation=implementation).sum()
 
     assert jax.grad(total)(x)[299] == 300  # in bfloat16, 256 + 1 is 256
+
+
+@pytest.fixture
+def platform_form(monkeypatch):
+    """Makes CPUs run the program that another platform is given."""
+
+    def choose(platform):
+        jax.clear_caches()
+        monkeypatch.setattr(
+            _lowering_max,
+            "_by_platform",
+            lambda forms, *operands: forms.get(platform, forms["default"])(*operands),
+        )
+
+    yield choose
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16], ids=str)
+@pytest.mark.parametrize("platform", ["default", "tpu"])
+def test_programs_of_other_platforms_agree(platform_form, platform, dtype):
+    """In value, and in which element takes the gradient; sums of gradients by their order only."""
+    rng = np.random.default_rng(0)
+    values = [-INF, -1.0, 0.0, 1.0, 2.0, NAN]
+    chance = [0.3, 0.2, 0.2, 0.2, 0.05, 0.05]
+    x = jnp.asarray(rng.choice(values, (2, 17, 16, 2), p=chance), dtype)
+    if platform == "tpu":  # XLA's own gradient goes to another element beside a NaN
+        x = jnp.where(jnp.isnan(x), 3, x)
+    no_infinity = jnp.where(jnp.isinf(x), -2, x)
+    where = rng.random(x.shape) < 0.6
+    geometries = [
+        (2, 2, 0, 1),
+        (3, 2, 1, 1),
+        (5, 1, 2, 1),
+        (3, 1, 2, 2),
+        (8, 3, 4, 1),
+        (13, 1, 6, 1),
+    ]
+
+    def run(geometry, mask):
+        k, s, p, d = geometry
+        pool = functools.partial(
+            jaxpool.max_pool, window_shape=(k, k), strides=s, padding=p, dilation=d, where=mask
+        )
+
+        def both(x):
+            y, vjp = jax.vjp(pool, x)
+            ct = 1 + jnp.arange(y.size).reshape(y.shape) % 7
+            return pool(x), y, vjp(ct.astype(y.dtype))[0]
+
+        lost = platform == "tpu" and p > 0 and mask is None  # of nothing but -inf, to padding
+        found = jax.jit(both)(no_infinity if lost else x)
+        return [np.asarray(a, np.float32) for a in found]
+
+    jobs = [(geometry, mask) for geometry in geometries for mask in (None, where)]
+    expected = [run(*job) for job in jobs]
+    platform_form(platform)
+    for job, (value, with_gradient, gradient) in zip(jobs, expected, strict=True):
+        found = run(*job)
+        np.testing.assert_array_equal(found[0], value, err_msg=str(job[0]))
+        np.testing.assert_array_equal(found[1], with_gradient, err_msg=str(job[0]))
+        np.testing.assert_array_equal(found[2], gradient, err_msg=str(job[0]))  # of small integers
