@@ -369,7 +369,7 @@ def _compared(
     for number, taps in enumerate(all_taps(windows)):
         new, new_valid, picked = element(taps), is_valid(taps), later_taps(taps)
         if offsets is not None:
-            new = _plus(new, offsets[number])
+            new = plus(new, offsets[number])
         if picked is None:
             picked = lax.full_like(new, number * unit, dtype)
         elif number:
@@ -378,7 +378,7 @@ def _compared(
             best = (new, new_valid, picked)
             continue
         y, seen, y_picked = best
-        take = _exceeds(new, y)
+        take = exceeds(new, y)
         if seen is not None:
             take, seen = take | ~seen, seen | new_valid
         elif (begins := _begins(firsts, taps)) is not None:
@@ -388,7 +388,7 @@ def _compared(
     return best
 
 
-def _plus(x: jax.Array, offset: jax.Array) -> jax.Array:
+def plus(x: jax.Array, offset: jax.Array) -> jax.Array:
     """The sum, where an offset of -inf leaves out what it is added to, inf and NaN included."""
     lowest = lowest_value(x.dtype)
     return jnp.where(offset == lowest, lowest, x + offset)
@@ -468,7 +468,7 @@ def _is_one(size: Any) -> bool:
 def _pick(a: Any, b: Any, taps: int, weight: int) -> Any:
     """The larger of two elements, of which the second is `taps` further on."""
     (x, x_valid, x_picked), (y, y_valid, y_picked) = a, b
-    take = _exceeds(y, x)
+    take = exceeds(y, x)
     if x_valid is not None:
         take |= ~x_valid
     if y_picked is not None:
@@ -477,7 +477,7 @@ def _pick(a: Any, b: Any, taps: int, weight: int) -> Any:
     return lax.select(take, y, x), None if x_valid is None else x_valid | y_valid, x_picked
 
 
-def _exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
+def exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
     """Whether an element displaces an earlier one: it is larger, or NaN."""
     # By lax, since tracing a jnp function takes several times as long, and there are many of these.
     larger = lax.gt(new, old)

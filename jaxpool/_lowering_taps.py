@@ -168,6 +168,7 @@ def scan(
             state = visit(state, tap, np.int32(number))
         return state
 
+    @jax.checkpoint  # else the backward pass would keep what is known of each window, for every tap
     def body(state: Any, place: Any) -> tuple[Any, None]:
         number, taps = place
         return visit(state, list(taps), number), None

@@ -10,11 +10,15 @@ import numpy as np
 
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
-from jaxpool._lowering import Windows, all_taps, window_sum
-from jaxpool._lowering_max import window_max
+from jaxpool._lowering import Windows, widened, window_size, window_sum
+from jaxpool._lowering_max import exceeds, plus, window_max
+from jaxpool._lowering_taps import scan
 from jaxpool._max import Max, Min
 from jaxpool._pool import Reduction, run
 from jaxpool._window import Window, window_arguments
+
+# Structures of up to this many places are written out one by one; larger ones run in a loop.
+_AT_ONCE = 25
 
 
 @jax.tree_util.register_dataclass
@@ -34,29 +38,52 @@ class _Structured(Reduction):
         windows, given = domain.windows(x.shape), self.structure
         x = -x if self.erodes else x
         if not isinstance(given, tuple):
-            return self._turned(window_max(x, where, windows, offsets=_offsets(given, windows, x)))
+            y = _largest(x, where, windows, given)
+            return -y if self.erodes else y
         # The last axis first: then the first of equal sums is so in row-major order.
         for (axis, w), along in sorted(zip(windows, given, strict=True), key=lambda p: -p[0][0]):
             here = ((axis, w),)
-            x = window_max(x, where, here, offsets=_offsets(along, here, x))
+            x = _largest(x, where, here, along)
             if where is not None:
                 where = window_sum(where.astype(np.int32), here) > 0
-        return self._turned(x)
-
-    def _turned(self, y: jax.Array) -> jax.Array:
-        return -y if self.erodes else y
+        return -x if self.erodes else x
 
 
-def _offsets(structure: jax.Array, windows: Windows, x: jax.Array) -> tuple[jax.Array, ...]:
-    """The values of a structuring function in row-major order of the taps of sorted `windows`."""
-    order = sorted(range(len(windows)), key=lambda i: windows[i][0])
-    found = []
-    for tap in all_taps(tuple(sorted(windows))):
-        value = structure
-        for place, index in sorted(zip(order, tap, strict=True), reverse=True):
-            value = jax.lax.index_in_dim(value, index, place, keepdims=False)
-        found.append(value.astype(x.dtype))
-    return tuple(found)
+def _largest(
+    x: jax.Array, where: jax.Array | None, windows: Windows, structure: jax.Array
+) -> jax.Array:
+    """The largest valid sum of each window. `structure` has the places of `windows` first."""
+    lead, order = len(windows), sorted(range(len(windows)), key=lambda i: windows[i][0])
+    by_tap = jnp.transpose(structure, (*order, *range(lead, structure.ndim)))
+    by_tap = by_tap.reshape(-1, *structure.shape[lead:]).astype(x.dtype)
+    if window_size(windows) > _AT_ONCE:
+        return _largest_in_a_loop(x, where, windows, by_tap)
+    offsets = (jax.lax.index_in_dim(by_tap, i, keepdims=False) for i in range(len(by_tap)))
+    return window_max(x, where, windows, offsets=tuple(offsets))
+
+
+def _largest_in_a_loop(
+    x: jax.Array, where: jax.Array | None, windows: Windows, by_tap: jax.Array
+) -> jax.Array:
+    """The same for large windows, whose program would else grow with them."""
+    outputs = {axis: w.output for axis, w in windows}
+    shape = [outputs.get(axis, size) for axis, size in enumerate(x.shape)]
+    narrow, x = x.dtype, widened(x)
+    fixed, offsets = jax.lax.stop_gradient((x, by_tap))
+
+    def compare(best: tuple[jax.Array, jax.Array], element: jax.Array, number: Any) -> Any:
+        y, picked = best
+        new = plus(element, offsets[number])
+        take = exceeds(new, y) | (picked < 0)
+        return jnp.where(take, new, y), jnp.where(take, number, picked)
+
+    nothing = jnp.zeros(shape, x.dtype), jnp.full(shape, -1, np.int32)
+    _, picked = scan(compare, nothing, fixed, windows, where, _AT_ONCE)
+
+    def pick(y: jax.Array, element: jax.Array, number: Any) -> jax.Array:
+        return jnp.where(picked == number, plus(element, by_tap[number]), y)
+
+    return scan(pick, nothing[0], x, windows, None, _AT_ONCE).astype(narrow)
 
 
 def _laid(op: str, structure: Any, fields: dict[str, Any], ndim: int, shape: Any) -> Any:

@@ -111,7 +111,11 @@ def test_ints_never_wrap(op, dtype, x64):
             assert y.dtype == jnp.sum(jnp.zeros(1, dtype)).dtype
         else:
             assert y.dtype == np.float32
-        close(y, op.expected(x, case), y.dtype)
+        expected = op.expected(x, case)
+        if op.kind not in ("max", "min", "sum", "mean"):  # weights: small may be left of large ones
+            size = np.abs(x.astype(np.float32)).max()
+            y, expected = y / size, expected / size
+        close(y, expected, y.dtype)
 
 
 @every("core")
