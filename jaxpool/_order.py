@@ -425,8 +425,9 @@ def rank_pool(
     """The elements of each window by their rank, weighted: ``y[i] = sum_r weights[r] * x_(r)``.
 
     x_(0) is the largest (ordinal pooling). Padding takes no part: where a window has fewer elements
-    than there are weights, those of the ranks that it has are scaled up to the sum of all. A
-    function of rank and number of elements has its weights divided by their sum over those ranks:
+    than there are weights, those of the ranks that it has are scaled up to the sum of all; if
+    theirs is 0, so is the cell. A function of rank and number of elements has its weights divided
+    by their sum over those ranks:
     ``lambda r, n: r < 3`` is the mean of the three largest. See `RankMean` for more of them. One
     NaN makes a cell NaN.
 

@@ -1290,15 +1290,19 @@ def _along_windows(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
     """Filters, whose last axis is of channels, if one is, with these and windows as x has them."""
     if not layer._channels:
         return parameter
-    op = type(layer).__name__
-    pooled = window_axes(op, layer.window_shape, layer.axes)[1]
-    pooled = resolved_axes(op, pooled, x.shape)
+    pooled = _pooled_axes(layer, x)
     own = (*pooled, _channel_of(layer, x, pooled))
     lead = parameter.ndim - len(own)
     sizes = dict(zip(own, parameter.shape[lead:], strict=True))
     order = sorted(range(len(own)), key=lambda i: own[i])
     parameter = parameter.transpose(*range(lead), *(lead + i for i in order))
     return parameter.reshape(*parameter.shape[:lead], *(sizes.get(a, 1) for a in range(x.ndim)))
+
+
+def _pooled_axes(layer: Any, x: jax.Array) -> tuple[int, ...]:
+    """The axes of windows, counted from the front."""
+    op = type(layer).__name__
+    return resolved_axes(op, window_axes(op, layer.window_shape, layer.axes)[1], x.shape)
 
 
 def _channel_of(layer: Any, x: jax.Array, pooled: tuple[int, ...]) -> int:
@@ -2073,7 +2077,8 @@ class OrdinalPool(_WindowPool):
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
-        weights = ordinal_weights(self.logits[...], self.channel_axis, x.ndim)
+        channel = _channel_of(self, x, _pooled_axes(self, x))
+        weights = ordinal_weights(self.logits[...], channel, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **self._options())
 
 

@@ -433,6 +433,9 @@ def test_ordinal_pool_of_other_layouts(framework):
     found = apply(logits, X)
     wanted = jaxpool.rank_pool(X, 2, axes=(3, 4), weights=weights[..., None])
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    for channel in (3, 5):
+        with pytest.raises(ValueError, match="OrdinalPool: `channel_axis` must be an axis of x"):
+            ordinal(framework, 2, axes=(3, 4), channel_axis=channel)[1](logits, X)
 
 
 NEEDS_RNGS = ("LearnedTreePool", "LearnedDetailPreservingPool")
