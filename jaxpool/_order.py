@@ -427,9 +427,8 @@ def rank_pool(
     x_(0) is the largest (ordinal pooling). Padding takes no part: where a window has fewer elements
     than there are weights, those of the ranks that it has are scaled up to the sum of all; if
     theirs is 0, so is the cell. A function of rank and number of elements has its weights divided
-    by their sum over those ranks:
-    ``lambda r, n: r < 3`` is the mean of the three largest. See `RankMean` for more of them. One
-    NaN makes a cell NaN.
+    by their sum over those ranks: ``lambda r, n: r < 3`` is the mean of the three largest. See
+    `RankMean` for more of them. One NaN makes a cell NaN.
 
     Args:
       x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.

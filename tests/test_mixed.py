@@ -11,8 +11,7 @@ from jax.test_util import check_grads
 import jaxpool
 from tests import oracle
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(2, 7, 6, 3)).astype(np.float32)
+X = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)
 GEOMETRY = {"window_shape": (3, 2), "strides": (2, 1), "padding": ((1, 0), (0, 1))}
 
 
@@ -42,7 +41,10 @@ def test_limits_are_those_of_pytorch(alpha):
 
 
 def test_alpha_broadcasts_to_the_result_and_may_be_learned():
-    per_channel, per_place = np.float32([0, 0.25, 1]), RNG.random((3, 6, 1), np.float32)
+    per_channel, per_place = (
+        np.float32([0, 0.25, 1]),
+        np.random.default_rng(1).random((3, 6, 1), np.float32),
+    )
     kinds = [oracle.window(kind, X, **GEOMETRY) for kind in ("max", "mean")]
     f = jax.jit(lambda alpha: jaxpool.mixed_pool(X, **GEOMETRY, alpha=alpha))
     for alpha in (per_channel, per_place, np.float32(0.3)):
@@ -76,8 +78,9 @@ def test_empty_cells_spoil_no_gradient_of_parameters():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_gated_equals_loops(masked):
-    where = RNG.random((2, 7, 6, 1)) < 0.6 if masked else None
-    one, per_channel = RNG.normal(size=(3, 2)), RNG.normal(size=(3, 2, 3))
+    rng = np.random.default_rng(1)
+    where = rng.random((2, 7, 6, 1)) < 0.6 if masked else None
+    one, per_channel = rng.normal(size=(3, 2)), rng.normal(size=(3, 2, 3))
     f = jax.jit(lambda gate: jaxpool.gated_pool(X, **GEOMETRY, gate=gate, where=where))
     options = {"where": where, **GEOMETRY}
     maximum, mean = (oracle.window(kind, X, **options) for kind in ("max", "mean"))
@@ -90,8 +93,9 @@ def test_gated_equals_loops(masked):
 
 @pytest.mark.parametrize("leaves", [1, 2, 3, 4])
 def test_tree_equals_recursion(leaves):
-    filters = RNG.normal(size=(leaves, 3, 2, 3)).astype(np.float32)
-    gates = RNG.normal(size=(leaves - 1, 3, 2, 3)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    filters = rng.normal(size=(leaves, 3, 2, 3)).astype(np.float32)
+    gates = rng.normal(size=(leaves - 1, 3, 2, 3)).astype(np.float32)
 
     def node(i):
         if i >= leaves - 1:
@@ -105,7 +109,7 @@ def test_tree_equals_recursion(leaves):
 
 def test_filters_lie_along_axes_in_their_order():
     x = jnp.asarray(X[0])
-    gate = jnp.asarray(RNG.normal(size=(3, 2)), jnp.float32)
+    gate = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2)), jnp.float32)
     y = jaxpool.gated_pool(x, (3, 2), gate=gate)
     swapped = jaxpool.gated_pool(x, (2, 3), gate=gate.T, axes=(1, 0))
     np.testing.assert_allclose(swapped, y, rtol=1e-6)
@@ -130,7 +134,8 @@ def test_sums_with_filters_have_all_derivatives(shape, geometry):
         x = jnp.asarray(np.random.default_rng(1).normal(size=shape))
         sizes = dict(zip(window.axes, window.window_shape, strict=True))
         sizes = {axis % x.ndim: size for axis, size in sizes.items()}
-        kernel = jnp.asarray(RNG.normal(size=[sizes.get(a, 1) for a in range(x.ndim)]))
+        shape = [sizes.get(a, 1) for a in range(x.ndim)]
+        kernel = jnp.asarray(np.random.default_rng(1).normal(size=shape))
         f = jax.jit(window.correlate)
         check_grads(f, (x, kernel), order=2 if window.dilation[0] > 1 else 1)
         ones = jnp.ones(kernel.shape)

@@ -15,11 +15,11 @@ import jaxpool
 from tests.cases import distinct, tolerance
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-RNG = np.random.default_rng(0)
 
 
 def structure(*shape):
-    return (RNG.integers(-8, 8, shape) / 8).astype(np.float32)  # sums are exact
+    """In steps of 1/8, so that sums are exact."""
+    return (np.random.default_rng(0).integers(-8, 8, shape) / 8).astype(np.float32)
 
 
 def close(actual, expected):
@@ -98,7 +98,7 @@ def test_equals_loops_with_its_gradients(window, strides, pads, dilation, sign, 
     """With ties, -inf and NaN among the elements: the first of equal sums, the last NaN."""
     x = np.random.default_rng(1).integers(-3, 3, (2, 8, 7, 3)).astype(np.float32) / 8
     x[0, :4, :4, 0], x[1, 2, 3, 1], x[1, 3, 4, 1] = -np.inf * sign, np.nan, np.nan
-    where = RNG.random((2, 8, 7, 1)) < 0.3 if masked else None
+    where = np.random.default_rng(0).random((2, 8, 7, 1)) < 0.3 if masked else None
     if masked:
         where[0, :, 3:] = False
     h = structure(*window, 3)
@@ -148,9 +148,11 @@ def cases():
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 def test_laws_of_openings_and_closings(options, h, masked):
     """Exact, since all sums are: bounds, idempotence, duality, adjunction."""
-    x, other = ((RNG.integers(-40, 40, (2, 7, 8, 2)) / 8).astype(np.float32) for _ in range(2))
-    where = RNG.random((2, 7, 8, 1)) < 0.6 if masked else None
-    options = {**options, "structure": h, "where": where}
+    rng = np.random.default_rng(0)
+    x, other = ((rng.integers(-40, 40, (2, 7, 8, 2)) / 8).astype(np.float32) for _ in range(2))
+    where = rng.random((2, 7, 8, 1)) < 0.8 if masked else None
+    # Windows of even size with holes do not have their own place: cells could be empty.
+    options = {**options, "structure": h, "where": where, "empty_value": np.nan}
     opened, closed = (
         np.asarray(f(x, **options)) for f in (jaxpool.opening_pool, jaxpool.closing_pool)
     )
@@ -182,7 +184,7 @@ def test_opening_and_closing_equal_scipy():
 def test_separable_structures_are_their_sum(axes):
     x, hs = distinct((2, 8, 9, 3)), (structure(3, 3), structure(4))
     whole = hs[0].reshape(3, 1, 3) + hs[1].reshape(1, 4, 1)
-    g = RNG.normal(size=(2, 4, 5, 3)).astype(np.float32)
+    g = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32)
     g = g if axes == (1, 2) else np.ones((2, 5, 3, 3), np.float32)
     padding = ((1, 1), (2, 1)) if axes == (1, 2) else ((1, 1), (2, 2))
 
@@ -196,7 +198,7 @@ def test_separable_structures_are_their_sum(axes):
         return y, *vjp(g)
 
     y = f(x, whole)
-    g = RNG.normal(size=y.shape).astype(np.float32)
+    g = np.random.default_rng(0).normal(size=y.shape).astype(np.float32)
     _, dx, dh = quick_jit(both)(x, whole, g)
     separable, dx_too, dhs = quick_jit(both)(x, hs, g)
     close(separable, y)
@@ -223,7 +225,7 @@ def test_derivatives():
         x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6, 7, 2)))  # no grid: no ties
         h = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 2)))
         t = jnp.array([0.7, 1.3])
-        where = RNG.random((2, 6, 7, 1)) < 0.7
+        where = np.random.default_rng(0).random((2, 6, 7, 1)) < 0.7
 
         @jax.jit
         def f(x, h, t):
