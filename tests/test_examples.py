@@ -126,7 +126,7 @@ def test_plot_window_pools(tmp_path):
 
 def test_plot_pooling_zoo(tmp_path):
     example = load("plot_pooling_zoo")
-    figure = example.main(window=64, out=tmp_path)
+    figure = example.main(out=tmp_path)
     axes = figure.findobj(matplotlib.axes.Axes)
     shown = {ax.get_title().split(",")[0].split("(")[0] for ax in axes if ax.images}
     found = {n for n, f in vars(jaxpool).items() if n.endswith("_pool") and callable(f)}
