@@ -174,12 +174,12 @@ def _blurred(
                 x = weighted_sum(x, taps, ((axis, w),), padding_mode)
             return x
 
-        weights = [tuple(tap.astype(x.dtype) for tap in taps) for taps in weights]
+        weights = [taps.astype(x.dtype) for taps in weights]
         if mask is None:
             return blurred(x, weights), None
         y = blurred(jnp.where(mask, x, np.zeros((), x.dtype)), weights)
-        magnitudes = [tuple(jnp.abs(tap) for tap in taps) for taps in weights]
-        whole = functools.reduce(jnp.multiply, [functools.reduce(jnp.add, m) for m in magnitudes])
+        magnitudes = [jnp.abs(taps) for taps in weights]
+        whole = functools.reduce(jnp.multiply, [taps.sum(0) for taps in magnitudes])
         present = blurred(mask.astype(x.dtype), magnitudes)
         filled, counted = present > 0, present
         if padding_mode == "constant":  # padding counts, as zeros
@@ -221,9 +221,7 @@ def _filled(
         return parted_by_xla(cast, shape, range(x.ndim), x, operand, mask, fill)
 
 
-def _taps(
-    op: str, name: str, kernel: Any, shape: Sequence[Any], axis: int
-) -> tuple[jax.Array, ...]:
+def _taps(op: str, name: str, kernel: Any, shape: Sequence[Any], axis: int) -> jax.Array:
     """A kernel's entries in the rank of x, checked to broadcast against x along batch axes."""
     rest = (1,) * (len(shape) - kernel.ndim + 1) + kernel.shape[1:]
     fits = len(rest) == len(shape) and all(
@@ -236,9 +234,7 @@ def _taps(
             f"{op}: `{name}` must{but} broadcast against x, with size 1 along axis {axis}; got "
             f"{name}.shape={given} for x.shape={tuple(shape)}."
         )
-    kernel = jnp.asarray(kernel)
-    entries = (jax.lax.index_in_dim(kernel, j, keepdims=False) for j in range(kernel.shape[0]))
-    return tuple(entry.reshape(rest) for entry in entries)
+    return jnp.asarray(kernel).reshape(kernel.shape[0], *rest)
 
 
 def max_blur_pool(

@@ -34,7 +34,14 @@ def correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
     `kernel` has the rank of x: as many entries as taps along pooled axes, and 1 or as many as x
     along all others. Padding adds nothing.
     """
-    return _correlate(x, kernel, tuple(sorted(windows)))
+    windows = tuple(sorted(windows))
+    if _known(windows) and window_size(windows) > _UNROLLED_TAPS:
+        return _correlate_in_a_loop(x, kernel, windows)
+    return _correlate(x, kernel, windows)
+
+
+def _known(windows: Windows) -> bool:
+    return all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -46,8 +53,7 @@ def _correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
 def _correlate_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """Bilinear, with the part in x written for its transpose."""
     (x, kernel), (dx, dkernel) = primals, tangents
-    known = all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
-    of_x = _correlate_in_blocks if known and window_size(windows) <= _UNROLLED_TAPS else _correlate
+    of_x = _correlate_in_blocks if _known(windows) else _correlate
     tangent = of_x(dx, kernel, windows) + _correlate(x, dkernel, windows)
     return _correlate(x, kernel, windows), tangent
 
@@ -78,13 +84,61 @@ def _correlate_by_taps(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax
 def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
     """The same, written for its transpose in x.
 
-    Each axis is cut into blocks of `stride` elements, and so is the kernel. Then windows begin at
-    every block, and the transpose is a sum of dense slices; that of strided slices would be full of
-    holes.
+    Windows begin at every block of `stride` elements, and the transpose is a sum of dense slices;
+    that of strided slices would be full of holes.
+    """
+    x, kernel, places = _cut_into_blocks(x, kernel, windows)
+    zero, total = np.zeros((), x.dtype), None
+    for numbers in itertools.product(*(range(len(taps)) for _, taps in places)):
+        part, weight, is_tap = x, kernel, np.ones([1] * x.ndim, bool)
+        for (at, taps), number, (_, w) in zip(places, numbers, windows, strict=True):
+            part = lax.slice_in_dim(part, number, number + w.output, 1, at)
+            weight = lax.slice_in_dim(weight, number, number + 1, 1, at)
+            is_tap = is_tap & along(taps[number], at + 1, x.ndim)
+        if not is_tap.any():
+            continue
+        # The selection keeps a NaN that is handed back from what is no tap of its window.
+        term = part * weight if is_tap.all() else jnp.where(is_tap, part * weight, zero)
+        term = lax.reduce_sum(term, [at + 1 for at, _ in places])
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+def _correlate_in_a_loop(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+    """The same for large windows, whose program would else grow with them."""
+    x, kernel, places = _cut_into_blocks(x, kernel, windows)
+    zero, inner = np.zeros((), x.dtype), [at + 1 for at, _ in places]
+    outputs = {at: w.output for (at, _), (_, w) in zip(places, windows, strict=True)}
+
+    @jax.checkpoint  # or else the backward pass would keep the slices of each step
+    def step(total: jax.Array, numbers: jax.Array) -> tuple[jax.Array, None]:
+        part, weight, is_tap = x, kernel, None
+        for (at, taps), number in zip(places, list(numbers), strict=True):
+            part = lax.dynamic_slice_in_dim(part, number, outputs[at], at)
+            weight = lax.dynamic_slice_in_dim(weight, number, 1, at)
+            if not taps.all():
+                here = along(jnp.asarray(taps)[number], at + 1, x.ndim)
+                is_tap = here if is_tap is None else is_tap & here
+        term = part * weight if is_tap is None else jnp.where(is_tap, part * weight, zero)
+        return total + lax.reduce_sum(term, inner), None
+
+    sizes = np.maximum(x.shape, kernel.shape).tolist()
+    shape = [outputs.get(i, n) for i, n in enumerate(sizes) if i not in inner]
+    numbers = list(itertools.product(*(range(len(taps)) for _, taps in places)))
+    return lax.scan(step, jnp.zeros(shape, x.dtype), jnp.asarray(numbers, np.int32))[0]
+
+
+def _cut_into_blocks(
+    x: jax.Array, kernel: jax.Array, windows: Windows
+) -> tuple[jax.Array, jax.Array, list[tuple[int, np.ndarray]]]:
+    """Each pooled axis in two, blocks of `stride` elements and those in a block; the kernel alike.
+
+    With the place of each axis of blocks, and which entries of a block of the kernel are taps.
     """
     zero, geometry = np.zeros((), x.dtype), dict(windows)
     widths, spread, shape, kernel_shape = [], [], [], []
-    places: list[tuple[int, np.ndarray]] = []  # of pooled axes, and which entries are taps
+    places: list[tuple[int, np.ndarray]] = []
     for axis, (size, entries) in enumerate(zip(x.shape, kernel.shape, strict=True)):
         if axis not in geometry:
             widths.append((0, 0, 0))
@@ -103,22 +157,7 @@ def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> j
         shape += [blocks, w.stride]
         kernel_shape += [reach, w.stride]
     x = _padded(x, widths).reshape(shape)
-    kernel = lax.pad(kernel, zero, spread).reshape(kernel_shape)
-    total = None
-    for numbers in itertools.product(*(range(len(taps)) for _, taps in places)):
-        part, weight, is_tap = x, kernel, np.ones([1] * len(shape), bool)
-        for (at, taps), number, (_, w) in zip(places, numbers, windows, strict=True):
-            part = lax.slice_in_dim(part, number, number + w.output, 1, at)
-            weight = lax.slice_in_dim(weight, number, number + 1, 1, at)
-            is_tap = is_tap & along(taps[number], at + 1, len(shape))
-        if not is_tap.any():
-            continue
-        # The selection keeps a NaN that is handed back from what is no tap of its window.
-        term = part * weight if is_tap.all() else jnp.where(is_tap, part * weight, zero)
-        term = lax.reduce_sum(term, [at + 1 for at, _ in places])
-        total = term if total is None else total + term
-    assert total is not None
-    return total
+    return x, lax.pad(kernel, zero, spread).reshape(kernel_shape), places
 
 
 def _padded(x: jax.Array, widths: Sequence[tuple[int, int, int]]) -> jax.Array:
@@ -202,8 +241,7 @@ def _pick(x: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
 def _pick_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """Linear in x, and in the derivative written for its transpose."""
     x, taps = primals
-    known = all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
-    if not known:
+    if not _known(windows):
         return _pick(x, taps, windows), tangent_in_slices(tangents[0], taps, windows)
 
     def by_platform(tangent: jax.Array, taps: jax.Array) -> jax.Array:

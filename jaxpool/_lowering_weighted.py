@@ -18,18 +18,30 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._geometry import AxisWindow
 from jaxpool._lowering import Windows, all_taps, in_rows, one_cpu, pad, taps_at
+from jaxpool._lowering_taps import correlate
+
+# Filters of more taps are not written out, but run in a loop.
+_LONG = 64
 
 Weights = tuple[jax.Array, ...]  # one for each tap, in row-major order, that broadcasts to the sum
 
 
 def weighted_sum(
-    x: jax.Array, weights: Sequence[jax.Array], windows: Windows, mode: str
+    x: jax.Array, weights: jax.Array | Sequence[jax.Array], windows: Windows, mode: str
 ) -> jax.Array:
     """Sum of each window's elements, each times the weight of its tap.
 
-    Padding is by NumPy's `mode`, and no longer than x allows for it.
+    `weights` are in row-major order, and of the rank of x. Padding is by NumPy's `mode`, and no
+    longer than x allows for it.
     """
-    return _compiled(x, tuple(weights), tuple(sorted(windows)), mode)
+    windows = tuple(sorted(windows))
+    if isinstance(weights, jax.Array):
+        if len(weights) > _LONG and len(windows) == 1 and _known(windows):
+            ((axis, w),) = windows
+            kernel = jnp.moveaxis(jnp.squeeze(weights, 1 + axis), 0, axis)
+            return correlate(padded(x, windows, mode), kernel, ((axis, _filled_in(w)),))
+        weights = [lax.index_in_dim(weights, j, keepdims=False) for j in range(len(weights))]
+    return _compiled(x, tuple(weights), windows, mode)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))

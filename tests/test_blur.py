@@ -493,6 +493,33 @@ def test_an_empty_batch_and_one_element():
                                   [0, 2, 4])  # fmt: skip
 
 
+@pytest.mark.parametrize("stride", [1, 7, 90])
+def test_long_filters_run_in_a_loop(stride):
+    """Values, both gradients and second derivatives are those of a product with a matrix."""
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, 150, 3)), rng.normal(size=(75, 3))
+    centres = np.arange(0, 150, stride)
+    index = np.clip(centres[:, None] + np.arange(75) - 37, 0, 149)  # "edge"
+    wanted = np.einsum("bokc,kc->boc", x[:, index], kernel)
+    with jax.enable_x64(True):
+        f = jax.jit(
+            lambda x, k: jaxpool.blur_pool(
+                x, stride, kernel=k[:, None], axes=1, padding_mode="edge"
+            )
+        )
+        y, vjp = jax.vjp(f, x, kernel)
+        np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
+        g = rng.normal(size=y.shape)
+        by_x = np.zeros_like(x)
+        np.add.at(by_x, (slice(None), index), g[:, :, None] * kernel)
+        by_kernel = np.einsum("boc,bokc->kc", g, x[:, index])
+        for found, gradient in zip(vjp(g), (by_x, by_kernel), strict=True):
+            np.testing.assert_allclose(found, gradient, rtol=1e-10, atol=1e-10)
+        # Linear in each: the mixed second derivative is the value of the tangents.
+        tangent = jax.jvp(lambda x: jax.jvp(lambda k: f(x, k), (kernel,), (kernel,))[1], (x,), (x,))
+        np.testing.assert_allclose(tangent[1], wanted, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("size", [69, 70, 1100])
 def test_long_binomial_filters(size):
     y = jaxpool.blur_pool(jnp.ones(2000), 7, filter_size=size, axes=0)
