@@ -387,8 +387,15 @@ def grown(case, what, by):
     return tuple(n + by * grow(i) for i, n in enumerate(case.shape))
 
 
-@pytest.mark.parametrize(("what", "masked"), [("batch", False), ("spatial", True), ("both", False)])
-@every("export")
+EXPORTS = [
+    (op, case, what, masked)
+    for op, case in pairs("export")
+    for what, masked in (("batch", False), ("spatial", True), ("both", False))
+    if op.is_quick or what != "batch"
+]
+
+
+@pytest.mark.parametrize(("op", "case", "what", "masked"), EXPORTS, ids=str)
 def test_export_with_symbolic_sizes(op, case, what, masked):
     """One exported program serves two sizes, value and gradient."""
     pooled = [a % len(case.shape) for a in case.pooled]

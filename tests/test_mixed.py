@@ -1,6 +1,5 @@
 """Facts about mixed, gated and tree pools."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
