@@ -25,7 +25,7 @@ from jaxpool._lowering import (
 from jaxpool._lowering_tangent import Step, tangent_in_blocks, tangent_in_slices
 
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
-_UNROLLED_TAPS = 64
+UNROLLED_TAPS = 64
 
 
 def correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
@@ -35,7 +35,7 @@ def correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
     along all others. Padding adds nothing.
     """
     windows = tuple(sorted(windows))
-    if _known(windows) and window_size(windows) > _UNROLLED_TAPS:
+    if _known(windows) and window_size(windows) > UNROLLED_TAPS:
         return _correlate_in_a_loop(x, kernel, windows)
     return _correlate(x, kernel, windows)
 
@@ -71,7 +71,7 @@ def _correlate_by_taps(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax
         return taps_at(x, windows, taps) * weight
 
     taps = all_taps(windows)
-    if len(taps) <= _UNROLLED_TAPS:
+    if len(taps) <= UNROLLED_TAPS:
         return functools.reduce(operator.add, map(term, taps))
 
     @jax.checkpoint
@@ -105,6 +105,7 @@ def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> j
     return total
 
 
+@functools.partial(jax.jit, static_argnames="windows")
 def _correlate_in_a_loop(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
     """The same for large windows, whose program would else grow with them."""
     x, kernel, places = _cut_into_blocks(x, kernel, windows)
@@ -219,7 +220,7 @@ def scan(
 def pick(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Array:
     """Of each window the element at the tap of that row-major number, 0 if there is none."""
     windows = tuple(sorted(windows))
-    if window_size(windows) > _UNROLLED_TAPS:
+    if window_size(windows) > UNROLLED_TAPS:
         return jax.checkpoint(functools.partial(_pick_in_order, windows=windows))(x, numbers)
     nowhere = np.uint8(255)  # no number of a tap, of which there are fewer
     return _pick(x, jnp.where(numbers < 0, nowhere, numbers.astype(np.uint8)), windows)
@@ -229,7 +230,7 @@ def _pick_in_order(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Ar
     def step(found: jax.Array, element: jax.Array, number: Any) -> jax.Array:
         return jnp.where(numbers == number.astype(numbers.dtype), element, found)
 
-    return scan(step, jnp.zeros(numbers.shape, x.dtype), x, windows, None, _UNROLLED_TAPS)
+    return scan(step, jnp.zeros(numbers.shape, x.dtype), x, windows, None, UNROLLED_TAPS)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))

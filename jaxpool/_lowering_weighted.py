@@ -18,10 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._geometry import AxisWindow
 from jaxpool._lowering import Windows, all_taps, in_rows, one_cpu, pad, taps_at
-from jaxpool._lowering_taps import correlate
-
-# Filters of more taps are not written out, but run in a loop.
-_LONG = 64
+from jaxpool._lowering_taps import UNROLLED_TAPS, correlate
 
 Weights = tuple[jax.Array, ...]  # one for each tap, in row-major order, that broadcasts to the sum
 
@@ -31,12 +28,12 @@ def weighted_sum(
 ) -> jax.Array:
     """Sum of each window's elements, each times the weight of its tap.
 
-    `weights` are in row-major order, and of the rank of x. Padding is by NumPy's `mode`, and no
-    longer than x allows for it.
+    `weights` are in row-major order, and of the rank of x; one array only along one axis. Padding
+    is by NumPy's `mode`, and no longer than x allows for it.
     """
     windows = tuple(sorted(windows))
     if isinstance(weights, jax.Array):
-        if len(weights) > _LONG and len(windows) == 1 and _known(windows):
+        if len(weights) > UNROLLED_TAPS and _known(windows):
             ((axis, w),) = windows
             kernel = jnp.moveaxis(jnp.squeeze(weights, 1 + axis), 0, axis)
             return correlate(padded(x, windows, mode), kernel, ((axis, _filled_in(w)),))

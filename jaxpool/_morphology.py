@@ -1,6 +1,7 @@
 """Grey-scale morphology: dilation, erosion, opening and closing."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,6 +63,7 @@ def _largest(
     return window_max(x, where, windows, offsets=tuple(offsets))
 
 
+@functools.partial(jax.jit, static_argnames="windows")
 def _largest_in_a_loop(
     x: jax.Array, where: jax.Array | None, windows: Windows, by_tap: jax.Array
 ) -> jax.Array:

@@ -21,8 +21,9 @@ class Case:
     """A geometry, named after where its shape comes from.
 
     Tags: "ci" small enough for loops; "core" one of those that every property runs on, and "few"
-    also with operators that take long to compile; "global" also for global pools; "intervals" also for adaptive and fractional ones; "export" symbolic
-    sizes make sense; "bench" and "bench_adaptive" for benchmarks only.
+    also with operators that take long to compile; "global" also for global pools; "intervals" also
+    for adaptive and fractional ones; "export" symbolic sizes make sense; "bench" and
+    "bench_adaptive" for benchmarks only.
     """
 
     name: str

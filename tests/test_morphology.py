@@ -274,6 +274,15 @@ def test_vmap_and_export(window):
     assert f(jnp.zeros((0, 7, 8, 2)), h[0]).shape == (0, *f(x[0], h[0]).shape[1:])
 
 
+def test_large_structures_in_narrow_floats_are_added_in_float32():
+    """The largest sum is found before it is rounded: of 256.5 and 257, both 256 in bfloat16."""
+    x = jnp.full((6, 6), 256, jnp.bfloat16)
+    h = jnp.full((6, 5), 0.5, jnp.bfloat16).at[3, 2].set(1)
+    pool = lambda x: jaxpool.dilation_pool(x, (6, 5), axes=(0, 1), structure=h)  # noqa: E731
+    assert pool(x).dtype == jnp.bfloat16
+    assert jax.grad(lambda x: pool(x).sum())(x)[3, 2] == 1
+
+
 def test_dtypes():
     x, h = distinct((8, 8)), structure(2, 2)
     exact = jaxpool.dilation_pool(x, 2, axes=(0, 1), structure=h)

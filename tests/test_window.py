@@ -14,7 +14,7 @@ WINDOW_OPS = [op for op in OPS if not op.is_global and not op.rule]
 WHOLE_OPS = [op for op in OPS if op.is_global]
 GEOMETRIES = [c for c in CASES if "ci" in c.tags]
 # Of their sums and maxima the others are made.
-BASIC_OPS = [op for op in WINDOW_OPS if op.kind in ("max", "min", "sum", "mean", "lp", "logsumexp")]
+BASIC_OPS = [op for op in WINDOW_OPS if op.is_quick]
 
 
 def programs(op, case, platform="cpu", dtype=np.float32, where=None):
