@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
-from jaxpool._lowering import Windows, widened, window_size, window_sum
+from jaxpool._lowering import Windows, window_size, window_sum
 from jaxpool._lowering_max import exceeds, plus, window_max
 from jaxpool._lowering_taps import scan
 from jaxpool._max import Max, Min
@@ -70,7 +70,6 @@ def _largest_in_a_loop(
     """The same for large windows, whose program would else grow with them."""
     outputs = {axis: w.output for axis, w in windows}
     shape = [outputs.get(axis, size) for axis, size in enumerate(x.shape)]
-    narrow, x = x.dtype, widened(x)
     fixed, offsets = jax.lax.stop_gradient((x, by_tap))
 
     def compare(best: tuple[jax.Array, jax.Array], element: jax.Array, number: Any) -> Any:
@@ -85,7 +84,7 @@ def _largest_in_a_loop(
     def pick(y: jax.Array, element: jax.Array, number: Any) -> jax.Array:
         return jnp.where(picked == number, plus(element, by_tap[number]), y)
 
-    return scan(pick, nothing[0], x, windows, None, _AT_ONCE).astype(narrow)
+    return scan(pick, nothing[0], x, windows, None, _AT_ONCE)
 
 
 def _laid(op: str, structure: Any, fields: dict[str, Any], ndim: int, shape: Any) -> Any:
