@@ -26,6 +26,9 @@ Windows = tuple[tuple[int, AxisWindow], ...]
 SMALL = 2**14
 # Windows of up to this many elements are summed at once; of larger ones the transpose takes long.
 _SUMS_AT_ONCE = 49
+# On CPUs, borders are apart from the rest if at least `_WIDE` elements lie side by side along an
+# axis that is not pooled, or if a padded copy would have `_LARGE` bytes.
+_WIDE, _LARGE = 16, 2**24
 # Sums over all elements are added up in rows of up to this many.
 _ROW = 2**13
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
@@ -53,6 +56,13 @@ def once(function: Callable, *operands: Any) -> Any:
     return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
 
 
+def once_on_cpus(function: Callable, *operands: Any) -> Any:
+    """As `once` where it is lowered for CPUs, and left to XLA elsewhere."""
+    return lax.platform_dependent(
+        *operands, cpu=functools.partial(once, function), default=function
+    )
+
+
 def one_cpu() -> bool:
     """Whether all of an array is on one CPU device, if it is on any.
 
@@ -62,6 +72,49 @@ def one_cpu() -> bool:
         return jax.device_count("cpu") == 1
     except RuntimeError:  # JAX_PLATFORMS leaves out CPUs
         return False
+
+
+def borders_apart(x: jax.Array, windows: Windows) -> bool:
+    """Whether `by_runs` is fast on a CPU: a padded copy of x takes longer than what it is for."""
+    size, last = known_size(x), x.ndim - 1
+    is_wide = (
+        last not in dict(windows) and isinstance(x.shape[last], int) and x.shape[last] >= _WIDE
+    )
+    is_large = size * x.dtype.itemsize >= _LARGE
+    return one_cpu() and size >= SMALL and (is_wide or is_large)
+
+
+def by_runs(
+    form: Callable, inputs: tuple[Any, ...], cells: tuple[Any, ...], windows: Windows
+) -> Any:
+    """``form(*inputs, *cells, windows)``, of windows at borders, and of those between, apart.
+
+    Only the borders are padded. `inputs` are trees of arrays with an entry for each element, and
+    `cells` those with one for each window.
+    """
+    for number, (axis, w) in enumerate(windows):
+        runs = w.runs()
+        if len(runs) > 1:
+            parts, first = [], 0
+            for start, stop, run in runs:
+                last = first + run.output
+                parts.append(
+                    by_runs(
+                        form,
+                        _between(inputs, start, stop, axis),
+                        _between(cells, first, last, axis),
+                        (*windows[:number], (axis, run), *windows[number + 1 :]),
+                    )
+                )
+                first = last
+            leaves = zip(*map(jax.tree.leaves, parts), strict=True)
+            results = [lax.concatenate(leaf, axis) for leaf in leaves]
+            return jax.tree.unflatten(jax.tree.structure(parts[0]), results)
+    return form(*inputs, *cells, windows)
+
+
+def _between(tree: Any, start: int, stop: int, axis: int) -> Any:
+    return jax.tree.map(lambda x: lax.slice_in_dim(x, start, stop, 1, axis), tree)
 
 
 def in_rows(

@@ -29,6 +29,7 @@ from jaxpool._lowering import (
     fold_whole_axis,
     lowest_value,
     once,
+    once_on_cpus,
     pad,
     taps_at,
     window_sum,
@@ -335,7 +336,7 @@ def side_by_side(x: Any, axis: int, geometry: AxisIntervals) -> tuple[Any, AxisI
 
     repeats = len(geometry.hulls) * geometry.repeats
     one = AxisIntervals(size, ((0, 0),), ((size, size),), repeats)
-    return jax.tree.map(functools.partial(_once_on_cpus, lay_out), x), one
+    return jax.tree.map(functools.partial(once_on_cpus, lay_out), x), one
 
 
 def _at_starts(x: jax.Array, start: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
@@ -352,12 +353,7 @@ def _taken(x: jax.Array, places: np.ndarray, axis: int) -> jax.Array:
     """``jnp.take``, in slices of places that follow one another, which transpose to the like."""
     ends = np.flatnonzero(np.diff(places) != 1) + 1
     ranges = [range(part[0], part[-1] + 1) for part in np.split(places, ends)]
-    return _once_on_cpus(lambda x: lax.concatenate(_cut(x, ranges, axis), axis), x)
-
-
-def _once_on_cpus(function: Callable, x: jax.Array) -> jax.Array:
-    """``function(x)``, and its transpose, as arrays in memory."""
-    return lax.platform_dependent(x, cpu=functools.partial(once, function), default=function)
+    return once_on_cpus(lambda x: lax.concatenate(_cut(x, ranges, axis), axis), x)
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
@@ -448,7 +444,7 @@ def with_tangent_apart(x: jax.Array) -> jax.Array:
 
 @with_tangent_apart.defjvp
 def _with_tangent_apart_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    return with_tangent_apart(*primals), _once_on_cpus(lambda tangent: tangent, tangents[0])
+    return with_tangent_apart(*primals), once_on_cpus(lambda tangent: tangent, tangents[0])
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))

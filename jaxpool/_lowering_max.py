@@ -18,19 +18,18 @@ from jax import lax
 
 from jaxpool._geometry import AxisWindow
 from jaxpool._lowering import (
-    SMALL,
     Windows,
     all_taps,
     along,
+    borders_apart,
+    by_runs,
     directly,
     fold_runs,
     groups,
     in_rows,
-    known_size,
     lowest_value,
     numeric_module,
     once,
-    one_cpu,
     pad,
     pad_windows,
     padded_taps_at,
@@ -50,9 +49,6 @@ _AT_ONCE = {"cpu": 9, "default": 49}
 _NATIVE_AT_ONCE, _NATIVE_AT_ONCE_NARROW = 49, 25
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
 _FEW = {"cpu": 16, "default": 64}
-# On CPUs, borders are compared apart from the rest if at least `_WIDE` elements lie side by side
-# along an axis that is not pooled, or if a padded copy would have `_LARGE` bytes.
-_WIDE, _LARGE = 16, 2**24
 
 Picked = tuple[jax.Array, Any]  # maxima, and the taps that they come from
 # What is added to the elements at each tap, in row-major order; of size 1 along pooled axes.
@@ -135,16 +131,11 @@ def _picked_on_cpu(
     if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
         # Widens each element once and not for each tap.
         return _picked_by_axes(x, valid, windows=windows)
-    size, last = known_size(x), x.ndim - 1
-    is_wide = (
-        last not in dict(windows) and isinstance(x.shape[last], int) and x.shape[last] >= _WIDE
-    )
-    is_large = size * x.dtype.itemsize >= _LARGE
-    if one_cpu() and size >= SMALL and (is_wide or is_large):
+    if borders_apart(x, windows):
         # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
         wide = widened(x) if x.dtype == jnp.bfloat16 else x
         at_once = functools.partial(_picked_at_once, offsets=offsets)
-        y, taps = by_runs(at_once, wide, valid, windows)
+        y, taps = by_runs(at_once, (wide, valid), (), windows)
         return y.astype(x.dtype), taps
     return _picked_at_once(x, valid, windows, offsets)
 
@@ -284,25 +275,6 @@ def _add_picked(tangent: jax.Array, offsets: Offsets, taps: jax.Array) -> jax.Ar
     # The checkpoint makes the backward pass keep `taps` alone.
     rule = jax.checkpoint(functools.partial(in_rows, picked), prevent_cse=False)
     return tangent + rule(list(offsets), taps)
-
-
-def by_runs(form: Callable, x: jax.Array, valid: jax.Array | None, windows: Windows) -> Any:
-    """``form(x, valid, windows)``, of the windows at each border, and of those between, apart.
-
-    Only the borders are padded.
-    """
-    for number, (axis, w) in enumerate(windows):
-        runs = w.runs()
-        if len(runs) > 1:
-            parts = []
-            for start, stop, run in runs:
-                cut = functools.partial(
-                    lax.slice_in_dim, start_index=start, limit_index=stop, axis=axis
-                )
-                inner = (*windows[:number], (axis, run), *windows[number + 1 :])
-                parts.append(by_runs(form, cut(x), None if valid is None else cut(valid), inner))
-            return tuple(lax.concatenate(part, axis) for part in zip(*parts, strict=True))
-    return form(x, valid, windows)
 
 
 def _picked_at_once(

@@ -27,10 +27,12 @@ from jaxpool._lowering import (
     Windows,
     all_taps,
     along,
+    by_runs,
     directly,
     lowest_value,
     numeric_module,
     once,
+    once_on_cpus,
     one_cpu,
     pad_windows,
     padded_taps_at,
@@ -38,7 +40,7 @@ from jaxpool._lowering import (
     taps_at,
     window_size,
 )
-from jaxpool._lowering_max import by_runs, known, sum_of_picked, tap_dtype, with_taps
+from jaxpool._lowering_max import known, sum_of_picked, tap_dtype, with_taps
 from jaxpool._lowering_tangent import Step, has_tap, tangent_in_blocks, tangent_in_slices
 
 # Where in a cell's sorted elements to look, from 0 to n - 1, for each number n of elements: a
@@ -274,7 +276,7 @@ def _weighed_taps_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[An
     total, nan = _weighed_in_order(x, valid, weights, tangents[2], windows)
     find = functools.partial(_ranks, windows=windows)
     fixed = lax.stop_gradient(x)
-    ranks = lax.platform_dependent(fixed, valid, cpu=functools.partial(once, find), default=find)
+    ranks = once_on_cpus(find, fixed, valid)
     tangent, zero = pad_windows(tangents[0], windows, 0), np.zeros((), x.dtype)
     for taps, rank in zip(all_taps(windows), ranks, strict=True):
         own = lax.full_like(total, 0)
@@ -438,6 +440,10 @@ def _picks_jvp(
     )
 
 
+def _in_runs(form: Callable, x: jax.Array, valid: jax.Array | None, windows: Windows) -> Any:
+    return by_runs(form, (x, valid), (), windows)
+
+
 def _by_platform(
     form: Callable,
     x: jax.Array,
@@ -448,7 +454,7 @@ def _by_platform(
     """``form(x, valid, windows, pad_each=...)`` as each platform has it best."""
     on_cpu = functools.partial(form, pad_each=False)
     if one_cpu() and window_size(windows) <= _MOST_IN_RUNS:
-        on_cpu = functools.partial(by_runs, on_cpu)
+        on_cpu = functools.partial(_in_runs, on_cpu)
     on_cpu = functools.partial(on_cpu, windows=windows)
     return lax.platform_dependent(
         x,

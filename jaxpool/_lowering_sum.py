@@ -23,6 +23,8 @@ from jaxpool._lowering import (
     Windows,
     all_taps,
     along,
+    borders_apart,
+    by_runs,
     directly,
     numeric_module,
     once,
@@ -34,6 +36,8 @@ from jaxpool._lowering import (
 
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
+# On CPUs, windows of up to this many are taken apart at borders, where programs grow with them.
+_TAPS_IN_RUNS = 9
 
 Function = Callable[[Any, Any], Any]
 
@@ -57,10 +61,10 @@ def tap_sum(
     known = known and any(n != 1 for n in shape)
     if known and window_size(windows) <= _UNROLLED_TAPS:
         return _dense_sum(function, windows, kept, x, cells, valid)
-    return _plain_sum(function, windows, x, cells, valid)
+    return _plain_sum(function, x, valid, cells, windows)
 
 
-def _plain_sum(function: Function, windows: Windows, x: Any, cells: Any, valid: Any) -> Any:
+def _plain_sum(function: Function, x: Any, valid: Any, cells: Any, windows: Windows) -> Any:
     """The sum, tap by tap."""
     x = jax.tree.map(lambda x: pad_windows(x, windows, 0), x)
     valid = None if valid is None else pad_windows(valid, windows, False)
@@ -106,12 +110,21 @@ def _dense_sum(
     function: Function, windows: Windows, kept: bool, x: Any, cells: Any, valid: Any
 ) -> Any:
     """The sum, with the derivative in blocks; `kept` if the sums are read more than once."""
-    form = functools.partial(_plain_sum, function, windows)
-    if not kept:
-        return form(x, cells, valid)
-    return lax.platform_dependent(
-        x, cells, valid, cpu=functools.partial(_one_by_one, form), default=form
-    )
+    plain = functools.partial(_plain_sum, function)
+    form = functools.partial(plain, windows=windows)
+    # Of several results at once, the loop that reads them would not be vectorized.
+    alone = kept or len(jax.tree.leaves(jax.eval_shape(form, x, valid, cells))) == 1
+    few = window_size(windows) <= _TAPS_IN_RUNS
+    on_cpu = form
+    if alone and few and borders_apart(jax.tree.leaves(x)[0], windows):
+        on_cpu = functools.partial(_in_runs, plain, windows)
+    if kept:
+        on_cpu = functools.partial(_one_by_one, on_cpu)
+    return lax.platform_dependent(x, valid, cells, cpu=on_cpu, default=form)
+
+
+def _in_runs(form: Callable, windows: Windows, x: Any, valid: Any, cells: Any) -> Any:
+    return by_runs(form, (x, valid), (cells,), windows)
 
 
 def _one_by_one(function: Callable, *operands: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
+from jaxpool._lowering import once_on_cpus
 from jaxpool._pool import Domain, Reduction
 from jaxpool._window import window_pool
 
@@ -46,15 +47,20 @@ class Lp(Reduction):
         zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
         if where is not None:
             x = jnp.where(where, x, zero)  # the slope of |x| at NaN would spoil gradients
-        largest = domain.max(_absolute(x), where)
         given = self.p.item() if isinstance(self.p, np.generic) else self.p
         if isinstance(given, float) and given == float("inf"):
-            return jnp.maximum(largest, zero)  # an empty cell holds -inf
+            return jnp.maximum(domain.max(_absolute(x), where), zero)  # an empty cell holds -inf
         # As a constant: the scale cancels, so it has no part in any derivative.
-        largest = jax.lax.stop_gradient(largest)
+        constant = jax.lax.stop_gradient(x)
+        largest = once_on_cpus(domain.max, once_on_cpus(jnp.abs, constant), where)
         scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
         p = given if isinstance(given, int | float) else jnp.asarray(given).astype(x.dtype)
-        if isinstance(p, int | float):
+        if isinstance(p, int | float) and _is_product(p):
+            # Products, since of quotients XLA:CPU keeps arrays. Reciprocals must not be denormal.
+            least, most = jnp.finfo(x.dtype).tiny, 2.0 ** (jnp.finfo(x.dtype).maxexp - 3)
+            scale = jnp.clip(scale, np.array(least, x.dtype), np.array(most, x.dtype))
+            total = domain.sum_with(lambda e, c: _power(e * c, p), x, one / scale, where)
+        elif isinstance(p, int | float):
             total = domain.sum_with(lambda e, m: _power(e / m, p), x, scale, where)
         else:
             total = domain.sum_with(lambda e, c: _power(e / c[0], c[1]), x, (scale, p), where)
@@ -72,9 +78,13 @@ def _absolute(x: jax.Array) -> jax.Array:
     return x * jnp.sign(x)
 
 
+def _is_product(p: float) -> bool:
+    return p == int(p) and p <= LARGEST_PRODUCT
+
+
 def _power(x: jax.Array, p: Any) -> jax.Array:
     """|x|^p with all the derivatives that it has at 0, and 0 for those that it lacks."""
-    if isinstance(p, int | float) and p == int(p) and p <= LARGEST_PRODUCT:
+    if isinstance(p, int | float) and _is_product(p):
         if p == 1:
             return _absolute(x)
         if p % 2:

@@ -1,6 +1,7 @@
 """Power means: geometric, harmonic and arithmetic ones, and those between."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
+from jaxpool._lowering import once_on_cpus
 from jaxpool._pool import Domain, Reduction
 from jaxpool._power import LARGEST_PRODUCT
 from jaxpool._soft import LogSumExp, laid_parameter
@@ -47,32 +49,56 @@ class PowerMean(Reduction):
         _arguments.positive_number(op, "eps", self.eps)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        if where is not None:
-            x = jnp.where(where, x, np.ones((), x.dtype))
-        eps = np.array(max(self.eps, float(jnp.finfo(x.dtype).tiny)), x.dtype)
-        x = jnp.where(x <= eps, eps, x)  # not a maximum, whose slope at eps is 1/2
+        eps = max(self.eps, float(jnp.finfo(x.dtype).tiny))
         if _arguments.is_number(self.p) and self.p in range(1, LARGEST_PRODUCT + 1):
-            return _integer_mean(x, int(self.p), domain, where)
+            return _integer_mean(x, int(self.p), eps, domain, where)
         if not _arguments.is_number(self.p):
             laid_parameter("p", self.p, x, domain)  # else the error would speak of sharpness
-        return jnp.exp(LogSumExp(self.p)(jnp.log(x), domain, where))
+        if where is not None:
+            x = jnp.where(where, x, np.ones((), x.dtype))
+        return jnp.exp(LogSumExp(self.p)(jnp.log(_at_least(x, eps)), domain, where))
 
 
-def _integer_mean(x: jax.Array, p: int, domain: Domain, where: jax.Array | None) -> jax.Array:
-    """``mean(x^p)^(1/p)`` of positive x, by products that are scaled by the largest element."""
+def _at_least(x: jax.Array, eps: float) -> jax.Array:
+    """Not by a maximum, whose slope at `eps` is 1/2."""
+    least = np.array(eps, x.dtype)
+    return jnp.where(x <= least, least, x)
+
+
+def _integer_mean(
+    x: jax.Array, p: int, eps: float, domain: Domain, where: jax.Array | None
+) -> jax.Array:
+    """``mean(max(x, eps)^p)^(1/p)``, by products that are scaled by the largest element."""
     one = np.ones((), x.dtype)
     count = jnp.maximum(domain.count(x.shape, where).astype(x.dtype), one)
     if p == 1:
-        return domain.sum(x, where) / count
+        return domain.sum(_at_least(x, eps), where) / count
     # As a constant: the scale cancels, so it has no part in any derivative.
-    largest = domain.max(jax.lax.stop_gradient(x), where)
-    scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, one)
+    largest = _at_least(once_on_cpus(domain.max, jax.lax.stop_gradient(x), where), eps)
     # Of a larger one the reciprocal is denormal. Products, since of quotients XLA:CPU keeps arrays.
-    scale = jnp.minimum(scale, np.array(2.0**125, x.dtype))
-    total = domain.sum_with(lambda e, c: jax.lax.integer_pow(e * c, p), x, one / scale, where)
+    most = np.array(2.0 ** (jnp.finfo(x.dtype).maxexp - 3), x.dtype)
+    scale = jnp.where(jnp.isfinite(largest), jnp.minimum(largest, most), one)
+
+    def power(element: jax.Array, scale: jax.Array) -> jax.Array:
+        return jax.lax.integer_pow(_at_least(element, eps) * scale, p)
+
+    total = domain.sum_with(power, x, one / scale, where)
     mean = jnp.where(total == 0, one, total / count)  # of an empty cell: a root of 0 has no slope
-    roots = {2: jnp.sqrt, 3: jnp.cbrt}
-    return scale * (roots[p](mean) if p in roots else mean ** np.array(1 / p, x.dtype))
+    return scale * (jnp.sqrt(mean) if p == 2 else _root(mean, p))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _root(x: jax.Array, p: int) -> jax.Array:
+    """``x^(1/p)`` of positive x. XLA:CPU calls a function for every cube root; this is a loop."""
+    return x ** np.array(1 / p, x.dtype)
+
+
+@_root.defjvp
+def _root_jvp(p: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """By the root, so that there is no second power."""
+    (x,), (dx,) = primals, tangents
+    y = _root(x, p)
+    return y, dx * (y / (np.array(p, x.dtype) * x))
 
 
 def power_mean_pool(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpool._lowering import once_on_cpus
 from jaxpool._pool import Domain
 
 
@@ -72,17 +73,20 @@ def _cells(
     domain: Domain, logits: jax.Array, where: jax.Array | None, sharpness: Any
 ) -> tuple[jax.Array, Any]:
     """For each cell the largest of ``sharpness * logits``, as a constant, and `sharpness`."""
-    constant = jax.lax.stop_gradient(_finite(logits))
+    constant = jax.lax.stop_gradient(logits)
+
+    def largest(x: jax.Array, where: jax.Array | None) -> jax.Array:
+        # Finite afterwards and not before: else XLA:CPU clips each element anew in every window.
+        return _finite(once_on_cpus(domain.max, x, where))
+
     if isinstance(sharpness, int | float):
-        top = domain.max(constant if sharpness >= 0 else -constant, where)
-        top = top if abs(sharpness) == 1 else top * np.array(abs(sharpness), top.dtype)
-        sharpness = np.array(sharpness, top.dtype)[()]
-    else:
-        fixed = jax.lax.stop_gradient(sharpness)
-        top = jnp.where(fixed >= 0, domain.max(constant, where), -domain.max(-constant, where))
-        # Of what is infinite in an empty cell, 0 times is NaN.
-        top = _finite(top) * fixed
-    return _finite(top), sharpness
+        top = largest(constant if sharpness >= 0 else -constant, where)
+        if abs(sharpness) != 1:
+            top = _finite(top * np.array(abs(sharpness), top.dtype))
+        return top, np.array(sharpness, top.dtype)[()]
+    fixed = jax.lax.stop_gradient(sharpness)
+    top = jnp.where(fixed >= 0, largest(constant, where), -largest(-constant, where))
+    return _finite(top * fixed), sharpness
 
 
 def _log(top: jax.Array, total: jax.Array) -> jax.Array:

@@ -372,3 +372,52 @@ def test_importance_of_padding_has_a_gradient():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     alone = layer.apply(variables, x[:1])
     np.testing.assert_allclose(layer.apply(variables, x, where=where)[:1], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_large_arrays_are_pooled_as_their_parts(masked):
+    """Above some size, windows at borders are a program of their own on CPUs."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 27, 26, 16)).astype(np.float32)
+    x[0] = np.where(rng.random(x[0].shape) < 0.02, np.inf, x[0])
+    x[1, :9] = np.where(rng.random(x[1, :9].shape) < 0.7, -np.inf, x[1, :9])
+    x[1, 20, 20] = np.nan
+    where = rng.random(x.shape) < 0.5 if masked else None
+    for args in (((3, 3), 2, 1), ((3, 2), 1, (1, 0)), ((2, 2), 2, "SAME")):
+
+        def everything(x, where, args=args):
+            pools = {
+                "logsumexp": lambda x: jaxpool.logsumexp_pool(x, *args, where=where, sharpness=2),
+                "softmax": lambda x: jaxpool.softmax_pool(x, *args, where=where),
+                "linear_softmax": lambda x: jaxpool.linear_softmax_pool(abs(x), *args, where=where),
+                "gem": lambda x: jaxpool.gem_pool(x, *args, where=where),
+                "lp": lambda x: jaxpool.lp_pool(x, *args, where=where, p=3),
+            }
+            found = {}
+            for name, pool in pools.items():
+                y, vjp = jax.vjp(pool, x)
+                found[name] = pool(x), y, vjp(jnp.cos(y))[0]
+            return found
+
+        whole = jax.jit(everything)(x, where)
+        part = jax.jit(everything)(x[..., :4], where if where is None else where[..., :4])
+        for name, arrays in whole.items():
+            for a, b in zip(arrays, part[name], strict=True):
+                np.testing.assert_allclose(
+                    a[..., :4], b, rtol=2e-5, atol=1e-6, err_msg=f"{name} {args}"
+                )
+
+
+def test_powers_of_doubles_neither_overflow_nor_underflow():
+    with jax.enable_x64(True):
+        for value in (1e-200, 1e200, 1e307):
+            x = jnp.array([value, value / 2])
+            expected = value * np.array([(1 + 0.5**p) / 2 for p in (2, 3, 16)]) ** (
+                1 / np.array([2, 3, 16])
+            )
+            pools = [jaxpool.gem_pool(x, 2, axes=0, p=p, eps=1e-300)[0] for p in (2, 3, 16)]
+            np.testing.assert_allclose(pools, expected, rtol=1e-14)
+            norms = [jaxpool.lp_pool(x, 2, axes=0, p=p)[0] for p in (2, 3, 16)]
+            np.testing.assert_allclose(
+                norms, expected * 2 ** (1 / np.array([2, 3, 16])), rtol=1e-14
+            )
