@@ -1,6 +1,7 @@
 """Pools that draw what they return. Each takes a key, and an expectation's place for evaluation."""
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -11,7 +12,7 @@ from jax import lax
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
-from jaxpool._intervals import Intervals, within_limits
+from jaxpool._lowering import pad
 from jaxpool._max import Max
 from jaxpool._mean import Mean
 from jaxpool._mixed import Mixed
@@ -19,6 +20,8 @@ from jaxpool._pool import Domain, Reduction, pool_mask, run
 from jaxpool._soft import LinearSoftmax
 from jaxpool._window import Window, window_arguments, window_pool
 
+# Of up to this many places where an entry of a strip can be, selections are written out.
+_SHIFTS_AT_ONCE = 16
 # Windows of more elements are ranked in a loop: to rank one element is to compare it with all.
 _RANKED_AT_ONCE = 9
 
@@ -701,15 +704,14 @@ def s3_pool(
     blocks = Window(steps, axes=along, ceil_mode=window["ceil_mode"])
     if deterministic:
         return run(op, y, blocks, Mean(), mask, empty_value)
-    kept = _kept(key, y.shape, blocks, strips)
-    return run(op, y, kept, Max(), mask, empty_value)
+    y, mask = _kept(key, (y, mask), blocks, strips)
+    return run(op, y, Window((1,) * len(along), axes=along), Max(), mask, empty_value)
 
 
-def _kept(key: Any, shape: Any, blocks: Window, grid: tuple[int, ...]) -> Intervals:
-    """Intervals of one element each, as many as `blocks`, drawn from strips of `grid`."""
-    starts, limits = [], []
-    windows = blocks.windows(shape)
-    for number, ((_, w), strip) in enumerate(zip(windows, grid, strict=True)):
+def _kept(key: Any, tree: Any, blocks: Window, grid: tuple[int, ...]) -> Any:
+    """Of the arrays in `tree` as many entries as `blocks`, drawn from strips of `grid`."""
+    windows = blocks.windows(jax.tree.leaves(tree)[0].shape)
+    for number, ((axis, w), strip) in enumerate(zip(windows, grid, strict=True)):
         key_of_axis = jax.random.fold_in(key, number)
         picks = strip // w.stride
         strips = -(-w.output // picks)
@@ -721,14 +723,31 @@ def _kept(key: Any, shape: Any, blocks: Window, grid: tuple[int, ...]) -> Interv
         score = jnp.where(np.arange(strip)[None] < sizes, score, np.float32(2))
         chosen = jnp.argsort(score, 1)[:, :picks].astype(np.int32)
         chosen = jnp.where(np.arange(picks)[None] < wanted, chosen, np.int32(strip))
-        starts.append((jnp.sort(chosen, 1) + firsts.astype(np.int32)).ravel()[: w.output])
-        low = (firsts + np.arange(picks)).ravel()[: w.output]
-        high = (firsts + sizes - wanted + np.arange(picks)).ravel()[: w.output]
-        limits.append((_pairs(low, high), _pairs(low + 1, high + 1)))
-    stops = [start + 1 for start in starts]
-    domain = Intervals(starts, stops, axes=[axis for axis, _ in windows])
-    return within_limits(domain, tuple(limits))
+        # How far each is from the first that could be there: from 0 to strip - picks.
+        shifts = jnp.sort(chosen, 1) - np.arange(picks, dtype=np.int32)[None]
+        tree = jax.tree.map(functools.partial(_shifted, shifts, strip, w.output, axis), tree)
+    return tree
 
 
-def _pairs(low: np.ndarray, high: np.ndarray) -> tuple[tuple[int, int], ...]:
-    return tuple(zip(low.tolist(), high.tolist(), strict=True))
+def _shifted(shifts: jax.Array, strip: int, output: int, axis: int, x: jax.Array) -> jax.Array:
+    """Of each strip of `x` the entries at ``arange(picks) + shifts``; `output` of them in all.
+
+    By selections of slices, whose transpose is dense; that of a gather is a scatter.
+    """
+    strips, picks = shifts.shape
+    length = min(x.shape[axis], strips * strip)
+    x = lax.slice_in_dim(x, 0, length, 1, axis)
+    x = pad(axis, (0, strips * strip - length), x, 0)
+    x = x.reshape(*x.shape[:axis], strips, strip, *x.shape[axis + 1 :])
+    shifts = shifts.reshape(shifts.shape + (1,) * (x.ndim - axis - 2))
+
+    @jax.checkpoint  # else a loop would keep its conditions for the backward pass
+    def step(found: jax.Array, shift: Any) -> tuple[jax.Array, None]:
+        part = lax.dynamic_slice_in_dim(x, shift, picks, axis + 1)
+        return jnp.where(shifts == shift, part, found), None
+
+    found, most = lax.slice_in_dim(x, 0, picks, 1, axis + 1), strip - picks
+    unroll = most <= _SHIFTS_AT_ONCE
+    found = lax.scan(step, found, jnp.arange(1, most + 1, dtype=np.int32), unroll=unroll)[0]
+    found = found.reshape(*x.shape[:axis], strips * picks, *x.shape[axis + 2 :])
+    return lax.slice_in_dim(found, 0, output, 1, axis)

@@ -120,6 +120,29 @@ def test_s3_keeps_one_of_each_strip_in_order():
     agrees(y[:, 4], [9, 10], [1 / 2] * 2)
 
 
+def test_s3_draws_from_long_strips():
+    """Of which the program does not grow with the length."""
+    x = jnp.arange(41.0)  # windows of 2 have the maxima 1 .. 40
+
+    def pool(x, key):
+        return jaxpool.s3_pool(x, 2, 2, axes=0, grid=40, key=key, where=x != 7, empty_value=-1)
+
+    def kept(key):
+        y, vjp = jax.vjp(lambda x: pool(x, key), x)
+        return y, vjp(jnp.arange(1.0, 21))[0]
+
+    y, gradient = map(np.asarray, jax.jit(jax.vmap(kept))(jax.random.split(KEY, DRAWS)))
+    assert (np.diff(y) >= 0).all()  # twice 6, as 7 takes no part
+    for draw in range(0, DRAWS, 97):
+        expected = np.zeros(41)
+        np.add.at(expected, y[draw].astype(int), np.arange(1.0, 21))
+        np.testing.assert_array_equal(gradient[draw], expected)
+    share = (y[:, :, None] == np.arange(1.0, 41)).sum(1).mean(0)
+    expected = np.full(40, 0.5)
+    expected[5], expected[6] = 1, 0
+    assert np.abs(share - expected).max() < 5 * 0.5 / DRAWS**0.5
+
+
 def test_s3_expects_the_mean_of_maxima_and_shares_what_it_draws():
     x = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)
     f = lambda key: jaxpool.s3_pool(x, (2, 3), (2, 1), ((0, 1), (1, 1)), key=key)  # noqa: E731
