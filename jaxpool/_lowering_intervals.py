@@ -15,7 +15,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -43,11 +43,13 @@ Bounds = tuple[jax.Array, jax.Array] | None
 Condition = Any
 
 # Programs are written out element by element for so many elements of intervals. A sum takes less
-# code than a maximum.
-_MOST_TERMS, _MOST_TERMS_OF_SUMS = 192, 512
+# code than a maximum, and windows at places that the program draws have a shorter form.
+_MOST_TERMS, _MOST_TERMS_OF_SUMS, _MOST_TERMS_OF_DRAWN_WINDOWS = 192, 512, 64
 _MOST_BLOCKS = 8
 _MOST_ROWS = 3
 _MOST_STEPS = 32
+# Places are drawn from strips of up to so many cells, by up to so many selections.
+_MOST_CELLS, _MOST_SHIFTS = 8, 16
 
 
 def _form(geometry: AxisIntervals, most_terms: int = _MOST_TERMS) -> str:
@@ -193,10 +195,10 @@ def _total(terms: list[jax.Array]) -> jax.Array:
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
 def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals) -> jax.Array:
     """Sum of each interval along `axis`."""
-    form = _form(geometry, _MOST_TERMS_OF_SUMS)
-    if form != "elements" and geometry.size is not None and bounds is not None:
+    if _are_drawn_windows(bounds, geometry):
         every = window_sum(x, ((axis, geometry.every_window),))
         return _at_starts(every, bounds[0], axis, geometry)
+    form = _form(geometry, _MOST_TERMS_OF_SUMS)
 
     def run(axis: int, x: jax.Array) -> jax.Array:
         if form == "elements" and geometry.window is not None:
@@ -339,14 +341,76 @@ def side_by_side(x: Any, axis: int, geometry: AxisIntervals) -> tuple[Any, AxisI
     return jax.tree.map(functools.partial(once_on_cpus, lay_out), x), one
 
 
+def _are_drawn_windows(bounds: Bounds, geometry: AxisIntervals) -> TypeGuard[tuple]:
+    """Whether to take all windows of the intervals' size, and of these those where they start."""
+    if geometry.size is None or bounds is None:
+        return False
+    return _form(geometry, _MOST_TERMS_OF_DRAWN_WINDOWS) != "elements"
+
+
 def _at_starts(x: jax.Array, start: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
     """Of values at each place along `axis`, those where intervals start."""
     least, largest = np.array(geometry.starts, np.int32).T
+    strips = _strips(geometry)
+    if strips is not None:
+        cells, step, first, most = strips
+        count = -(-len(least) // cells)
+        bases = (np.arange(count)[:, None] * step + np.arange(cells)).ravel()[: len(least)]
+        shifts = start - along(np.int32(bases + first), axis, x.ndim)
+        needed = (count - 1) * step + cells + most
+        x = pad(axis, (max(-first, 0), max(first + needed - x.shape[axis], 0)), x, 0)
+        x = lax.slice_in_dim(x, max(first, 0), max(first, 0) + needed, 1, axis)
+        return shifted_entries(x, shifts, cells, step, most, axis)
     found = _taken(x, least, axis)
     for more in range(1, max(largest - least) + 1):
         place = along(least + np.int32(more), axis, x.ndim)
         found = jnp.where(start >= place, _taken(x, np.minimum(least + more, largest), axis), found)
     return found
+
+
+@functools.lru_cache
+def _strips(geometry: AxisIntervals) -> tuple[int, int, int, int] | None:
+    """Numbers of cells and of elements per strip, such that cells start near where strips say.
+
+    With the first cell's least start, and how much later at most a cell starts.
+    """
+    least, largest = np.array(geometry.starts).T
+    number, best = np.arange(len(least)), None
+    for cells in range(1, min(len(least), _MOST_CELLS) + 1):
+        for step in {max(cells, slope * cells // 64) for slope in range(64, 512)}:
+            bases = number // cells * step + number % cells
+            first = min(least - bases)
+            most = max(largest - bases) - first
+            if best is None or most < best[-1]:
+                best = (cells, step, int(first), int(most))
+    return best if best is not None and best[-1] <= _MOST_SHIFTS else None
+
+
+def shifted_entries(
+    x: jax.Array, shifts: jax.Array, cells: int, step: int, most: int, axis: int
+) -> jax.Array:
+    """For each cell number i the entry at ``i // cells * step + i % cells + shifts[i]`` of `x`.
+
+    Shifts are from 0 to `most`. By selections of slices, whose transpose is dense; that of a gather
+    is a scatter.
+    """
+    output = shifts.shape[axis]
+    count = -(-output // cells)
+    x = pad(axis, (0, max(count * step + most - x.shape[axis], 0)), x, 0)
+    shifts = split_parts(pad(axis, (0, count * cells - output), shifts, 0), axis, count)
+
+    def at(shift: Any) -> jax.Array:
+        strips = split_parts(lax.dynamic_slice_in_dim(x, shift, count * step, axis), axis, count)
+        return lax.slice_in_dim(strips, 0, cells, 1, axis + 1)
+
+    @jax.checkpoint  # else a loop would keep its conditions for the backward pass
+    def select(found: jax.Array, shift: Any) -> tuple[jax.Array, None]:
+        return jnp.where(shifts == shift, at(shift), found), None
+
+    later = jnp.arange(1, most + 1, dtype=np.int32)
+    found = lax.scan(select, at(0), later, unroll=most <= _MOST_SHIFTS)[0]
+    found = found.reshape(*x.shape[:axis], count * cells, *x.shape[axis + 1 :])
+    return lax.slice_in_dim(found, 0, output, 1, axis)
 
 
 def _taken(x: jax.Array, places: np.ndarray, axis: int) -> jax.Array:
@@ -365,7 +429,7 @@ def interval_max(
     `x` holds the lowest value where it is not valid. The gradient goes to the first maximum, or to
     the last NaN.
     """
-    if _form(geometry) != "elements" and geometry.size is not None and bounds is not None:
+    if _are_drawn_windows(bounds, geometry):
         windows = ((axis, geometry.every_window),)
         at = functools.partial(_at_starts, start=bounds[0], axis=axis, geometry=geometry)
         y = at(window_max(x, valid, windows))

@@ -12,7 +12,8 @@ from jax import lax
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._global import global_pool
-from jaxpool._lowering import pad
+from jaxpool._lowering import along
+from jaxpool._lowering_intervals import shifted_entries
 from jaxpool._max import Max
 from jaxpool._mean import Mean
 from jaxpool._mixed import Mixed
@@ -20,8 +21,6 @@ from jaxpool._pool import Domain, Reduction, pool_mask, run
 from jaxpool._soft import LinearSoftmax
 from jaxpool._window import Window, window_arguments, window_pool
 
-# Of up to this many places where an entry of a strip can be, selections are written out.
-_SHIFTS_AT_ONCE = 16
 # Windows of more elements are ranked in a loop: to rank one element is to compare it with all.
 _RANKED_AT_ONCE = 9
 
@@ -725,29 +724,11 @@ def _kept(key: Any, tree: Any, blocks: Window, grid: tuple[int, ...]) -> Any:
         chosen = jnp.where(np.arange(picks)[None] < wanted, chosen, np.int32(strip))
         # How far each is from the first that could be there: from 0 to strip - picks.
         shifts = jnp.sort(chosen, 1) - np.arange(picks, dtype=np.int32)[None]
-        tree = jax.tree.map(functools.partial(_shifted, shifts, strip, w.output, axis), tree)
+        tree = jax.tree.map(
+            functools.partial(_shifted, shifts.ravel()[: w.output], picks, strip, axis), tree
+        )
     return tree
 
 
-def _shifted(shifts: jax.Array, strip: int, output: int, axis: int, x: jax.Array) -> jax.Array:
-    """Of each strip of `x` the entries at ``arange(picks) + shifts``; `output` of them in all.
-
-    By selections of slices, whose transpose is dense; that of a gather is a scatter.
-    """
-    strips, picks = shifts.shape
-    length = min(x.shape[axis], strips * strip)
-    x = lax.slice_in_dim(x, 0, length, 1, axis)
-    x = pad(axis, (0, strips * strip - length), x, 0)
-    x = x.reshape(*x.shape[:axis], strips, strip, *x.shape[axis + 1 :])
-    shifts = shifts.reshape(shifts.shape + (1,) * (x.ndim - axis - 2))
-
-    @jax.checkpoint  # else a loop would keep its conditions for the backward pass
-    def step(found: jax.Array, shift: Any) -> tuple[jax.Array, None]:
-        part = lax.dynamic_slice_in_dim(x, shift, picks, axis + 1)
-        return jnp.where(shifts == shift, part, found), None
-
-    found, most = lax.slice_in_dim(x, 0, picks, 1, axis + 1), strip - picks
-    unroll = most <= _SHIFTS_AT_ONCE
-    found = lax.scan(step, found, jnp.arange(1, most + 1, dtype=np.int32), unroll=unroll)[0]
-    found = found.reshape(*x.shape[:axis], strips * picks, *x.shape[axis + 2 :])
-    return lax.slice_in_dim(found, 0, output, 1, axis)
+def _shifted(shifts: jax.Array, cells: int, step: int, axis: int, x: jax.Array) -> jax.Array:
+    return shifted_entries(x, along(shifts, axis, x.ndim), cells, step, step - cells, axis)

@@ -364,7 +364,8 @@ def test_narrow_floats_accumulate_in_float32():
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_no_gather_and_no_scatter_on_any_platform(platform):
     # A TPU's own `select_and_scatter` walks the windows and writes each sum once: it is no scatter
-    # of indices. Maxima of cells that overlap as windows do (13 to 6) use it there, and only there.
+    # of indices. Maxima of cells that overlap as windows do (13 to 6), and of windows at places
+    # that are drawn, if they are many (20), use it there, and only there.
     x, u = jnp.ones((2, 13, 32, 4)), jnp.full((2, 4, 2), 0.3)
     pools = [
         lambda x: jaxpool.adaptive_max_pool(x, (6, 3)),
@@ -380,7 +381,7 @@ def test_no_gather_and_no_scatter_on_any_platform(platform):
             return y, vjp(y)
 
         text = jax.jit(f).trace(x).lower(lowering_platforms=(platform,)).as_text()
-        if platform == "tpu" and pool is pools[0]:
+        if platform == "tpu" and pool in (pools[0], pools[3]):
             text = text.replace("select_and_scatter", "").replace("reduce_window", "")
         for word in ("scatter", "gather", "transpose", "reduce_window"):
             assert word not in text, word
