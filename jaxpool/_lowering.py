@@ -26,6 +26,8 @@ Windows = tuple[tuple[int, AxisWindow], ...]
 SMALL = 2**14
 # Windows of up to this many elements are summed at once; of larger ones the transpose takes long.
 _SUMS_AT_ONCE = 49
+# On CPUs, windows of up to so many elements are taken apart at borders: programs grow with them.
+TAPS_APART = 9
 # On CPUs, borders are apart from the rest if at least `_WIDE` elements lie side by side along an
 # axis that is not pooled, or if a padded copy would have `_LARGE` bytes.
 _WIDE, _LARGE = 16, 2**24
@@ -184,9 +186,35 @@ def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
     at_once = window_size(windows) <= _SUMS_AT_ONCE
     return lax.platform_dependent(
         x,
-        cpu=functools.partial(_sum_by_axes, windows=windows, in_blocks=one_cpu()),
+        cpu=functools.partial(_sum_on_cpu, windows=windows),
         default=functools.partial(_sum_at_once if at_once else _sum_by_axes, windows=windows),
     )
+
+
+def _sum_on_cpu(x: jax.Array, windows: Windows) -> jax.Array:
+    few = window_size(windows) <= TAPS_APART
+    if few and borders_apart(x, windows) and jnp.issubdtype(x.dtype, jnp.floating):
+        return _sum_by_taps(x, windows)
+    return _sum_by_axes(x, windows, in_blocks=one_cpu())
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _sum_by_taps(x: jax.Array, windows: Windows) -> jax.Array:
+    return by_runs(_sum_of_taps, (x,), (), windows)
+
+
+@_sum_by_taps.defjvp
+def _sum_by_taps_jvp(
+    windows: Windows, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """By axes, since the transpose of strided slices would be full of holes."""
+    tangent = _sum_by_axes(*tangents, windows, in_blocks=True)
+    return _sum_by_taps(*primals, windows), tangent
+
+
+def _sum_of_taps(x: jax.Array, windows: Windows) -> jax.Array:
+    x = pad_windows(x, windows, 0)
+    return functools.reduce(lax.add, (taps_at(x, windows, taps) for taps in all_taps(windows)))
 
 
 def _sum_by_axes(x: jax.Array, windows: Windows, *, in_blocks: bool = False) -> jax.Array:

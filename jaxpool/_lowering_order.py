@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._lowering import (
+    TAPS_APART,
     Windows,
     all_taps,
     along,
@@ -53,8 +54,6 @@ Weights = Any
 
 # Windows of up to this many elements are sorted by a network.
 MOST_IN_NETWORK = 49
-# On CPUs, of windows of up to this many elements, those at borders are a program of their own.
-_MOST_IN_RUNS = 9
 # Sets of taps are the bits of an integer.
 _MOST_IN_SETS = 32
 # Of windows of up to this many elements, the rank of each is found by comparing all pairs.
@@ -453,7 +452,7 @@ def _by_platform(
 ) -> Any:
     """``form(x, valid, windows, pad_each=...)`` as each platform has it best."""
     on_cpu = functools.partial(form, pad_each=False)
-    if one_cpu() and window_size(windows) <= _MOST_IN_RUNS:
+    if one_cpu() and window_size(windows) <= TAPS_APART:
         on_cpu = functools.partial(_in_runs, on_cpu)
     on_cpu = functools.partial(on_cpu, windows=windows)
     return lax.platform_dependent(

@@ -20,6 +20,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._lowering import (
+    TAPS_APART,
     Windows,
     all_taps,
     along,
@@ -36,8 +37,6 @@ from jaxpool._lowering import (
 
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
-# On CPUs, windows of up to this many are taken apart at borders, where programs grow with them.
-_TAPS_IN_RUNS = 9
 
 Function = Callable[[Any, Any], Any]
 
@@ -114,7 +113,7 @@ def _dense_sum(
     form = functools.partial(plain, windows=windows)
     # Of several results at once, the loop that reads them would not be vectorized.
     alone = kept or len(jax.tree.leaves(jax.eval_shape(form, x, valid, cells))) == 1
-    few = window_size(windows) <= _TAPS_IN_RUNS
+    few = window_size(windows) <= TAPS_APART
     on_cpu = form
     if alone and few and borders_apart(jax.tree.leaves(x)[0], windows):
         on_cpu = functools.partial(_in_runs, plain, windows)
