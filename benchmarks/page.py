@@ -21,6 +21,11 @@ PAGE = ROOT.parent / "docs" / "performance.md"
 PEERS = "--peers=flax,torch,equinox,haiku"
 ADAPTIVE = ("--ops=adaptive_max_pool,adaptive_avg_pool", "--cases=bench_adaptive")
 REGIONS = ("--regions=detector",)
+SOFT = (
+    "--ops=logsumexp_pool,softmax_pool,importance_pool,gem_pool,lp_pool,median_pool,quantile_pool,"
+    "top_k_mean_pool,rank_pool,blur_pool,dilation_pool,mixed_pool,gated_pool,stochastic_pool,"
+    "s3_pool,adaptive_weighted_pool,detail_preserving_pool"
+)
 GPU, TPU = "--target=gpu:h100", "--target=tpu:v5e:2x2"
 # For each table the module that writes its rows, and its arguments.
 RUNS = {
@@ -38,6 +43,14 @@ RUNS = {
         "--ops=avg_pool,sum_pool,lp_pool,max_pool_with_argmax",
         "--cases=bench_vgg_k2s2,bench_resnet_stem_k3s2p1,bench_inception_k3s1p1,bench_k7s1p3",
         "--peers=flax,torch",
+    ),
+    "cpu_soft": (
+        "benchmarks",
+        SOFT,
+        "--cases=bench_vgg_k2s2,bench_resnet_stem_k3s2p1",
+        "--modes=fwd,vjp,compile",
+        "--peers=jnp,torch",
+        "--repeats=12",
     ),
     "cpu_adaptive": ("benchmarks", *ADAPTIVE, "--peers=torch,equinox", "--repeats=40"),
     "cpu_adaptive_inline": (

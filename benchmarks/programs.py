@@ -32,9 +32,9 @@ PACKAGES = {
 MODES = ("fwd", "vjp", "grad", "jvp", "compile", "eager")
 
 
-def _stochastic_pool(x: Any, *geometry: Any, **options: Any) -> jax.Array:
+def _keyed(pool: Callable) -> Callable:
     """With a key, which is not made before it is needed: that would start a backend."""
-    return jaxpool.stochastic_pool(x, *geometry, key=jax.random.key(0), **options)
+    return lambda x, *geometry, **options: pool(x, *geometry, key=jax.random.key(0), **options)
 
 
 # Operators, as jaxpool's function and its options. "avg_pool_exclude" leaves padding out of means.
@@ -65,7 +65,8 @@ OPS = {
     "global_top_k_mean_pool": (jaxpool.global_top_k_mean_pool, {"k": 5}),
     "mixed_pool": (jaxpool.mixed_pool, {"alpha": 0.3}),
     "gated_pool": (jaxpool.gated_pool, {}),  # with a gate of the case's window
-    "stochastic_pool": (_stochastic_pool, {}),
+    "stochastic_pool": (_keyed(jaxpool.stochastic_pool), {}),
+    "s3_pool": (_keyed(jaxpool.s3_pool), {}),
     "adaptive_weighted_pool": (jaxpool.adaptive_weighted_pool, {}),
     "detail_preserving_pool": (jaxpool.detail_preserving_pool, {}),
 }

@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
+from jaxpool._lowering import once_on_cpus, only_where
 from jaxpool._mean import Mean
 from jaxpool._mixed import finite_where_empty
 from jaxpool._pool import Domain, Reduction, run
@@ -52,7 +53,7 @@ class AdaptiveWeighted(Reduction):
         _arguments.positive(op, "epsilon", self.epsilon)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        mean = Mean(count_include_pad=False)(x, domain, where)
+        mean = _mean(x, domain, where)
         center, finite = _finite(mean)
 
         def by_dice(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
@@ -75,6 +76,11 @@ class AdaptiveWeighted(Reduction):
         return jnp.where(finite != 0, y, mean)
 
 
+def _mean(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+    mean = Mean(count_include_pad=False)
+    return once_on_cpus(lambda x, where: mean(x, domain, where), x, where)
+
+
 def _finite(mean: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`mean` with 0 for what is not finite, and 1. where it is, else 0.
 
@@ -87,12 +93,18 @@ def _finite(mean: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _or_zero(condition: jax.Array, x: jax.Array) -> jax.Array:
     """x, and 0 where the condition, in numbers, is 0."""
-    return jnp.where(condition != 0, x, np.zeros((), x.dtype))
+    return only_where(condition != 0, x)
 
 
+@jax.custom_jvp
 def _absolute(x: jax.Array) -> jax.Array:
     """|x| with derivative 0 at 0, where that of ``jnp.abs`` is 1."""
-    return x * jnp.sign(x)
+    return jnp.abs(x)
+
+
+@_absolute.defjvp
+def _absolute_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return _absolute(*primals), jnp.sign(primals[0]) * tangents[0]
 
 
 def _reciprocal(mean: jax.Array) -> jax.Array:
@@ -132,7 +144,7 @@ class AdaMean(Reduction):
         _arguments.fraction(op, "beta", self.beta)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        mean = Mean(count_include_pad=False)(x, domain, where)
+        mean = _mean(x, domain, where)
         center, finite = _finite(mean)
         largest = _or_zero(finite, lax.stop_gradient(domain.max(x, where)))
         largest = jnp.where(jnp.isfinite(largest), largest, np.zeros((), x.dtype))

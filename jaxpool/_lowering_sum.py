@@ -29,6 +29,7 @@ from jaxpool._lowering import (
     directly,
     numeric_module,
     once,
+    only_where,
     pad,
     pad_windows,
     taps_at,
@@ -104,6 +105,10 @@ def _where(conditions: list[jax.Array], tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.where(condition, x, np.zeros((), x.dtype)), tree)
 
 
+def _only_where(conditions: list[jax.Array], x: jax.Array) -> jax.Array:
+    return only_where(functools.reduce(operator.and_, conditions), x) if conditions else x
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _dense_sum(
     function: Function, windows: Windows, kept: bool, x: Any, cells: Any, valid: Any
@@ -111,7 +116,10 @@ def _dense_sum(
     """The sum, with the derivative in blocks; `kept` if the sums are read more than once."""
     plain = functools.partial(_plain_sum, function)
     form = functools.partial(plain, windows=windows)
-    # Of several results at once, the loop that reads them would not be vectorized.
+    # In one loop for several results what is read at borders would keep it from being vectorized.
+    # To compute terms twice takes less time than padded copies of several arrays.
+    copies = len(jax.tree.leaves(x)) if any(w.padded for _, w in windows) else 0
+    kept = kept or copies > 1
     alone = kept or len(jax.tree.leaves(jax.eval_shape(form, x, valid, cells))) == 1
     few = window_size(windows) <= TAPS_APART
     on_cpu = form
@@ -145,31 +153,64 @@ def _dense_sum_jvp(
 ) -> Any:
     del kept
     x, cells, valid = primals
-    operands, tree = jax.tree.flatten((x, cells))
+    count = len(jax.tree.leaves(x))
     tangents = jax.tree.leaves(tangents[:2], is_leaf=lambda t: isinstance(t, SymbolicZero))
     moves = {i: t for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)}
+    of_x = {i: move for i, move in moves.items() if i < count}
+    of_cells = {i - count: move for i, move in moves.items() if i >= count}
 
-    def tangent(operands: list[jax.Array], valid: Any, moves: Any, once: Callable) -> Any:
-        x, cells = tree.unflatten(operands)
+    def tangent(x: Any, cells: Any, valid: Any, moves: Any, once: Callable) -> Any:
         return _tangent_in_blocks(function, windows, x, cells, valid, moves, once=once)
 
-    def one_by_one(operands: list[jax.Array], valid: Any, moves: Any) -> Any:
+    def one_by_one(x: Any, cells: Any, valid: Any, moves: Any) -> Any:
         """As in `_one_by_one`, since each operand that moves is a result of the transpose."""
         form = functools.partial(tangent, once=once)
         if len(moves) == 1 or all(len(w.shifts()) == 1 for _, w in windows):
-            return form(operands, valid, moves)
+            return form(x, cells, valid, moves)
         form = jax.checkpoint(form)
-        parts = (once(form, operands, valid, {i: move}) for i, move in moves.items())
+        parts = (once(form, x, cells, valid, {i: move}) for i, move in moves.items())
         return functools.reduce(_add, parts)
 
     # Recomputing keeps the backward pass from holding the function's slope for each tap.
     @jax.checkpoint
-    def by_platform(operands: list[jax.Array], valid: Any, moves: Any) -> Any:
-        together = functools.partial(tangent, once=directly)
-        return lax.platform_dependent(operands, valid, moves, cpu=one_by_one, default=together)
+    def total(x: Any, cells: Any, valid: Any, of_x: Any, of_cells: Any) -> Any:
+        terms = []
+        if of_x:
+            together = functools.partial(tangent, once=directly)
+            terms.append(
+                lax.platform_dependent(x, cells, valid, of_x, cpu=one_by_one, default=together)
+            )
+        for i, move in of_cells.items():
+            # All elements of a window have the same cells, so their slopes in these add up.
+            slope = _dense_sum(_slope(function, i), windows, True, x, cells, valid)
+            terms.append(jax.tree.map(lambda slope, move=move: _finite(slope) * move, slope))
+        return functools.reduce(_add, terms)
 
     y = _dense_sum(function, windows, True, x, cells, valid)
-    return y, by_platform(operands, valid, moves)
+    if not moves:
+        return y, jax.tree.map(jnp.zeros_like, y)
+    return y, total(x, cells, valid, of_x, of_cells)
+
+
+def _finite(slope: jax.Array) -> jax.Array:
+    """A sum that overflows as the largest number, since infinity times no move is NaN."""
+    largest = np.array(jnp.finfo(slope.dtype).max, slope.dtype)
+    return jnp.clip(slope, -largest, largest)
+
+
+def _slope(function: Function, number: int) -> Function:
+    """The derivative of `function`, which is elementwise, in one of the leaves of its cells."""
+
+    def slope(x: Any, cells: Any) -> Any:
+        leaves, tree = jax.tree.flatten(cells)
+
+        def value(leaf: jax.Array) -> Any:
+            return function(x, tree.unflatten([*leaves[:number], leaf, *leaves[number + 1 :]]))
+
+        leaf = leaves[number]
+        return jax.jvp(value, (leaf,), (jnp.ones_like(leaf),))[1]
+
+    return slope
 
 
 _dense_sum.defjvp(_dense_sum_jvp, symbolic_zeros=True)
@@ -185,32 +226,24 @@ def _tangent_in_blocks(
     *,
     once: Callable,
 ) -> Any:
-    """The sum of the function's tangents, with `moves` of some of the leaves of (x, cells)."""
-    blocks = _Blocks(windows, jax.tree.leaves(x)[0].shape)
-    count = len(jax.tree.leaves(x))
-    x, valid = jax.tree.map(blocks.cut, (x, valid))
+    """The sum of the function's tangents, with `moves` of some of the leaves of x."""
+    leaves, tree = jax.tree.flatten(x)
+    blocks = _Blocks(windows, leaves[0].shape)
+    leaves, moves, valid = jax.tree.map(blocks.cut, (leaves, moves, valid))
     # What comes of them is dropped. By contract, the function is finite there.
     cells = blocks.add_border(cells, 1, once)
-    moves = {
-        i: blocks.cut(move) if i < count else blocks.add_border(move, 0, once)
-        for i, move in moves.items()
-    }
     total = None
     for shift in blocks.shifts():
         conditions = blocks.reached(shift) if valid is None else [valid, *blocks.reached(shift)]
+        elements = [_only_where(conditions, x) for x in leaves]
+        own = jax.tree.map(functools.partial(blocks.cells, shift), cells)
 
-        def here(i: int, array: jax.Array, shift: Any = shift, conditions: Any = conditions) -> Any:
-            return _where(conditions, array) if i < count else blocks.cells(shift, array)
+        def value(moving: Any, elements: Any = elements, own: Any = own) -> Any:
+            values = [moving.get(i, element) for i, element in enumerate(elements)]
+            return function(tree.unflatten(values), own)
 
-        operands, tree = jax.tree.flatten((x, cells))
-        operands = [here(i, operand) for i, operand in enumerate(operands)]
-
-        def value(moving: Any, operands: Any = operands, tree: Any = tree) -> Any:
-            values = [moving.get(i, operand) for i, operand in enumerate(operands)]
-            return function(*tree.unflatten(values))
-
-        tangents = {i: here(i, move) for i, move in moves.items()}
-        _, part = jax.jvp(value, ({i: operands[i] for i in moves},), (tangents,))
+        tangents = {i: _where(conditions, move) for i, move in moves.items()}
+        _, part = jax.jvp(value, ({i: elements[i] for i in moves},), (tangents,))
         part = jax.tree.map(functools.partial(blocks.collect, shift), _where(conditions, part))
         total = part if total is None else _add(total, part)
     return blocks.drop_border(total, once)
