@@ -50,7 +50,7 @@ RUNS = {
         "--cases=bench_vgg_k2s2,bench_resnet_stem_k3s2p1",
         "--modes=fwd,vjp,compile",
         "--peers=jnp,torch",
-        "--repeats=12",
+        "--repeats=10",
     ),
     "cpu_adaptive": ("benchmarks", *ADAPTIVE, "--peers=torch,equinox", "--repeats=40"),
     "cpu_adaptive_inline": (
