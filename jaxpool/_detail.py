@@ -77,6 +77,7 @@ class AdaptiveWeighted(Reduction):
 
 
 def _mean(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+    """The plain mean, on CPUs apart: beside it, XLA does not vectorize exponentials."""
     mean = Mean(count_include_pad=False)
     return once_on_cpus(lambda x, where: mean(x, domain, where), x, where)
 

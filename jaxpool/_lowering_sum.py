@@ -52,6 +52,7 @@ def tap_sum(
     kept: bool = False,
 ) -> Any:
     """Sum over each window's valid elements e of ``function(e, cells)``, as `Domain.sum_with`."""
+    function = jax.jit(function, inline=True)  # traced once, and not for each tap
     windows, outputs = tuple(sorted(windows)), {axis: w.output for axis, w in windows}
     shape = [outputs.get(i, n) for i, n in enumerate(jax.tree.leaves(x)[0].shape)]
     cells = jax.tree.map(lambda c: jnp.broadcast_to(c, shape), cells)
@@ -60,7 +61,7 @@ def tap_sum(
     # which may be denormal, hence 0.
     known = known and any(n != 1 for n in shape)
     if known and window_size(windows) <= _UNROLLED_TAPS:
-        return _dense_sum(function, windows, kept, x, cells, valid)
+        return _dense_sum(function, windows, kept, TAPS_APART, x, cells, valid)
     return _plain_sum(function, x, valid, cells, windows)
 
 
@@ -109,11 +110,14 @@ def _only_where(conditions: list[jax.Array], x: jax.Array) -> jax.Array:
     return only_where(functools.reduce(operator.and_, conditions), x) if conditions else x
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _dense_sum(
-    function: Function, windows: Windows, kept: bool, x: Any, cells: Any, valid: Any
+    function: Function, windows: Windows, kept: bool, apart: int, x: Any, cells: Any, valid: Any
 ) -> Any:
-    """The sum, with the derivative in blocks; `kept` if the sums are read more than once."""
+    """The sum, with the derivative in blocks; `kept` if the sums are read more than once.
+
+    Windows of up to `apart` elements may be taken apart at borders.
+    """
     plain = functools.partial(_plain_sum, function)
     form = functools.partial(plain, windows=windows)
     # In one loop for several results what is read at borders would keep it from being vectorized.
@@ -121,9 +125,9 @@ def _dense_sum(
     copies = len(jax.tree.leaves(x)) if any(w.padded for _, w in windows) else 0
     kept = kept or copies > 1
     alone = kept or len(jax.tree.leaves(jax.eval_shape(form, x, valid, cells))) == 1
-    few = window_size(windows) <= TAPS_APART
+    alone &= window_size(windows) <= apart
     on_cpu = form
-    if alone and few and borders_apart(jax.tree.leaves(x)[0], windows):
+    if alone and borders_apart(jax.tree.leaves(x)[0], windows):
         on_cpu = functools.partial(_in_runs, plain, windows)
     if kept:
         on_cpu = functools.partial(_one_by_one, on_cpu)
@@ -139,6 +143,7 @@ def _one_by_one(function: Callable, *operands: Any) -> Any:
 
     XLA:CPU has no loop for several. It would keep what they have in common: an array for each tap.
     """
+    function = jax.jit(function, inline=True)
     tree = jax.tree.structure(jax.eval_shape(function, *operands))
 
     def result(number: int, *operands: Any) -> jax.Array:
@@ -149,7 +154,7 @@ def _one_by_one(function: Callable, *operands: Any) -> Any:
 
 
 def _dense_sum_jvp(
-    function: Function, windows: Windows, kept: bool, primals: Any, tangents: Any
+    function: Function, windows: Windows, kept: bool, apart: int, primals: Any, tangents: Any
 ) -> Any:
     del kept
     x, cells, valid = primals
@@ -181,12 +186,13 @@ def _dense_sum_jvp(
                 lax.platform_dependent(x, cells, valid, of_x, cpu=one_by_one, default=together)
             )
         for i, move in of_cells.items():
-            # All elements of a window have the same cells, so their slopes in these add up.
-            slope = _dense_sum(_slope(function, i), windows, True, x, cells, valid)
+            # All elements of a window have the same cells, so their slopes in these add up. Not
+            # apart, since there are many sums, and programs should compile in little time.
+            slope = _dense_sum(_slope(function, i), windows, True, 0, x, cells, valid)
             terms.append(jax.tree.map(lambda slope, move=move: _finite(slope) * move, slope))
         return functools.reduce(_add, terms)
 
-    y = _dense_sum(function, windows, True, x, cells, valid)
+    y = _dense_sum(function, windows, True, apart, x, cells, valid)
     if not moves:
         return y, jax.tree.map(jnp.zeros_like, y)
     return y, total(x, cells, valid, of_x, of_cells)
@@ -210,7 +216,7 @@ def _slope(function: Function, number: int) -> Function:
         leaf = leaves[number]
         return jax.jvp(value, (leaf,), (jnp.ones_like(leaf),))[1]
 
-    return slope
+    return jax.jit(slope, inline=True)
 
 
 _dense_sum.defjvp(_dense_sum_jvp, symbolic_zeros=True)

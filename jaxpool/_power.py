@@ -52,7 +52,7 @@ class Lp(Reduction):
             return jnp.maximum(domain.max(_absolute(x), where), zero)  # an empty cell holds -inf
         # As a constant: the scale cancels, so it has no part in any derivative.
         constant = jax.lax.stop_gradient(x)
-        largest = once_on_cpus(domain.max, once_on_cpus(jnp.abs, constant), where)
+        largest = once_on_cpus(lambda x, where: domain.max(jnp.abs(x), where), constant, where)
         scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
         p = given if isinstance(given, int | float) else jnp.asarray(given).astype(x.dtype)
         if isinstance(p, int | float) and _is_product(p):

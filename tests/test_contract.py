@@ -64,7 +64,7 @@ def test_equals_the_oracle(op, case):
 @every("ci")
 def test_equals_the_oracle_under_a_mask(op, case):
     x, where = distinct(case.shape, seed=1), a_mask(case)
-    y = jax.jit(lambda x, where: op(x, case, where=where, empty_value=7))(x, where)
+    y = quick_jit(lambda x, where: op(x, case, where=where, empty_value=7))(x, where)
     close(y, op.expected(x, case, where=where, empty_value=7))
 
 
@@ -75,7 +75,7 @@ def test_equals_the_oracle_with_weights(op, case):
         return
     x, weights = distinct(case.shape), np.random.default_rng(0).random(case.shape)
     weights = np.where(weights < 0.3, 0, weights).astype(np.float32)
-    y = jax.jit(lambda x, w: op(x, case, where=w, empty_value=7))(x, weights)
+    y = quick_jit(lambda x, w: op(x, case, where=w, empty_value=7))(x, weights)
     close(y, op.expected(x, case, where=weights, empty_value=7))
 
 
@@ -104,7 +104,7 @@ def test_ints_never_wrap(op, dtype, x64):
         info = np.iinfo(dtype)
         x = rng.integers(max(info.min, -(2**20)), min(info.max, 2**20), case.shape, dtype=dtype)
     with jax.enable_x64(x64):
-        y = jax.jit(lambda x: op(x, case))(x)
+        y = quick_jit(lambda x: op(x, case))(x)
         if op.kind in ("max", "min"):
             assert y.dtype == np.dtype(dtype)
         elif op.kind == "sum":
