@@ -59,6 +59,26 @@ def stochastic_pool(x: Any, geometry: Any) -> Any:
     return y
 
 
+def s3_pool(x: Any, geometry: Any) -> Any:
+    pads = [(w.low, w.high) for _, w in geometry.windows]
+    y = jnp.pad(x, geometry.over_all(pads, (0, 0)), constant_values=-np.inf)
+    for number, (axis, w) in enumerate(geometry.windows):
+        maxima = y.shape[axis] - w.span + 1
+        y = functools.reduce(
+            jnp.maximum,
+            (
+                lax.slice_in_dim(y, tap * w.dilation, tap * w.dilation + maxima, 1, axis)
+                for tap in range(w.window)
+            ),
+        )
+        cells = (maxima + w.ceil_mode * (w.stride - 1)) // w.stride
+        key = jax.random.fold_in(jax.random.key(0), number)
+        places = np.arange(cells)[:, None] * w.stride + np.arange(w.stride)
+        score = jnp.where(places < maxima, jax.random.uniform(key, places.shape), 2)
+        y = jnp.take(y, jnp.argmin(score, 1) + places[:, 0], axis)
+    return y
+
+
 def _weighted(parts: list[Any], weights: list[Any], inside: list[Any]) -> Any:
     weights = [weight * one for weight, one in zip(weights, inside, strict=True)]
     return _total([w * p for w, p in zip(weights, parts, strict=True)]) / _total(weights)
@@ -89,6 +109,7 @@ FORMS: dict[str, Callable[..., Any]] = {
     "mixed_pool": mixed_pool,
     "gated_pool": gated_pool,
     "stochastic_pool": stochastic_pool,
+    "s3_pool": s3_pool,
     "adaptive_weighted_pool": adaptive_weighted_pool,
     "detail_preserving_pool": detail_preserving_pool,
 }
