@@ -14,6 +14,7 @@ from jaxpool._lowering import once_on_cpus, only_where
 from jaxpool._mean import Mean
 from jaxpool._mixed import finite_where_empty
 from jaxpool._pool import Domain, Reduction, run
+from jaxpool._power import absolute
 from jaxpool._window import Window, window_arguments, window_pool
 
 Weights = Literal["dice", "inverse_distance"]
@@ -65,7 +66,7 @@ class AdaptiveWeighted(Reduction):
         def by_distance(e: jax.Array, cells: Any) -> tuple[jax.Array, jax.Array]:
             center, finite, epsilon = cells
             e = _or_zero(finite, e)
-            weight = 1 / (_absolute(e - center) + epsilon)
+            weight = 1 / (absolute(e - center) + epsilon)
             return weight * e, weight
 
         if self.weights == "dice":
@@ -97,17 +98,6 @@ def _or_zero(condition: jax.Array, x: jax.Array) -> jax.Array:
     return only_where(condition != 0, x)
 
 
-@jax.custom_jvp
-def _absolute(x: jax.Array) -> jax.Array:
-    """|x| with derivative 0 at 0, where that of ``jnp.abs`` is 1."""
-    return jnp.abs(x)
-
-
-@_absolute.defjvp
-def _absolute_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    return _absolute(*primals), jnp.sign(primals[0]) * tangents[0]
-
-
 def _reciprocal(mean: jax.Array) -> jax.Array:
     """``1 / mean``, and 0 for what is so small that the square of that would overflow."""
     usable = jnp.abs(mean) >= np.array(1 / _LARGEST_RATIO, mean.dtype)
@@ -118,7 +108,7 @@ def _reciprocal(mean: jax.Array) -> jax.Array:
 def _dice(e: jax.Array, reciprocal: jax.Array) -> jax.Array:
     """``2|e m| / (e^2 + m^2)`` for m of that reciprocal, and 0 if m is 0."""
     # By a quotient of which the square does not overflow; beyond, the result is as good as 0.
-    ratio = jnp.minimum(_absolute(e * reciprocal), np.array(_LARGEST_RATIO, e.dtype))
+    ratio = jnp.minimum(absolute(e * reciprocal), np.array(_LARGEST_RATIO, e.dtype))
     return 2 * ratio / (1 + ratio * ratio)
 
 

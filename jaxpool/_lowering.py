@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import max_dim
+from jax.core import Tracer, max_dim
 
 from jaxpool._geometry import AxisWindow, run_starts
 
@@ -60,9 +60,19 @@ def once(function: Callable, *operands: Any) -> Any:
 
 def once_on_cpus(function: Callable, *operands: Any) -> Any:
     """As `once` where it is lowered for CPUs, and left to XLA elsewhere."""
+    if not traced(operands):
+        return function(*operands)
     return lax.platform_dependent(
         *operands, cpu=functools.partial(once, function), default=function
     )
+
+
+def traced(tree: Any) -> bool:
+    """Whether a program is being made. Else operations run one by one, each compiled before.
+
+    A conditional or loop around a function that is new would be compiled anew in each such call.
+    """
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 @jax.custom_jvp

@@ -386,6 +386,7 @@ def _strips(geometry: AxisIntervals) -> tuple[int, int, int, int] | None:
     return best if best is not None and best[-1] <= _MOST_SHIFTS else None
 
 
+@functools.partial(jax.jit, static_argnames=("cells", "step", "most", "axis"))
 def shifted_entries(
     x: jax.Array, shifts: jax.Array, cells: int, step: int, most: int, axis: int
 ) -> jax.Array:

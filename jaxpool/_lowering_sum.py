@@ -33,6 +33,7 @@ from jaxpool._lowering import (
     pad,
     pad_windows,
     taps_at,
+    traced,
     window_size,
 )
 
@@ -52,7 +53,8 @@ def tap_sum(
     kept: bool = False,
 ) -> Any:
     """Sum over each window's valid elements e of ``function(e, cells)``, as `Domain.sum_with`."""
-    function = jax.jit(function, inline=True)  # traced once, and not for each tap
+    if traced((x, cells, valid)):
+        function = jax.jit(function, inline=True)  # traced once, and not for each tap
     windows, outputs = tuple(sorted(windows)), {axis: w.output for axis, w in windows}
     shape = [outputs.get(i, n) for i, n in enumerate(jax.tree.leaves(x)[0].shape)]
     cells = jax.tree.map(lambda c: jnp.broadcast_to(c, shape), cells)
@@ -107,7 +109,9 @@ def _where(conditions: list[jax.Array], tree: Any) -> Any:
 
 
 def _only_where(conditions: list[jax.Array], x: jax.Array) -> jax.Array:
-    return only_where(functools.reduce(operator.and_, conditions), x) if conditions else x
+    if not conditions or not jnp.issubdtype(x.dtype, jnp.floating):
+        return _where(conditions, x)
+    return only_where(functools.reduce(operator.and_, conditions), x)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
@@ -120,6 +124,8 @@ def _dense_sum(
     """
     plain = functools.partial(_plain_sum, function)
     form = functools.partial(plain, windows=windows)
+    if not traced((x, cells, valid)):
+        return form(x, valid, cells)
     # In one loop for several results what is read at borders would keep it from being vectorized.
     # To compute terms twice takes less time than padded copies of several arrays.
     copies = len(jax.tree.leaves(x)) if any(w.padded for _, w in windows) else 0

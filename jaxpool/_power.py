@@ -49,7 +49,7 @@ class Lp(Reduction):
             x = jnp.where(where, x, zero)  # the slope of |x| at NaN would spoil gradients
         given = self.p.item() if isinstance(self.p, np.generic) else self.p
         if isinstance(given, float) and given == float("inf"):
-            return jnp.maximum(domain.max(_absolute(x), where), zero)  # an empty cell holds -inf
+            return jnp.maximum(domain.max(absolute(x), where), zero)  # an empty cell holds -inf
         # As a constant: the scale cancels, so it has no part in any derivative.
         constant = jax.lax.stop_gradient(x)
         largest = once_on_cpus(lambda x, where: domain.max(jnp.abs(x), where), constant, where)
@@ -73,9 +73,15 @@ class Lp(Reduction):
         return jnp.where(positive, scale * root, zero)
 
 
-def _absolute(x: jax.Array) -> jax.Array:
+@jax.custom_jvp
+def absolute(x: jax.Array) -> jax.Array:
     """|x| with derivative 0 at 0, where that of ``jnp.abs`` is 1."""
-    return x * jnp.sign(x)
+    return jnp.abs(x)
+
+
+@absolute.defjvp
+def _absolute_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return absolute(*primals), jnp.sign(primals[0]) * tangents[0]
 
 
 def _is_product(p: float) -> bool:
@@ -86,12 +92,12 @@ def _power(x: jax.Array, p: Any) -> jax.Array:
     """|x|^p with all the derivatives that it has at 0, and 0 for those that it lacks."""
     if isinstance(p, int | float) and _is_product(p):
         if p == 1:
-            return _absolute(x)
+            return absolute(x)
         if p % 2:
-            return _absolute(x) * jax.lax.integer_pow(x, int(p) - 1)
+            return absolute(x) * jax.lax.integer_pow(x, int(p) - 1)
         return jax.lax.integer_pow(x, int(p))
     positive = x != 0
-    safe = jnp.where(positive, _absolute(x), np.ones((), x.dtype))
+    safe = jnp.where(positive, absolute(x), np.ones((), x.dtype))
     return jnp.where(positive, safe**p, np.zeros((), x.dtype))
 
 
