@@ -474,3 +474,24 @@ def test_one_nan_reaches_its_own_cells_only(op, case):
         np.testing.assert_array_equal(np.isnan(found), expected)
         close(found[~expected], clean[~expected])
     assert reached
+
+
+@pytest.mark.parametrize("op", OPS, ids=str)
+def test_eager_calls_compile_nothing_anew(op):
+    case = next(c for c in CASES if c.name == "no_batch_axes")
+    compiled = []
+
+    def listen(event, duration, **facts):
+        del duration, facts
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    # Larger than what is left to XLA whatever it does.
+    x = jnp.asarray(distinct((*case.shape[:-1], 64 * case.shape[-1])))
+    op(x, case)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        op(x, case)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
