@@ -37,7 +37,14 @@ from jaxpool._lowering import (
     widened,
     window_size,
 )
-from jaxpool._lowering_tangent import NO_TAPS, steps, tangent_in_blocks, tangent_in_slices
+from jaxpool._lowering_linear import WindowFold, WindowMap
+from jaxpool._lowering_tangent import (
+    NO_TAPS,
+    steps,
+    tangent_forward,
+    tangent_in_blocks,
+    tangent_in_slices,
+)
 
 Implementation = Literal["taps", "axes", "reduce_window"]
 IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
@@ -89,11 +96,7 @@ def _window_max(
 def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """Row-major position, on the pooled axes of the unpadded `x`, of what each window picks."""
     windows = tuple(sorted(windows))
-    forms = {
-        platform: functools.partial(_only_taps, form)
-        for platform, form in _picked_forms(windows, None).items()
-    }
-    taps = _by_platform(forms, x, valid).astype(np.int32)
+    taps = _picked(windows, None, "taps")(x, valid, None)[0].astype(np.int32)
     position, size = jnp.zeros(taps.shape, np.int32), 1
     for axis, w in reversed(windows):
         starts = jnp.asarray(w.starts(numeric_module(w.output, w.low)), np.int32)
@@ -103,25 +106,33 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     return position
 
 
-def _only_taps(picked: Callable, x: jax.Array, valid: jax.Array | None) -> jax.Array:
-    return picked(x, valid)[1]
+def _picked(
+    windows: Windows, style: str | None, result: Literal["maxima", "taps", "both"]
+) -> WindowFold:
+    """The function of x, `valid` and offsets to what is asked for.
+
+    With "both", taps are those that `sum_of_picked` is to read, which XLA's own form does not.
+    """
+    taps = tap_dtype(windows)
+    dtypes = {"maxima": (None,), "taps": (taps,), "both": (None, taps)}[result]
+    return WindowFold(_picked_form, dtypes, windows, (style, result))
 
 
-def _picked_forms(
-    windows: Windows, style: str | None, *, only_maxima: bool = False
-) -> dict[str, Callable]:
-    """For each platform, the function of x, `valid` and offsets to maxima and taps, or any."""
-    forms = {}
-    for platform, limit in _limits(style).items():
-        cpu = platform == "cpu"
-        if not cpu:
-            form = functools.partial(_picked_in_passes, limit=limit)
-        elif window_size(windows) <= limit:
-            form = _picked_on_cpu
-        else:
-            form = functools.partial(_picked_by_axes, once=once, only_maxima=only_maxima)
-        forms[platform] = functools.partial(form, windows=windows)
-    return forms
+def _picked_form(platform: str, windows: Windows, style: str | None, result: str) -> Callable:
+    kind = "cpu" if platform == "cpu" else "default"
+    limit = _limits(style)[kind]
+    if platform == "tpu" and result != "taps" and _native(windows, style):
+        form = _native_picked
+    elif kind == "default":
+        form = functools.partial(_picked_in_passes, limit=limit)
+    elif window_size(windows) <= limit:
+        form = _picked_on_cpu
+    else:
+        form = functools.partial(_picked_by_axes, once=once, only_maxima=result == "maxima")
+    form = functools.partial(form, windows=windows)
+    if result == "both":
+        return functools.partial(once, form) if kind == "cpu" else form
+    return lambda *operands: form(*operands)[result == "taps" :][:1]
 
 
 def _picked_on_cpu(
@@ -190,19 +201,7 @@ def _max_by_taps(
     x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, style: str | None
 ) -> jax.Array:
     """Maxima; the taps that they come from are computed only where a derivative asks."""
-    forms = {
-        platform: functools.partial(_only_maxima, form)
-        for platform, form in _picked_forms(windows, style, only_maxima=True).items()
-    }
-    if _native(windows, style):
-        forms["tpu"] = functools.partial(
-            _only_maxima, functools.partial(_native_picked, windows=windows)
-        )
-    return _by_platform(forms, x, valid, offsets)
-
-
-def _only_maxima(picked: Callable, *operands: Any) -> jax.Array:
-    return picked(*operands)[0]
+    return _picked(windows, style, "maxima")(x, valid, offsets)[0]
 
 
 def _native(windows: Windows, style: str | None) -> bool:
@@ -215,11 +214,7 @@ def _max_by_taps_jvp(
     windows: Windows, style: str | None, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, valid, offsets = primals
-    forms = _picked_forms(windows, style)
-    forms["cpu"] = functools.partial(once, forms["cpu"])
-    if _native(windows, style):
-        forms["tpu"] = functools.partial(_native_picked, windows=windows)
-    y, taps = _by_platform(forms, lax.stop_gradient(x), valid, lax.stop_gradient(offsets))
+    y, taps = _picked(windows, style, "both")(x, valid, offsets)
     tangent = sum_of_picked(tangents[0], x, valid, taps, windows, style)
     return (
         with_taps(x, valid, offsets, y, taps, windows, style),
@@ -473,36 +468,55 @@ def sum_of_picked(
     style: str | None,
 ) -> jax.Array:
     """The tangents of the picked elements: a masked sum over all taps, linear in `tangent`."""
-
-    def by_taps(form: Callable) -> Callable:
-        return lambda tangent, x, valid, taps: form(tangent, taps)
-
-    def by_xla(tangent: jax.Array, x: jax.Array, valid: Any, taps: jax.Array) -> jax.Array:
-        del taps
-        if valid is not None and jnp.issubdtype(x.dtype, jnp.floating):
-            # What is masked is -inf, and would take the gradient of nothing but -inf.
-            x = jnp.maximum(x, np.array(jnp.finfo(x.dtype).min, x.dtype))
-        return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]
-
     if known(windows):
-        limits = _limits(style)
-        forms = {
-            platform: by_taps(
-                functools.partial(
-                    tangent_in_blocks,
-                    way=steps(windows, limit, _FEW[platform], platform != "cpu"),
-                    once=once if platform == "cpu" else directly,
-                )
-            )
-            for platform, limit in limits.items()
-        }
-    else:
-        forms = {"default": by_taps(functools.partial(tangent_in_slices, windows=windows))}
-    if _native(windows, style):
-        forms["tpu"] = by_xla
+        return WindowMap(_sum_forms, windows, (style,))(tangent, taps, x, valid)
+
+    def by_platform(tangent: jax.Array, taps: jax.Array, x: jax.Array, valid: Any) -> jax.Array:
+        forms = {"default": _ignoring_x(functools.partial(tangent_in_slices, windows=windows))}
+        if _native(windows, style):
+            forms["tpu"] = functools.partial(_native_tangent, windows=windows)
+        return _by_platform(forms, tangent, taps, x, valid)
+
     # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
-    rule = jax.checkpoint(functools.partial(_by_platform, forms), prevent_cse=False)
-    return rule(tangent, x, valid, taps)
+    return jax.checkpoint(by_platform, prevent_cse=False)(tangent, taps, x, valid)
+
+
+def _sum_forms(platform: str, windows: Windows, style: str | None) -> tuple[Callable, Callable]:
+    """`sum_of_picked` for a platform, and as what it is transposed."""
+    if platform == "tpu" and _native(windows, style):
+        native = functools.partial(_native_tangent, windows=windows)
+        return functools.partial(native, forward=True), native
+    cpu = platform == "cpu"
+    kind = "cpu" if cpu else "default"
+    limit = _limits(style)[kind]
+    way = steps(windows, limit, _FEW[kind], not cpu)
+    in_blocks = functools.partial(tangent_in_blocks, way=way, once=once if cpu else directly)
+    forward = in_blocks
+    if window_size(windows) <= limit:
+        forward = functools.partial(tangent_forward, windows=windows, on_cpu=cpu)
+    return _ignoring_x(forward), _ignoring_x(in_blocks)
+
+
+def _ignoring_x(form: Callable) -> Callable:
+    return lambda tangent, taps, x, valid: form(tangent, taps)
+
+
+def _native_tangent(
+    tangent: jax.Array,
+    taps: jax.Array,
+    x: jax.Array,
+    valid: jax.Array | None,
+    *,
+    windows: Windows,
+    forward: bool = False,
+) -> jax.Array:
+    """By XLA's own rules."""
+    del taps
+    if (valid is not None or forward) and jnp.issubdtype(x.dtype, jnp.floating):
+        # What is masked is -inf, and would take the gradient of nothing but -inf. And forward, XLA
+        # has a tangent of 0 for windows of nothing but -inf.
+        x = jnp.maximum(x, np.array(jnp.finfo(x.dtype).min, x.dtype))
+    return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]
 
 
 def known(windows: Windows) -> bool:

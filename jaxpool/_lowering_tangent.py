@@ -19,9 +19,12 @@ from jaxpool._lowering import (
     Windows,
     all_taps,
     along,
+    borders_apart,
+    by_runs,
     directly,
     pad,
     pad_windows,
+    padded_taps_at,
     taps_at,
     widened,
     window_size,
@@ -246,14 +249,34 @@ def has_tap(sets: jax.Array, tap: jax.Array) -> jax.Array:
     return lax.ne(bit, lax.full_like(sets, 0))
 
 
-def tangent_in_slices(
-    tangent: jax.Array, taps: jax.Array, windows: Windows, match: Callable = lax.eq
+def tangent_forward(
+    tangent: jax.Array, taps: jax.Array, windows: Windows, *, on_cpu: bool
 ) -> jax.Array:
-    """For sizes that may be symbolic."""
-    narrow, tangent = tangent.dtype, pad_windows(widened(tangent), windows, 0)
+    """The same, to be run as it is and not transposed."""
+    narrow, tangent = tangent.dtype, widened(tangent)
+    if on_cpu and borders_apart(tangent, windows):
+        found = by_runs(tangent_in_slices, (tangent,), (taps,), windows)
+    else:
+        found = tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
+    return found.astype(narrow)
+
+
+def tangent_in_slices(
+    tangent: jax.Array,
+    taps: jax.Array,
+    windows: Windows,
+    match: Callable = lax.eq,
+    pad_each: bool = False,
+) -> jax.Array:
+    """Tap by tap, also for sizes that are symbolic."""
+    narrow, tangent = tangent.dtype, widened(tangent)
     zero = np.zeros((), tangent.dtype)
+    if pad_each:
+        at = functools.partial(padded_taps_at, tangent, windows, value=zero)
+    else:
+        at = functools.partial(taps_at, pad_windows(tangent, windows, zero), windows)
     terms = (
-        jnp.where(match(taps, lax.full_like(taps, number)), taps_at(tangent, windows, tap), zero)
+        jnp.where(match(taps, lax.full_like(taps, number)), at(taps=tap), zero)
         for number, tap in enumerate(all_taps(windows))
     )
     return functools.reduce(lax.add, terms).astype(narrow)

@@ -20,10 +20,10 @@ from tests import oracle
 class Case:
     """A geometry, named after where its shape comes from.
 
-    Tags: "ci" small enough for loops; "core" one of those that every property runs on, and "few"
-    also with operators that take long to compile; "global" also for global pools; "intervals" also
-    for adaptive and fractional ones; "export" symbolic sizes make sense; "bench" and
-    "bench_adaptive" for benchmarks only.
+    Tags: "ci" small enough for loops; "core" for properties that may depend on how windows lie, and
+    "few" for all others, and for operators that take long to compile; "global" also for global
+    pools; "intervals" also for adaptive and fractional ones; "export" symbolic sizes make sense;
+    "bench" and "bench_adaptive" for benchmarks only.
     """
 
     name: str

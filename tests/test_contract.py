@@ -68,7 +68,7 @@ def test_equals_the_oracle_under_a_mask(op, case):
     close(y, op.expected(x, case, where=where, empty_value=7))
 
 
-@every("core")
+@every("few")
 def test_equals_the_oracle_with_weights(op, case):
     if op.kind != "mean":
         pytest.raises(TypeError, lambda: op(distinct(case.shape), case, where=np.ones(case.shape)))
@@ -118,7 +118,7 @@ def test_ints_never_wrap(op, dtype, x64):
         close(y, expected, y.dtype)
 
 
-@every("core")
+@every("few")
 def test_jit_equals_eager(op, case):
     x, where = distinct(case.shape), a_mask(case)
     close(op(jnp.asarray(x), case), jax.jit(lambda x: op(x, case))(x))
@@ -126,7 +126,7 @@ def test_jit_equals_eager(op, case):
     close(eager, jax.jit(lambda x, w: op(x, case, where=w))(x, where))
 
 
-@every("core")
+@every("few")
 def test_numpy_inputs(op, case):
     x, where = distinct(case.shape), a_mask(case)
     y = op(x, case, where=where)
@@ -154,11 +154,14 @@ def test_vmap_equals_batch_and_batches_are_independent(op, case):
     for a in case.batch:
         left = [b for b in range(-ndim, 0) if b != a]
         close(quick_jit(jax.vmap(pool, a, out_axis(a)))(x, where), whole)
+        if a != case.batch[0]:
+            continue
         first = quick_jit(pool)(np.take(x, 0, a), np.take(where, 0, a))
         close(first, np.take(whole, 0, out_axis(a)))
-        close(quick_jit(jax.vmap(pool, (a, None), out_axis(a)))(x, np.take(where, 0, a)),
-              quick_jit(lambda x, w: op(x, case, where=w))(  # a mask shared by the batch
-                  x, np.broadcast_to(np.expand_dims(np.take(where, 0, a), a), case.shape)))  # fmt: skip
+        shared = np.take(where, 0, a)  # a mask of the whole batch
+        alike = np.broadcast_to(np.expand_dims(shared, a), case.shape)
+        close(quick_jit(jax.vmap(pool, (a, None), out_axis(a)))(x, shared),
+              quick_jit(lambda x, w: op(x, case, where=w))(x, alike))  # fmt: skip
     if len(case.batch) >= 2:
         a, b = case.batch[0], case.batch[-1]
         left = [c for c in range(-ndim, 0) if c not in (a, b)]
@@ -227,7 +230,7 @@ def test_eval_shape_equals_the_formula(op, case):
     assert found.shape == promised
 
 
-@every("core")
+@every("few")
 def test_one_trace_per_static_signature(op, case):
     chex.clear_trace_counter()
 
@@ -240,7 +243,7 @@ def test_one_trace_per_static_signature(op, case):
         f(distinct(case.shape, seed=seed), a_mask(case, seed))
 
 
-@every("core")
+@every("few")
 def test_a_domain_is_a_static_argument(op, case):
     """Equal domains are one domain to jit."""
     traces = []
@@ -277,7 +280,7 @@ def test_masked_out_values_reach_nothing(op, case):
             assert (np.asarray(gradient)[~np.broadcast_to(where, case.shape)] == 0).all()
 
 
-@every("core")
+@every("few")
 def test_masked_out_values_reach_no_second_derivative(op, case):
     x, where = distinct(case.shape), a_mask(case)
 
@@ -291,7 +294,7 @@ def test_masked_out_values_reach_no_second_derivative(op, case):
     identical(hvp(np.where(where, x, np.float32(np.nan))), hvp(x))
 
 
-@every("core")
+@every("few")
 def test_all_true_is_no_mask(op, case):
     x = distinct(case.shape)
     x.flat[3] = np.nan
@@ -302,7 +305,7 @@ def test_all_true_is_no_mask(op, case):
         return y, vjp(jnp.ones_like(y))[0]
 
     y, gradient = quick_jit(lambda x: f(x, None))(x)
-    for where in (np.ones(case.shape, bool), np.ones([1] * len(case.shape), bool), np.bool_(True)):
+    for where in (np.ones(case.shape, bool), np.bool_(True)):
         y_masked, gradient_masked = quick_jit(f)(x, where)
         # Of a product and the sum after it XLA makes one operation, rounded once, or does not.
         exact = op.kind in ("max", "min", "sum", "mean", "median", "logsumexp")
@@ -311,7 +314,7 @@ def test_all_true_is_no_mask(op, case):
 
 
 @pytest.mark.parametrize("empty_value", [0, np.nan, jnp.float32(-2.5)], ids=str)
-@every("core")
+@every("few")
 def test_fully_masked_cells_are_empty(op, case, empty_value):
     x = np.full(case.shape, np.nan, np.float32)
 
@@ -356,7 +359,7 @@ def primitives(jaxpr):
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-@every("core")
+@every("few")
 def test_no_transpose_in_the_program(op, case, masked):
     where = a_mask(case) if masked else None
 
@@ -437,7 +440,7 @@ def test_export_of_large_windows_with_symbolic_sizes(k, implementation):
         close(a, b)
 
 
-@every("core")
+@every("few")
 def test_empty_batches(op, case):
     if not case.batch:
         return
@@ -451,7 +454,7 @@ def test_empty_batches(op, case):
     assert op(x, case, where=jnp.zeros(shape, bool)).shape == y.shape
 
 
-@every("core")
+@every("few")
 def test_remat(op, case):
     x = distinct(case.shape)
     loss = lambda x: jnp.sum(jnp.sin(op(x, case)))  # noqa: E731
