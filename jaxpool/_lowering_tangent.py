@@ -22,6 +22,7 @@ from jaxpool._lowering import (
     borders_apart,
     by_runs,
     directly,
+    once,
     pad,
     pad_windows,
     padded_taps_at,
@@ -255,7 +256,9 @@ def tangent_forward(
     """The same, to be run as it is and not transposed."""
     narrow, tangent = tangent.dtype, widened(tangent)
     if on_cpu and borders_apart(tangent, windows):
-        found = by_runs(tangent_in_slices, (tangent,), (taps,), windows)
+        apart = functools.partial(by_runs, tangent_in_slices, windows=windows)
+        # Apart from what reads it, too: XLA:CPU would ask there of each element in which part it is.
+        found = once(lambda tangent, taps: apart((tangent,), (taps,)), tangent, taps)
     else:
         found = tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
     return found.astype(narrow)
