@@ -257,7 +257,7 @@ def tangent_forward(
     narrow, tangent = tangent.dtype, widened(tangent)
     if on_cpu and borders_apart(tangent, windows):
         apart = functools.partial(by_runs, tangent_in_slices, windows=windows)
-        # Apart from what reads it, too: XLA:CPU would ask there of each element in which part it is.
+        # Apart from its readers too, where XLA:CPU would ask of each element which part it is in.
         found = once(lambda tangent, taps: apart((tangent,), (taps,)), tangent, taps)
     else:
         found = tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
