@@ -66,7 +66,7 @@ RUNS = {
     "gpu_regions": ("benchmarks.aot", GPU, *REGIONS, "--modes=fwd,vjp,vjp_boxes"),
     "tpu": ("benchmarks.aot", TPU),
     "tpu_adaptive": ("benchmarks.aot", TPU, *ADAPTIVE, "--dtypes=float32", "--peers="),
-    "tpu_regions": ("benchmarks.aot", TPU, *REGIONS, "--modes=fwd,vjp"),
+    "tpu_regions": ("benchmarks.aot", TPU, *REGIONS, "--modes=fwd,vjp,vjp_boxes"),
 }
 
 
