@@ -26,14 +26,16 @@ SOFT = (
     "top_k_mean_pool,rank_pool,blur_pool,dilation_pool,mixed_pool,gated_pool,stochastic_pool,"
     "s3_pool,adaptive_weighted_pool,detail_preserving_pool"
 )
+SIX = f"--cases={','.join(aot.TABLE_CASES)}"
 GPU, TPU = "--target=gpu:h100", "--target=tpu:v5e:2x2"
 # For each table the module that writes its rows, and its arguments.
 RUNS = {
     "cpu_max": ("benchmarks", "--ops=max_pool", "--modes=fwd,vjp,jvp,compile", PEERS),
-    "cpu_min": ("benchmarks", "--ops=min_pool", "--modes=fwd,vjp", "--peers=flax,torch"),
+    "cpu_min": ("benchmarks", "--ops=min_pool", SIX, "--modes=fwd,vjp", "--peers=flax,torch"),
     "cpu_max_bf16": (
         "benchmarks",
         "--ops=max_pool",
+        SIX,
         "--dtypes=bfloat16",
         "--modes=fwd,vjp,jvp,compile",
         PEERS,

@@ -37,7 +37,7 @@ from jaxpool._lowering import (
     widened,
     window_size,
 )
-from jaxpool._lowering_linear import WindowFold, WindowMap
+from jaxpool._lowering_primitives import WindowFold, WindowMap
 from jaxpool._lowering_tangent import (
     NO_TAPS,
     steps,

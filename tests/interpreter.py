@@ -20,6 +20,15 @@ def run(function: Callable, *arguments: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 
+def as_lowered(equation: Any) -> Any:
+    """What one of this library's primitives is for CPUs, None of others."""
+    if equation.primitive.name not in ("window_fold", "window_map"):
+        return None
+    static = dict(equation.params)
+    form = functools.partial(static.pop("how").lowered, "cpu", **static)
+    return jax.make_jaxpr(form)(*(x.aval for x in equation.invars))
+
+
 def _evaluate(jaxpr: Any, consts: Any, arguments: Any) -> list[np.ndarray]:
     values = {}
 
@@ -50,9 +59,7 @@ def _apply(equation: Any, xs: list[np.ndarray]) -> Any:
     if name == "platform_index":
         names = [platforms or ("cpu",) for platforms in p["platforms"]]
         return np.asarray(next(i for i, platforms in enumerate(names) if "cpu" in platforms))
-    if name in ("window_fold", "window_map"):
-        static = {key: value for key, value in p.items() if key != "how"}
-        inner = jax.make_jaxpr(functools.partial(p["how"].lowered, "cpu", **static))(*xs)
+    if inner := as_lowered(equation):
         return _evaluate(inner.jaxpr, inner.consts, xs)
     if name == "empty2":  # of what no one reads
         return np.zeros((), p["dtype"])

@@ -98,6 +98,19 @@ def main():
         report[f"{name} shard_map"] = {
             "difference": difference(found, jax.jit(with_gradient(f))(x))
         }
+
+    # One x for all devices, and a mask of its own for each.
+    def total(x, masks):
+        y = jaxpool.max_pool(x, (3, 3), 2, 1, where=masks)
+        return jax.lax.psum(y, "d")
+
+    masks = np.random.default_rng(1).random((8, 32, 32, 1)) < 0.7
+    mapped = jax.shard_map(total, mesh=mesh, in_specs=(P(), P("d")), out_specs=P())
+    by_hand = lambda x: sum(jaxpool.max_pool(x, (3, 3), 2, 1, where=mask) for mask in masks)  # noqa: E731
+    found = jax.jit(with_gradient(lambda x: mapped(x, masks)))(x)
+    report["masked shard_map"] = {
+        "difference": difference(found, jax.jit(with_gradient(by_hand))(x))
+    }
     print(json.dumps(report))
 
 

@@ -12,6 +12,7 @@ from jax.test_util import check_grads
 
 import jaxpool
 from tests.cases import CASES, OPS, distinct, pairs, tolerance
+from tests.interpreter import as_lowered
 
 # The same program in half the time to compile, where it is not its speed that is tested.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -356,6 +357,8 @@ def primitives(jaxpr):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
                 yield from primitives(inner)
+        if inner := as_lowered(equation):
+            yield from primitives(inner.jaxpr)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])

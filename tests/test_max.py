@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxpool
-from jaxpool._lowering_linear import WindowFold, WindowMap
+from jaxpool._lowering_primitives import WindowFold, WindowMap
 
 INF, NAN = np.inf, np.nan
 

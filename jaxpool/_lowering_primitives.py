@@ -1,9 +1,8 @@
-"""What windows say of their elements, traced when it is lowered, for that platform alone.
+"""Primitives whose programs are traced when they are lowered, for that platform alone.
 
 `lax.platform_dependent` traces the programs of all platforms, once for each transformation. And of
-a linear map JAX derives the transpose from the operations that it has, so that one of the two
-directions runs a program that is written for the other. The two operations here are one equation
-for JAX, whatever is in them.
+a linear map JAX derives the transpose from its operations, so that one of the two directions runs a
+program that was written for the other. What is here is one equation for JAX, whatever is in it.
 """
 
 import dataclasses
@@ -119,18 +118,14 @@ _fold_p.multiple_results = True
 _map_p = Primitive("window_map")
 
 
-@functools.partial(jax.jit, static_argnames=("how", "tree"))
-def _apply_fold(*operands: jax.Array, how: WindowFold, tree: Any) -> list[jax.Array]:
-    return _fold_p.bind(*operands, how=how, tree=tree)
+@functools.partial(jax.jit, static_argnames=("primitive", "static"))
+def _program(*operands: jax.Array, primitive: Primitive, static: tuple[Any, ...]) -> Any:
+    return primitive.bind(*operands, **dict(static))
 
 
-@functools.partial(jax.jit, static_argnames=("how", "backward"))
-def _apply_map(*operands: jax.Array, how: WindowMap, backward: bool) -> jax.Array:
-    return _map_p.bind(*operands, how=how, backward=backward)
-
-
-_fold_p.def_impl(_apply_fold)
-_map_p.def_impl(_apply_map)
+def _outside_jit(primitive: Primitive, *operands: jax.Array, **static: Any) -> Any:
+    with jax.disable_jit(False):  # or it would come back here
+        return _program(*operands, primitive=primitive, static=tuple(static.items()))
 
 
 @_fold_p.def_abstract_eval
@@ -206,8 +201,9 @@ ad.primitive_jvps[_map_p] = _map_jvp
 ad.primitive_transposes[_map_p] = _map_transpose
 batching.primitive_batchers[_fold_p] = _fold_batch
 batching.primitive_batchers[_map_p] = _map_batch
-for _platform in ("cpu", "tpu", "default"):
-    for _primitive in (_fold_p, _map_p):
+for _primitive in (_fold_p, _map_p):
+    _primitive.def_impl(functools.partial(_outside_jit, _primitive))
+    for _platform in ("cpu", "tpu", "default"):
         mlir.register_lowering(
             _primitive,
             mlir.lower_fun(functools.partial(_lowered, _platform), _primitive.multiple_results),
