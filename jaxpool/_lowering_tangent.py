@@ -254,14 +254,15 @@ def tangent_forward(
     tangent: jax.Array, taps: jax.Array, windows: Windows, *, on_cpu: bool
 ) -> jax.Array:
     """The same, to be run as it is and not transposed."""
-    narrow, tangent = tangent.dtype, widened(tangent)
-    if on_cpu and borders_apart(tangent, windows):
-        apart = functools.partial(by_runs, tangent_in_slices, windows=windows)
-        # Apart from its readers too, where XLA:CPU would ask of each element which part it is in.
-        found = once(lambda tangent, taps: apart((tangent,), (taps,)), tangent, taps)
-    else:
-        found = tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
-    return found.astype(narrow)
+    if not (on_cpu and borders_apart(tangent, windows)):
+        return tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
+
+    def apart(tangent: jax.Array, taps: jax.Array) -> jax.Array:
+        found = by_runs(tangent_in_slices, (widened(tangent),), (taps,), windows)
+        return found.astype(tangent.dtype)
+
+    # Apart from its readers too, where XLA:CPU would ask of each element which part it is in.
+    return once(apart, tangent, taps)
 
 
 def tangent_in_slices(
