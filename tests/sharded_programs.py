@@ -39,10 +39,12 @@ PROGRAMS = {
     "global_max": lambda x: jaxpool.global_max_pool(x, (1, 2), keepdims=True),
     "global_avg": lambda x: jaxpool.global_avg_pool(x, (1, 2)),
     "unpool": unpooled,
+    "adaptive_max": lambda x: jaxpool.adaptive_max_pool(x, (7, 5)),
+    "adaptive_avg": lambda x: jaxpool.adaptive_avg_pool(x, (7, 5)),
 }
 
 
-EXPLICIT = ("max", "max_large", "argmax", "avg", "global_avg", "unpool")
+EXPLICIT = ("max", "max_large", "argmax", "avg", "global_avg", "unpool", "adaptive_max")
 
 
 def with_gradient(f):
@@ -68,7 +70,7 @@ def main():
         expected = jax.jit(with_gradient(f))(x)
         mesh = jax.make_mesh((8,), ("d",), axis_types=(mode,))
         for split, spec in SPLITS.items():
-            if name.startswith("global") or name == "unpool":
+            if name.startswith(("global", "adaptive")) or name == "unpool":
                 if split in ("rows", "columns"):
                     continue  # these need all of a plane, wherever it is
             with jax.set_mesh(mesh):
