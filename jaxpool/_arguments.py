@@ -522,7 +522,11 @@ def _is_number(op: str, name: str, value: Any, allowed: str, *, scalar: bool = F
     return True
 
 
-def spread(owner: str, name: str, value: Any, result: jax.Array) -> jax.Array:
+class MisfitError(ValueError):
+    """A parameter of a reduction does not fit x; `pool` says in whose name it was called."""
+
+
+def spread(name: str, value: Any, result: jax.Array) -> jax.Array:
     """`value`, a number or an array that broadcasts to `result`, in its dtype and rank."""
     array = jnp.asarray(np.asarray(value) if isinstance(value, _NUMBERS) else value)
     array = array.astype(result.dtype)
@@ -532,9 +536,9 @@ def spread(owner: str, name: str, value: Any, result: jax.Array) -> jax.Array:
         for n, full in zip(array.shape, result.shape[max(lead, 0) :], strict=True)
     )
     if not fits:
-        raise ValueError(
-            f"{owner}: `{name}` must broadcast to the result; got {name}.shape={array.shape} for "
-            f"a result of shape {result.shape}."
+        raise MisfitError(
+            f"`{name}` must broadcast to the result; got {name}.shape={array.shape} for a result "
+            f"of shape {result.shape}."
         )
     return array.reshape((1,) * lead + array.shape)
 

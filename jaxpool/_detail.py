@@ -148,7 +148,7 @@ class AdaMean(Reduction):
 
         cells = (_reciprocal(center), finite, largest)
         alike, soft = domain.sum_with(terms, x, cells, where)
-        beta = _arguments.spread("ada_pool", "beta", self.beta, mean)
+        beta = _arguments.spread("beta", self.beta, mean)
         alike = _quotient(alike, x, domain, where)
         y = beta * alike + (1 - beta) * _quotient(soft, x, domain, where)
         return jnp.where(finite != 0, y, mean)
@@ -176,8 +176,8 @@ class DetailPreserving(Reduction):
             elements, _ = _finite(x)
             reference = domain.correlate(elements, self.kernel.astype(x.dtype), where)
             reference = _or_zero(finite, reference)
-        alpha = _arguments.spread("detail_preserving_pool", "alpha", self.alpha, mean)
-        lam = _arguments.spread("detail_preserving_pool", "lam", self.lam, mean)
+        alpha = _arguments.spread("alpha", self.alpha, mean)
+        lam = _arguments.spread("lam", self.lam, mean)
         # Then no power is larger than the number of elements.
         moderate = isinstance(self.lam, int | float) and self.lam <= 2
 

@@ -49,7 +49,7 @@ class Mixed(Reduction):
         if isinstance(self.alpha, int | float) and self.alpha in (0, 1):
             return (Max() if self.alpha else mean)(x, domain, where)
         average = mean(x, domain, where)
-        alpha = _arguments.spread("Mixed", "alpha", self.alpha, average)
+        alpha = _arguments.spread("alpha", self.alpha, average)
         largest = finite_where_empty(domain.max(x, where), x, domain, where)
         zero = np.zeros((), x.dtype)
         average = jnp.where((alpha == 1) & jnp.isinf(average), zero, average)

@@ -174,7 +174,7 @@ class RankMean(Reduction):
             weights = jnp.asarray(weights).astype(x.dtype)
             shape = domain.output_shape(x.shape)
             if not broadcasts(weights.shape[1:], shape):
-                raise ValueError(
+                raise _arguments.MisfitError(
                     "`weights` must broadcast to the result behind its first axis; got "
                     f"weights.shape={weights.shape} for a result of shape {tuple(shape)}."
                 )

@@ -242,7 +242,10 @@ def run(
         x: jax.Array, mask: Any, domain: Domain, reduction: Reduction, fill: jax.Array | None
     ) -> jax.Array:
         dtype = reduction.output_dtype(x.dtype)
-        y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
+        try:
+            y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
+        except _arguments.MisfitError as error:
+            raise ValueError(f"{op}: {error}") from None
         dtype = y.dtype if dtype is None else dtype
         y = y.astype(dtype)
         _arguments.scalar_for(op, empty_value, dtype)

@@ -242,7 +242,7 @@ class RandomMixed(Reduction):
         if self.per == "map" and mean.ndim == x.ndim:
             for axis in domain.pooled_axes(x.ndim):
                 shape[axis] = 1
-        alpha = _arguments.spread("RandomMixed", "alpha", self.alpha, mean)
+        alpha = _arguments.spread("alpha", self.alpha, mean)
         is_max = jax.random.uniform(self.key, shape, x.dtype) < alpha
         is_max = jnp.broadcast_to(is_max, mean.shape)
         return jnp.where(is_max, domain.max(x, where), mean)

@@ -150,8 +150,8 @@ class WeightedMean(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         logits = jnp.asarray(self.logits).astype(x.dtype)
         if not broadcasts(logits.shape, x.shape):
-            raise ValueError(
-                f"WeightedMean: `logits` must broadcast to x; got logits.shape={logits.shape} for "
+            raise _arguments.MisfitError(
+                f"`logits` must broadcast to x; got logits.shape={logits.shape} for "
                 f"x.shape={x.shape}."
             )
         return softmean(domain, x, jnp.broadcast_to(logits, x.shape), where)[1]
@@ -276,7 +276,7 @@ def laid_parameter(name: str, value: Any, x: jax.Array, domain: Domain) -> Any:
         value.shape[axis - lead] == 1 for axis in pooled if axis >= lead
     )
     if not fits:
-        raise ValueError(
+        raise _arguments.MisfitError(
             f"`{name}` must broadcast to the result, with size 1 along pooled axes; got "
             f"{name}.shape={value.shape} for a result of shape {tuple(shape)}."
         )

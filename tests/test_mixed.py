@@ -50,7 +50,7 @@ def test_alpha_broadcasts_to_the_result_and_may_be_learned():
         np.testing.assert_allclose(f(alpha), expected, rtol=1e-5, atol=1e-6)
     gradient = jax.grad(lambda alpha: f(alpha).sum())(per_channel)
     np.testing.assert_allclose(gradient, (kinds[0] - kinds[1]).sum((0, 1, 2)), rtol=1e-4)
-    with pytest.raises(ValueError, match=r"^Mixed: `alpha` must broadcast to the result; got"):
+    with pytest.raises(ValueError, match=r"^mixed_pool: `alpha` must broadcast to the result; got"):
         jaxpool.mixed_pool(X, (2, 2), alpha=np.zeros(2, np.float32))
 
 

@@ -375,7 +375,7 @@ def test_wrong_k():
 
 def test_weights_that_do_not_broadcast():
     for weights, shape in ((jnp.ones((2, 7)), (4, 3)), (jnp.ones((2, 3)), (4, 1))):
-        with pytest.raises(ValueError, match=r"^`weights` must broadcast to the result behind"):
+        with pytest.raises(ValueError, match=r"^rank_pool: `weights` must broadcast"):
             jaxpool.rank_pool(jnp.ones(shape), (2,), weights=weights)
 
 

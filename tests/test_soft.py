@@ -255,7 +255,7 @@ def test_wrong_arguments():
         jaxpool.gem_pool(x, 2, axes=0, eps=0)
     with pytest.raises(TypeError, match="`eps` must be"):
         jaxpool.gem_pool(x, 2, axes=0, eps="0")
-    with pytest.raises(ValueError, match="`logits` must broadcast to x"):
+    with pytest.raises(ValueError, match=r"^importance_pool: `logits` must broadcast to x"):
         jaxpool.importance_pool(x, jnp.ones(4), 2, axes=0)
     with pytest.raises(TypeError, match="`logits` must be a JAX or NumPy array"):
         jaxpool.importance_pool(x, [1, 2], 2, axes=0)
@@ -359,7 +359,7 @@ def test_linear_softmax_of_any_scale(scale):
 
 
 def test_parameters_are_named_in_errors():
-    with pytest.raises(ValueError, match=r"^`p` must broadcast to the result"):
+    with pytest.raises(ValueError, match=r"^gem_pool: `p` must broadcast to the result"):
         jaxpool.gem_pool(jnp.ones((4, 3)), (2,), p=jnp.ones(5))
 
 
