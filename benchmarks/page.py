@@ -36,7 +36,7 @@ RUNS = {
         "benchmarks",
         "--ops=max_pool",
         SIX,
-        "--dtypes=bfloat16",
+        "--dtypes=bfloat16,float16",
         "--modes=fwd,vjp,jvp,compile",
         PEERS,
     ),
