@@ -103,9 +103,16 @@ def _varying_alike(*arrays: jax.Array) -> list[jax.Array]:
     axes = [_varying_over(array) for array in arrays]
     every = frozenset().union(*axes)
     return [
-        lax.pcast(array, tuple(every - here), to="varying") if every - here else array
+        _vary(array, tuple(every - here)) if every - here else array
         for array, here in zip(arrays, axes, strict=True)
     ]
+
+
+def _vary(array: jax.Array, axes: tuple[Any, ...]) -> jax.Array:
+    of_jax: Any = lax
+    if hasattr(of_jax, "pcast"):
+        return of_jax.pcast(array, axes, to="varying")
+    return of_jax.pvary(array, axes)  # in earlier versions
 
 
 def _varying_over(array: jax.Array) -> frozenset[Any]:
