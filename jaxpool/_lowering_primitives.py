@@ -43,13 +43,8 @@ class WindowFold:
 
     def lowered(self, platform: str, x: jax.Array, *leaves: jax.Array, tree: Any) -> Results:
         """The program of a platform."""
-        return self.form(platform, self.windows, *self.options)(
-            x, *jax.tree.unflatten(tree, leaves)
-        )
-
-    def behind(self, axis: int) -> "WindowFold":
-        """The same for arrays that have one axis more, there."""
-        return dataclasses.replace(self, windows=_moved(self.windows, axis))
+        others = jax.tree.unflatten(tree, leaves)
+        return self.form(platform, self.windows, *self.options)(x, *others)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +80,11 @@ class WindowMap:
         _, pull_back = jax.vjp(lambda elements: to_transpose(elements, taps, x, valid), zeros)
         return pull_back(given)[0]
 
-    def behind(self, axis: int) -> "WindowMap":
-        """The map of arrays that have one axis more, there."""
-        return dataclasses.replace(self, windows=_moved(self.windows, axis))
 
-
-def _moved(windows: Windows, axis: int) -> Windows:
-    return tuple((a + (a >= axis), w) for a, w in windows)
+def _with_batch(how: Any, axis: int) -> Any:
+    """The same for arrays that have one axis more, there."""
+    moved = tuple((a + (a >= axis), w) for a, w in how.windows)
+    return dataclasses.replace(how, windows=moved)
 
 
 def _listed(valid: jax.Array | None) -> list[jax.Array]:
@@ -170,7 +163,7 @@ def _fold_batch(
     operands: Sequence[Any], axes: Sequence[Any], *, how: WindowFold, tree: Any
 ) -> tuple[list[jax.Array], list[int]]:
     operands, at = _batched(operands, axes, 1)
-    found = _fold_p.bind(*operands, how=how.behind(at), tree=tree)
+    found = _fold_p.bind(*operands, how=_with_batch(how, at), tree=tree)
     return found, [at] * len(found)
 
 
@@ -178,7 +171,7 @@ def _map_batch(
     operands: Sequence[Any], axes: Sequence[Any], *, how: WindowMap, backward: bool
 ) -> tuple[jax.Array, int]:
     operands, at = _batched(operands, axes, 3)
-    return _map_p.bind(*operands, how=how.behind(at), backward=backward), at
+    return _map_p.bind(*operands, how=_with_batch(how, at), backward=backward), at
 
 
 def _batched(operands: Sequence[Any], axes: Sequence[Any], whole: int) -> tuple[list[Any], int]:

@@ -253,7 +253,7 @@ def has_tap(sets: jax.Array, tap: jax.Array) -> jax.Array:
 def tangent_forward(
     tangent: jax.Array, taps: jax.Array, windows: Windows, *, on_cpu: bool
 ) -> jax.Array:
-    """The same, to be run as it is and not transposed."""
+    """The tangents of the picked elements tap by tap: to be run as it is, and not transposed."""
     if not (on_cpu and borders_apart(tangent, windows)):
         return tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
 

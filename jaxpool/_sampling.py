@@ -305,6 +305,8 @@ def _product(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
         # 10 s to compile, and rounds of 16 0.7.
         at_once = 2 ** (max(_ELEMENTS_AT_ONCE // max(elements, 1), 1).bit_length() - 1)
         if at_once < rows.shape[0]:
+            while at_once > 8 and -rows.shape[0] % at_once > rows.shape[0] // 8:
+                at_once //= 2  # else up to half of all rounds would be of no box
             parts = [
                 pad(0, (0, -part.shape[0] % at_once), part, 0).reshape(-1, at_once, *part.shape[1:])
                 for part in (rows, columns)

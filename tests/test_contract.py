@@ -69,7 +69,7 @@ def test_equals_the_oracle_under_a_mask(op, case):
     close(y, op.expected(x, case, where=where, empty_value=7))
 
 
-@every("few")
+@every("core")
 def test_equals_the_oracle_with_weights(op, case):
     if op.kind != "mean":
         pytest.raises(TypeError, lambda: op(distinct(case.shape), case, where=np.ones(case.shape)))
@@ -362,7 +362,7 @@ def primitives(jaxpr):
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-@every("few")
+@every("core")
 def test_no_transpose_in_the_program(op, case, masked):
     where = a_mask(case) if masked else None
 
@@ -443,7 +443,7 @@ def test_export_of_large_windows_with_symbolic_sizes(k, implementation):
         close(a, b)
 
 
-@every("few")
+@every("core")
 def test_empty_batches(op, case):
     if not case.batch:
         return
