@@ -1,13 +1,83 @@
-"""Strict promotion for all tests and doctests, and the names that doctests use."""
+"""How tests and doctests run: strict promotion, two tiers, quick compilation, and their names."""
 
-import jax
-import jax.numpy as jnp
-import pytest
+import gc
+import os
+import subprocess
+import sys
 
-import jaxpool
+# XLA takes a quarter of the time to compile for CPUs with these. The program that it compiles is
+# the same; what it makes of it is slower, and rounds as written.
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
+)
+
+
+def _takes(flags: str) -> bool:
+    """Whether this jaxlib knows the flags; it ends the process if not."""
+    program = "import jax; jax.jit(lambda x: x + 1)(1.0)"
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    return not subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True,
+                              check=False).returncode  # fmt: skip
+
+
+# Before JAX is there to read it; workers of pytest-xdist have it from the process that starts them.
+if "--optimize" not in sys.argv and not {"XLA_FLAGS", "PYTEST_XDIST_WORKER"} & os.environ.keys():
+    if _takes(QUICK):
+        os.environ["XLA_FLAGS"] = QUICK
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import pytest  # noqa: E402
+
+import jaxpool  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What is tried, and how it is compiled."""
+    parser.addoption("--exhaustive", action="store_true",
+                     help="every operator on every case, before a release")  # fmt: skip
+    parser.addoption("--optimize", action="store_true",
+                     help="let XLA compile as it does for users: four times as long")  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Chooses the tier, lets `-k _max.py` find the tests of that file, and groups what shares."""
+    if not config.getoption("--exhaustive"):
+        out = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+    groups: dict = {}
+    keys = []
+    for item in items:
+        arguments = item.callspec.params if hasattr(item, "callspec") else {}
+        op, case = arguments.get("op"), arguments.get("case")
+        files = [*getattr(getattr(item, "module", None), "TESTS_OF", ()), *getattr(op, "files", ())]
+        item.extra_keyword_matches.update(files)
+        # One operator on one case shares programs, of which only the last few are kept.
+        key = (item.path, str(op), str(case)) if op is not None and case is not None else item
+        keys.append(groups.setdefault(key, len(groups)))
+    order = sorted(range(len(items)), key=keys.__getitem__)
+    items[:] = [items[i] for i in order]
+    gc.freeze()  # What is imported stays: the collector need not look at it again
+
+
+@pytest.fixture(scope="session")
+def exhaustive(request: pytest.FixtureRequest) -> bool:
+    """Whether to try everything; else what reaches each branch."""
+    return request.config.getoption("--exhaustive")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget() -> object:
+    """Programs of one file are of no use to the next, and take gigabytes together."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

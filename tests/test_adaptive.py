@@ -13,7 +13,6 @@ import jaxpool
 from jaxpool import _geometry, _lowering_intervals
 from tests import interpreter, oracle
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
 LENGTHS, OUTPUTS = range(1, 33), range(1, 41)
 
@@ -103,7 +102,7 @@ def test_one_axis_equals_pytorch():
     rng = np.random.default_rng(0)
     cts = {o: rng.integers(1, 100, (8, o)).astype(np.float32) for _, o in pairs}
 
-    @quick_jit
+    @jax.jit
     def run(inputs, cts):
         return [
             (
@@ -144,7 +143,7 @@ def test_several_axes_equal_pytorch(shape, output):
     ct = np.random.default_rng(0).integers(1, 100, (8, 2, *sizes)).astype(np.float32)
     axes = tuple(range(-n, 0))
 
-    @quick_jit
+    @jax.jit
     def run(x, ct):
         return (
             both(lambda x: jaxpool.adaptive_max_pool(x, output, axes=axes), x, ct),
@@ -212,11 +211,11 @@ def test_every_form_with_every_reduction(form, traced, monkeypatch):
 
         if traced:
             arrays = jax.tree.map(np.array, (STARTS, STOPS), is_leaf=lambda b: type(b[0]) is int)
-            run = quick_jit(everything)
+            run = jax.jit(everything)
             found = run(x, arrays)
             near = run(x + 1e-5 * v, arrays), run(x - 1e-5 * v, arrays)
         else:
-            run = quick_jit(functools.partial(everything, bounds=(STARTS, STOPS)))
+            run = jax.jit(functools.partial(everything, bounds=(STARTS, STOPS)))
             found = run(x)
             near = run(x + 1e-5 * v), run(x - 1e-5 * v)
         x, found, near = jax.tree.map(np.asarray, (x, found, near))
@@ -243,7 +242,7 @@ def test_maxima_of_every_form_are_the_same_bits(form, monkeypatch):
     x = rows((9, 8))
     ct = np.random.default_rng(0).integers(1, 100, (8, 4, 6)).astype(np.float32)
 
-    @quick_jit
+    @jax.jit
     def run(x, ct):
         pool = functools.partial(
             jaxpool.adaptive_max_pool_with_argmax, output_shape=(4, 6), axes=(1, 2)
@@ -288,7 +287,7 @@ def test_masks_in_every_form_of_maxima(shape, output):
     pool = functools.partial(
         jaxpool.adaptive_max_pool, output_shape=output, axes=(1, 2), where=where, empty_value=7
     )
-    y, gradient = quick_jit(lambda x: both(pool, x, jnp.ones((2, *output))))(x)
+    y, gradient = jax.jit(lambda x: both(pool, x, jnp.ones((2, *output))))(x)
     expected = oracle.intervals("max", x, bounds, (1, 2), where=where, empty_value=7)
     np.testing.assert_array_equal(y, expected)
     empty = oracle.intervals("sum", where.astype(np.float32), bounds, (1, 2)) == 0

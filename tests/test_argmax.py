@@ -16,8 +16,6 @@ from tests.cases import CASES, Case
 
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
 
-# LLVM's optimisation is most of the time to compile; what XLA does stays the same.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 CORE = [c for c in CASES if "core" in c.tags]
 core = pytest.mark.parametrize("case", CORE, ids=str)
 # Minima are maxima in the other order, and take the same way through the program.
@@ -216,7 +214,7 @@ def test_torch(torch_pool, shape, count):
     x = rows((2, *shape))
     nchw = tuple(range(-len(shape), 0))
 
-    @quick_jit
+    @jax.jit
     def run(x):
         found = []
         for k, s, p, d, ceil in chosen:

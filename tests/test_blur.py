@@ -14,8 +14,6 @@ from scipy import ndimage
 import jaxpool
 from tests.cases import distinct, tolerance
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap", "constant": "constant"}
 
 
@@ -64,7 +62,7 @@ def close(actual, expected, dtype=np.float32):
 def test_equals_scipy(f):
     """For all filter sizes, of which even ones are one element off the middle."""
     x, s = distinct((2, 19, 17, 2)), 1 + f % 3
-    y = quick_jit(lambda x: jaxpool.blur_pool(x, (s, 2), filter_size=f))(x)
+    y = jax.jit(lambda x: jaxpool.blur_pool(x, (s, 2), filter_size=f))(x)
     expected = x.astype(np.float64)
     for axis in (1, 2):
         expected = ndimage.correlate1d(
@@ -91,7 +89,7 @@ def test_equals_loops(shape, strides, sizes, axes, mode, masked):
     x, rng = distinct(shape), np.random.default_rng(0)
     where = rng.random((*shape[:-1], 1) if len(shape) > 1 else shape) < 0.4 if masked else None
 
-    @quick_jit
+    @jax.jit
     def f(x):
         y, vjp = jax.vjp(lambda x: jaxpool.blur_pool(
             x, strides, filter_size=sizes, padding_mode=mode, axes=axes, where=where,
@@ -139,7 +137,7 @@ def test_kernels():
         (per_channel, [per_channel, per_channel]),
     ):
         for where in (None, rng.random((2, 8, 9, 1)) < 0.5):
-            y = quick_jit(
+            y = jax.jit(
                 lambda x, k, w: jaxpool.blur_pool(x, (2, 1), kernel=k, where=w, empty_value=np.nan)
             )(x, jax.tree.map(jnp.float32, kernel), where)
             np.testing.assert_allclose(
@@ -200,7 +198,7 @@ def test_shift_error_decreases_with_filter_size():
 def test_masked_out_values_and_nan_stay_where_they_are():
     x, where = distinct((9, 10)), np.random.default_rng(0).random((9, 10)) < 0.5
 
-    @quick_jit
+    @jax.jit
     def f(x, where):
         def pool(x):
             return jaxpool.blur_pool(x, (2, 3), filter_size=4, axes=(0, 1), where=where)
@@ -303,7 +301,7 @@ def test_gaussian_equals_loops(masked):
     kernel = np.exp(-0.5 * t**2)
     kernel /= kernel.sum(0)
     where = np.random.default_rng(0).random((2, 23, 3)) < 0.5 if masked else None
-    y = quick_jit(lambda x, s: jaxpool.gaussian_pool(x, (4,), filter_size=8, sigma=s, where=where))(
+    y = jax.jit(lambda x, s: jaxpool.gaussian_pool(x, (4,), filter_size=8, sigma=s, where=where))(
         x, sigma
     )
     close(y, by_loops(x, (4,), [kernel], "reflect", (1,), where))
@@ -361,10 +359,10 @@ def test_content_aware_equals_loops(mode, masked):
             empty_value=np.nan)  # fmt: skip
 
     expected = content_aware(x, logits, (2, 3), (2, 3), mode, where)
-    close(quick_jit(pool)(x, logits), expected)
+    close(jax.jit(pool)(x, logits), expected)
     # By the chain rule of a linear map: <y, g> = <x, dx>, and the sum over logits' gradient is 0.
     g = np.where(np.isnan(expected), 0, rng.normal(size=expected.shape)).astype(np.float32)
-    dx, dl = quick_jit(lambda x, logits, g: jax.vjp(pool, x, logits)[1](g))(x, logits, g)
+    dx, dl = jax.jit(lambda x, logits, g: jax.vjp(pool, x, logits)[1](g))(x, logits, g)
     x = x if where is None else np.where(where, x, 0)
     np.testing.assert_allclose(np.vdot(x, dx), np.vdot(np.nan_to_num(expected), g), rtol=1e-4)
     np.testing.assert_allclose(dl.reshape(2, 4, 2, 2, 6).sum(-1), 0, atol=1e-5)

@@ -11,7 +11,6 @@ import pytest
 
 import jaxpool
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 NAN = np.float32(np.nan)
 
 
@@ -47,7 +46,7 @@ def test_equals_pytorch(spatial, window, output):
     )
     y.backward(torch.tensor(ct))
 
-    @functools.partial(quick_jit, static_argnums=3)
+    @functools.partial(jax.jit, static_argnums=3)
     def run(x, samples, ct, axes):
         f = functools.partial(
             jaxpool.fractional_max_pool_with_argmax, window_shape=window, output_shape=output,
@@ -114,7 +113,7 @@ def test_long_axes_with_a_mask():
         (jaxpool.fractional_max_pool, np.max), (jaxpool.fractional_avg_pool, np.mean)
     ):  # fmt: skip
 
-        @quick_jit
+        @jax.jit
         def run(x, pool=pool):
             y, pull_back = jax.vjp(lambda x: pool(x, k, **options), x)
             return y, pull_back(jnp.ones_like(y))[0]
@@ -156,7 +155,7 @@ def test_tensorflow_scheme(overlapping):
         x = rng.normal(size=(2, length)).astype(np.float32)
         options = {"axes": 1, "overlapping": overlapping}
 
-        @quick_jit
+        @jax.jit
         def run(u, x=x, cells=cells, options=options):
             more = {"output_shape": cells, "samples": u, "scheme": "tensorflow", **options}
             return [f(x, **more) for f in
@@ -200,7 +199,7 @@ def test_vmap_with_a_key_each_is_one_by_one():
     x = np.random.default_rng(0).normal(size=(3, 9, 8, 2)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 3)
     pool = lambda x, key: jaxpool.fractional_avg_pool(x, 2, output_ratio=0.6, axes=(0, 1), key=key)  # noqa: E731
-    y = quick_jit(jax.vmap(pool))(x, keys)
+    y = jax.jit(jax.vmap(pool))(x, keys)
     assert y.shape == (3, 5, 4, 2)
     for i in range(3):
         np.testing.assert_allclose(y[i], pool(x[i], keys[i]), rtol=1e-6)

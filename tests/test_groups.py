@@ -11,8 +11,6 @@ import pytest
 import jaxpool
 from tests.cases import SOFT_SUM, distinct
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 REDUCTIONS = [
     (jaxpool.Max(), lambda v, w: v[w].max()),
     (jaxpool.Min(), lambda v, w: v[w].min()),
@@ -33,7 +31,7 @@ def test_every_service(reduction, by_numpy, masked, axis):
     where = np.random.default_rng(0).random(x.shape) < 0.6 if masked else np.ones(x.shape, bool)
     given = where if masked else None
 
-    @quick_jit
+    @jax.jit
     def f(x):
         y, vjp = jax.vjp(lambda x: jaxpool.channel_pool(
             x, size, reduction, axis, where=given, empty_value=7), x)  # fmt: skip

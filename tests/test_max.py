@@ -71,7 +71,7 @@ def test_every_window_picks_the_first_maximum_or_the_last_nan(k, masked, minimum
         (1, 1 + (k < 45), k - 1, 0),
     ]
 
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def everything(x):
         results = []
         for s, d, low, high in geometries:

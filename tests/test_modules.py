@@ -1,7 +1,6 @@
 """The Flax layers mirror the named functions, and Flax stays optional."""
 
 import dataclasses
-import functools
 import importlib
 import inspect
 import subprocess
@@ -26,8 +25,6 @@ frameworks = pytest.mark.parametrize("framework", FRAMEWORKS, ids=["linen", "nnx
 named = pytest.mark.parametrize("name", NAMES)
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 6, 8, 4))
-# Half the time to compile; both sides of a comparison alike.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 MASK = jax.random.bernoulli(jax.random.key(1), 0.4, (6, 8, 1))
 
 WINDOW_CASES = [
@@ -254,10 +251,10 @@ def test_equals_the_function(framework, name):
             args = ()
         if name == "content_aware_blur_pool":  # whose logits come before what the layer is made of
             options, args = {**options, "strides": args[0]}, ()
-        wanted = quick_jit(
+        wanted = jax.jit(
             lambda w, a=args, o=options: as_given(function, *a, **given(name, o, w), **o)
         )
-        found = quick_jit(lambda w, layer=layer, o=options: call(layer, X, **given(name, o, w)))
+        found = jax.jit(lambda w, layer=layer, o=options: call(layer, X, **given(name, o, w)))
         for where in (None, MASK):
             for a, b in zip(*map(jax.tree.leaves, (found(where), wanted(where))), strict=True):
                 np.testing.assert_array_equal(a, b, strict=True)

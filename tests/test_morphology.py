@@ -14,8 +14,6 @@ from scipy import ndimage
 import jaxpool
 from tests.cases import distinct, tolerance
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def structure(*shape):
     """In steps of 1/8, so that sums are exact."""
@@ -39,9 +37,7 @@ def test_equals_scipy(shape, window):
         x.astype(np.float64), structure=h, cval=np.inf, origin=places, **at
     )
     for pool, expected in ((jaxpool.dilation_pool, dilated), (jaxpool.erosion_pool, eroded)):
-        found = quick_jit(lambda x, h, p=pool: p(x, window, 1, "SAME", axes=axes, structure=h))(
-            x, h
-        )
+        found = jax.jit(lambda x, h, p=pool: p(x, window, 1, "SAME", axes=axes, structure=h))(x, h)
         close(found, expected)
         flat = pool(x, window, 1, "SAME", axes=axes, structure=np.zeros(window))
         np.testing.assert_array_equal(flat, pool(x, window, 1, "SAME", axes=axes))
@@ -104,7 +100,7 @@ def test_equals_loops_with_its_gradients(window, strides, pads, dilation, sign, 
     h = structure(*window, 3)
     pool = jaxpool.dilation_pool if sign > 0 else jaxpool.erosion_pool
 
-    @quick_jit
+    @jax.jit
     def f(x, h):
         y, vjp = jax.vjp(
             lambda x, h: pool(x, window, strides, pads, dilation=dilation, where=where,
@@ -199,8 +195,8 @@ def test_separable_structures_are_their_sum(axes):
 
     y = f(x, whole)
     g = np.random.default_rng(0).normal(size=y.shape).astype(np.float32)
-    _, dx, dh = quick_jit(both)(x, whole, g)
-    separable, dx_too, dhs = quick_jit(both)(x, hs, g)
+    _, dx, dh = jax.jit(both)(x, whole, g)
+    separable, dx_too, dhs = jax.jit(both)(x, hs, g)
     close(separable, y)
     np.testing.assert_allclose(dx_too, dx, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(dhs[0], dh.sum(1), rtol=1e-5, atol=1e-4)

@@ -11,7 +11,7 @@ import scipy.ndimage
 import jaxpool
 from jaxpool import _lowering_order
 from tests.cases import distinct
-from tests.test_contract import identical, quick_jit
+from tests.test_contract import identical
 
 METHODS = ["linear", "lower", "higher", "midpoint", "nearest"]
 NASTY = np.array([0, -0.0, 1, 1, -1, np.inf, -np.inf, 3e38, 1e-30, 7], np.float32)
@@ -48,7 +48,7 @@ def test_equals_numpy(method):
     x = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
     qs = (0, 0.25, 1 / 3, 0.5, 0.9)
 
-    @quick_jit
+    @jax.jit
     def every(x):
         return [
             (
@@ -109,7 +109,7 @@ def test_networks_and_bisection_agree_bit_for_bit(dtype, monkeypatch):
     def pool(x, where):
         return jaxpool.quantile_pool(x, (4, 3), 2, 1, axes=(0, 1), where=where, **lower)
 
-    @quick_jit
+    @jax.jit
     def f(x, where):
         if not floating:
             return pool(x, where), pool(x, None)
@@ -118,7 +118,7 @@ def test_networks_and_bisection_agree_bit_for_bit(dtype, monkeypatch):
 
     by_network = f(x, where)
     monkeypatch.setattr(_lowering_order, "MOST_IN_NETWORK", 0)
-    by_bisection = quick_jit(lambda x, where: f.__wrapped__(x, where))(x, where)
+    by_bisection = jax.jit(lambda x, where: f.__wrapped__(x, where))(x, where)
     as_window = jaxpool.quantile_pool(x, x.shape, axes=(0, 1), where=where, **lower)[0, 0]
     by_network = [*jax.tree.leaves(by_network), as_window]
     whole = jaxpool.global_quantile_pool(x, (0, 1), where=where, **lower)
@@ -132,7 +132,7 @@ def test_sums_by_rank_agree():
     weights = np.random.default_rng(4).normal(size=6).astype(np.float32)
     where = np.random.default_rng(5).random(x.shape) < 0.7
 
-    @functools.partial(quick_jit, static_argnums=2)
+    @functools.partial(jax.jit, static_argnums=2)
     def f(x, weights, as_window, where):
         def pool(x, weights):
             if as_window:
@@ -272,7 +272,7 @@ def test_intervals_with_bounds_of_the_program():
     x = distinct((3, 9), seed=2)
     starts, stops = np.array([0, 2, 5]), np.array([4, 9, 6])
 
-    @quick_jit
+    @jax.jit
     def f(x, starts, stops):
         domain = jaxpool.Intervals(starts, stops, axes=1)
         return (

@@ -9,7 +9,6 @@ import pytest
 
 import jaxpool
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 X = np.random.default_rng(0).normal(size=(2, 9, 13, 3)).astype(np.float32)
 FIRST = np.moveaxis(X, -1, 1)  # channels first
 
@@ -46,9 +45,9 @@ def test_spatial_pyramid_under_a_mask_and_vmap():
     where = np.random.default_rng(1).random((2, 9, 13, 1)) < 0.6
     pool = functools.partial(jaxpool.spatial_pyramid_pool, levels=(1, 3))
     dirty = np.where(where, X, np.float32(np.nan))
-    y = quick_jit(pool)(dirty, where=where)
+    y = jax.jit(pool)(dirty, where=where)
     assert np.isfinite(y).all()
-    mapped = quick_jit(jax.vmap(lambda x, w: pool(x, where=w)))(dirty, where)
+    mapped = jax.jit(jax.vmap(lambda x, w: pool(x, where=w)))(dirty, where)
     np.testing.assert_array_equal(mapped, y)
 
 
@@ -104,7 +103,7 @@ def by_hand(x, levels):
 def test_regional_maxima(shape):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
-    @quick_jit
+    @jax.jit
     def run(x):
         found = [jaxpool.regional_max_pool(x, levels) for levels in (0, 1, 3)]
         turned = jnp.moveaxis(x, -1, 0)
@@ -119,7 +118,7 @@ def test_regional_maxima(shape):
 
 def test_regional_maxima_of_nothing_have_a_gradient():
     loss = lambda x: jaxpool.regional_max_pool(x, 2).sum()  # noqa: E731
-    gradient = quick_jit(jax.grad(loss))(jnp.zeros((6, 6, 2)))
+    gradient = jax.jit(jax.grad(loss))(jnp.zeros((6, 6, 2)))
     assert np.isfinite(gradient).all()
     y = jax.eval_shape(jaxpool.regional_max_pool, jnp.ones((4, 6, 6, 2), jnp.bfloat16))
     assert (y.shape, y.dtype) == ((4, 2), jnp.bfloat16)
@@ -137,11 +136,11 @@ def test_matrices():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(4, 9)).astype(np.float32), rng.normal(size=(5, 13)).astype(np.float32)
     a[a < 0] = 0
-    y = quick_jit(lambda *m: jaxpool.matrix_pool(X, m, (1, 2)))(a, b)
+    y = jax.jit(lambda *m: jaxpool.matrix_pool(X, m, (1, 2)))(a, b)
     expected = np.einsum("ph,qw,nhwc->npqc", a.astype(float), b, X)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(jaxpool.matrix_pool(X, [b, a], (-2, 1)), y, rtol=1e-6, atol=1e-6)
-    y = quick_jit(lambda *m: jaxpool.matrix_pool(X, m, (1, 2), "max"))(a, b)
+    y = jax.jit(lambda *m: jaxpool.matrix_pool(X, m, (1, 2), "max"))(a, b)
     terms = a[:, None, :, None] + b[None, :, None, :]
     expected = (X[:, None, None] + terms[None, ..., None]).max((3, 4))
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)

@@ -17,7 +17,6 @@ H, W, C = 9, 12, 3
 P, Q = 3, 2
 SCALE = 0.5
 X = np.random.default_rng(0).normal(size=(H, W, C)).astype(np.float32)
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def some_boxes(count, seed=0):
@@ -356,7 +355,7 @@ def test_transformations(name):
     images = np.stack([x, x[::-1], -x])
     many = np.stack([boxes, boxes + 1, boxes * 0.7]).astype(np.float32)
 
-    @quick_jit
+    @jax.jit
     def batched(images, many):
         return (
             jax.vmap(pool)(images, many),
@@ -393,7 +392,7 @@ def test_derivatives(name):
         f = lambda args: pool(*args, *([] if in_boxes else [boxes]))  # noqa: E731
         gradient = jax.grad(lambda args: jnp.sum(jnp.sin(f(args))))
 
-        @quick_jit
+        @jax.jit
         def everything(args):
             y, tangent = jax.jvp(f, (args,), (direction,))
             cotangent = wave(y)
@@ -433,7 +432,7 @@ def test_cuda_gets_no_scatter_and_one_program_serves_all_numbers_of_boxes(name):
         jax.ShapeDtypeStruct(x.shape, x.dtype), jax.ShapeDtypeStruct((count, 4), boxes.dtype)
     )
     many = np.tile(boxes, (4, 1))
-    for a, b in zip(quick_jit(exported.call)(x, many), quick_jit(f)(x, many), strict=True):
+    for a, b in zip(jax.jit(exported.call)(x, many), jax.jit(f)(x, many), strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -443,9 +442,9 @@ def test_one_bad_pixel_reaches_its_own_cells_only(name):
     """NaN and infinities; which cells those are is what the gradient in x says."""
     pool, x, boxes, _ = setting(name)
     boxes = np.concatenate([boxes, [[2, 2, 8, 8]]]).astype(np.float32)[:3]
-    f = quick_jit(pool)
+    f = jax.jit(pool)
     clean = np.asarray(f(x, boxes))
-    reached = np.asarray(quick_jit(jax.jacrev(pool))(x, boxes)) != 0  # (K, P, Q, C, H, W, C_in)
+    reached = np.asarray(jax.jit(jax.jacrev(pool))(x, boxes)) != 0  # (K, P, Q, C, H, W, C_in)
     touched = 0
     for at in ((3, 4), (0, 0), (H - 1, W - 1), (5, 1), (2, 9)):
         for bad in (np.nan, np.inf, -np.inf):
@@ -474,16 +473,14 @@ def test_gradients_beside_bad_pixels_are_finite(name):
     dirty = x.copy()
     dirty[3, 4] = np.nan
     dirty[0, 0] = np.inf
-    for gradient in quick_jit(jax.grad(lambda x, b: pool(x, b).sum(), argnums=(0, 1)))(
-        dirty, boxes
-    ):
+    for gradient in jax.jit(jax.grad(lambda x, b: pool(x, b).sum(), argnums=(0, 1)))(dirty, boxes):
         assert np.isfinite(gradient).all()
 
 
 @every
 def test_dtypes(name):
     pool, x, boxes, _ = setting(name)
-    f = quick_jit(pool)
+    f = jax.jit(pool)
     narrow = jnp.asarray(x).astype(jnp.bfloat16)
     y = f(narrow, boxes)
     assert y.dtype == jnp.bfloat16
@@ -519,7 +516,7 @@ def test_degenerate_boxes(name):
         y, vjp = jax.vjp(pool, x, boxes)
         return y, vjp(jnp.ones_like(y))[1]
 
-    both = quick_jit(f)
+    both = jax.jit(f)
     y, gradient = both(x, np.concatenate([boxes, odd]))
     plain, plain_gradient = both(x, np.tile(boxes, (4, 1))[: len(odd) + 3])
     np.testing.assert_allclose(y[:3], plain[:3], rtol=1e-5, atol=1e-6)

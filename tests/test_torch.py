@@ -19,9 +19,6 @@ F = torch.nn.functional
 LENGTHS = range(1, 13)
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
 
-# LLVM's optimisation is most of the time to compile; what XLA does stays the same.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def geometries(length):
     """(window, stride, padding, dilation, ceil_mode) that PyTorch's max_pool1d accepts."""
@@ -83,7 +80,7 @@ def by_torch(function, x, ct):
     return y.detach().numpy(), x.grad.numpy()
 
 
-def by_jaxpool(functions, jit=quick_jit, exact=True):
+def by_jaxpool(functions, jit=jax.jit, exact=True):
     """One program for value and gradient of all `functions`, whose cotangents are arguments.
 
     The value comes twice, since without a derivative to follow it may be computed differently.
@@ -160,7 +157,7 @@ def pool_1d(function, g, axes=-1, **more):
     return f
 
 
-def check_max_1d(x, chosen, jit=quick_jit, minimum=False):
+def check_max_1d(x, chosen, jit=jax.jit, minimum=False):
     """`x` is (rows, length)."""
     function = jaxpool.min_pool if minimum else jaxpool.max_pool
     found = by_jaxpool([pool_1d(function, g) for g in chosen], jit)(x, cotangents)
