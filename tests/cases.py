@@ -1,11 +1,14 @@
 """The tables that tests and benchmarks run over: operators x geometries.
 
-A new operator joins `OPS`, and gets every property of `test_contract.py`.
+A new operator joins `OPS`, and gets every property of `test_contract.py`: on all cases in the
+exhaustive tier, and in the quick one on those that `cover` chooses. `python -m tests.cases` prints
+these.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import jax
@@ -67,6 +70,36 @@ class Case:
     def batch(self) -> tuple[int, ...]:
         """Batch axes, negative."""
         return tuple(a for a in range(-len(self.shape), 0) if a not in self.pooled)
+
+    @functools.cached_property
+    def features(self) -> frozenset[str]:
+        """What a program may depend on: how windows lie, along which axes, and how many taps."""
+        windows = [w for _, w in self.window.windows(self.shape)]
+        taps = int(np.prod([w.window for w in windows]))
+        ascending = list(self.pooled) == sorted(self.pooled)
+        named = isinstance(self.padding, str) and self.padding.upper()
+        found = {
+            f"{min(len(windows), 3)} axes": True,
+            "last axis pooled": -1 in self.pooled,
+            "no batch": not self.batch,
+            "several batch axes": len(self.batch) > 2,
+            "axes out of order": not ascending,
+            "side by side": all(w.window == w.stride for w in windows),
+            "overlapping": any(w.window > w.stride for w in windows),
+            "gaps": any(w.window < w.stride for w in windows),
+            "strides differ": len({w.stride for w in windows}) > 1,
+            "padded": any(w.low or w.high for w in windows),
+            "padded on one side": any(w.low != w.high for w in windows),
+            "SAME": named == "SAME",
+            "SAME_LOWER": named == "SAME_LOWER",
+            "dilated": any(w.dilation > 1 for w in windows),
+            "ceil": self.ceil_mode,
+            "one tap": taps == 1,
+            "more than 9 taps": taps > 9,
+            "more than 64 taps": taps > 64,
+            "one cell": all(w.output == 1 for w in windows),
+        }
+        return frozenset(name for name, holds in found.items() if holds)
 
     def __str__(self) -> str:
         return self.name
@@ -162,7 +195,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Op:
     """A public pooling with some options, and the oracle's name for its reduction.
 
@@ -181,6 +214,24 @@ class Op:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def path(self) -> str:
+        """What computes it: operators of one path differ in what they ask of it, not in how."""
+        kind = "max" if self.options.get("p") == float("inf") else self.kind
+        domain = "global" if self.is_global else self.rule or "window"
+        return f"{domain} {KINDS[kind][0]}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of jaxpool whose tests it is among, see `conftest.py`."""
+        kind = "max" if self.options.get("p") == float("inf") else self.kind
+        own = KINDS[kind][1]
+        if self.is_global:
+            return (*own, "_global.py")
+        if self.rule:
+            return (*own, f"_{self.rule}.py", "_intervals.py", "_lowering_intervals.py")
+        return (*own, "_pool.py", "_window.py", "_geometry.py") if kind in ("mean", "max") else own
 
     @property
     def is_quick(self) -> bool:
@@ -327,6 +378,31 @@ OPS += [
 ]
 
 
+# Kinds of cells by what computes them, and the files that this is in.
+MAXIMA = ("_max.py", "_lowering_max.py", "_lowering_tangent.py", "_lowering_primitives.py")
+SUMS = ("_mean.py", "_lowering.py")
+TERMS = ("_softmean.py", "_lowering_sum.py")
+ORDER = ("_order.py", "_lowering_order.py")
+KINDS = {
+    "max": ("maxima", MAXIMA),
+    "min": ("maxima", MAXIMA),
+    "sum": ("sums", SUMS),
+    "mean": ("sums", SUMS),
+    "lp": ("norms", ("_power.py", "_lowering_sum.py")),
+    "logsumexp": ("folds", ("_monoid.py", "_lowering.py")),
+    "mean_exp": ("soft", ("_soft.py", *TERMS)),
+    "softmax": ("soft", ("_soft.py", *TERMS)),
+    "power_mean": ("power means", ("_power_mean.py", *TERMS)),
+    "median": ("order statistics", ORDER),
+    "top_3": ("order statistics", ORDER),
+    "ordinal": ("ranks", ORDER),
+    mixed: ("mixtures", ("_mixed.py",)),
+    self_weighted: ("weights", ("_random.py", "_lowering_sum.py")),
+    dice_weighted: ("weights", ("_detail.py", "_lowering_sum.py")),
+    detail_weighted: ("weights", ("_detail.py", "_lowering_sum.py")),
+}
+
+
 def pairs(tag: str) -> list[tuple[Op, Case]]:
     """Every operator with every case of that tag that it is for.
 
@@ -339,6 +415,35 @@ def pairs(tag: str) -> list[tuple[Op, Case]]:
         if tag in case.tags and (not op.only or op.only in case.tags)
         if tag == "ci" or op.is_quick or "few" in case.tags
     ]
+
+
+def cover(candidates: list, wanted: Callable[[Any], Iterable[Hashable]]) -> list:
+    """Few of the candidates that together have all that is wanted of any: a covering array.
+
+    Greedy: always the one that adds most, of equal ones the first in an order drawn once.
+    """
+    order = random.Random(0).sample(range(len(candidates)), len(candidates))
+    has = [frozenset(wanted(candidate)) for candidate in candidates]
+    missing, chosen = frozenset().union(*has), []
+    while missing:
+        best = max(order, key=lambda i: len(has[i] & missing))
+        missing -= has[best]
+        chosen.append(best)
+    return [candidates[i] for i in sorted(chosen)]
+
+
+def each_operator(pair: tuple[Op, Case]) -> set[Hashable]:
+    """Each operator; each path of computation with each feature; each two features."""
+    op, case = pair
+    features = sorted(case.features)
+    together = {(a, b) for a in features for b in features if a < b}
+    return {op.name} | {(op.path, f) for f in features} | together
+
+
+def each_path(pair: tuple[Op, Case]) -> set[Hashable]:
+    """Each path of computation, and each feature, at least once."""
+    op, case = pair
+    return {op.path, *case.features}
 
 
 def distinct(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
@@ -361,3 +466,11 @@ def tolerance(dtype: Any) -> dict[str, float]:
         subnormal = 2**-10 if name == "float8_e4m3fn" else 0  # half a step
         return {"rtol": 0.5001 * ulp, "atol": subnormal + 2**-9 * ulp}
     return {"rtol": 16 * ulp, "atol": 16 * ulp}
+
+
+if __name__ == "__main__":
+    for wanted in (each_operator, each_path):
+        for tag in ("ci", "core", "few", "export"):
+            chosen = cover(pairs(tag), wanted)
+            print(f"{tag}, {wanted.__name__}: {len(chosen)} of {len(pairs(tag))}")
+            print("  " + ", ".join(f"{op}-{case}" for op, case in chosen))

@@ -11,6 +11,8 @@ import pytest
 import jaxpool
 from tests.cases import SOFT_SUM, distinct
 
+TESTS_OF = ("_groups.py", "_global.py")
+
 REDUCTIONS = [
     (jaxpool.Max(), lambda v, w: v[w].max()),
     (jaxpool.Min(), lambda v, w: v[w].min()),
@@ -31,22 +33,6 @@ def test_every_service(reduction, by_numpy, masked, axis):
     where = np.random.default_rng(0).random(x.shape) < 0.6 if masked else np.ones(x.shape, bool)
     given = where if masked else None
 
-    @jax.jit
-    def f(x):
-        y, vjp = jax.vjp(lambda x: jaxpool.channel_pool(
-            x, size, reduction, axis, where=given, empty_value=7), x)  # fmt: skip
-        return y, vjp(jnp.cos(y))[0]
-
-    y, gradient = f(x)
-    groups = jaxpool.Groups(size, axis)
-    assert y.shape == groups.output_shape(x.shape)
-    assert (groups.counts(x.shape) == size).all()
-    values, valid = (np.moveaxis(a, axis, -1) for a in (x.astype(np.float64), where))
-    expected = np.empty((*values.shape[:-1], values.shape[-1] // size))
-    for at in np.ndindex(*expected.shape):
-        part = (*at[:-1], slice(at[-1] * size, (at[-1] + 1) * size))
-        expected[at] = by_numpy(values[part], valid[part]) if valid[part].any() else 7
-    np.testing.assert_allclose(np.moveaxis(y, axis, -1), expected, rtol=1e-5, atol=1e-6)
     # As of the whole axis of each group.
     split = [*x.shape]
     split[axis % 4 : axis % 4 + 1] = [x.shape[axis] // size, size]
@@ -56,17 +42,38 @@ def test_every_service(reduction, by_numpy, masked, axis):
         mask = None if given is None else given.reshape(split)
         return jaxpool.pool(x.reshape(split), alone, reduction, where=mask, empty_value=7)
 
-    by_whole = jax.grad(lambda x: jnp.sin(whole(x)).sum())(x)
+    @jax.jit
+    def f(x):
+        y, vjp = jax.vjp(lambda x: jaxpool.channel_pool(
+            x, size, reduction, axis, where=given, empty_value=7), x)  # fmt: skip
+        return y, vjp(jnp.cos(y))[0], jax.grad(lambda x: jnp.sin(whole(x)).sum())(x)
+
+    y, gradient, by_whole = f(x)
+    groups = jaxpool.Groups(size, axis)
+    assert y.shape == groups.output_shape(x.shape)
+    assert (groups.counts(x.shape) == size).all()
+    values, valid = (np.moveaxis(a, axis, -1) for a in (x.astype(np.float64), where))
+    expected = np.empty((*values.shape[:-1], values.shape[-1] // size))
+    for at in np.ndindex(*expected.shape):
+        part = (*at[:-1], slice(at[-1] * size, (at[-1] + 1) * size))
+        expected[at] = by_numpy(values[part], valid[part]) if valid[part].any() else 7
+    np.testing.assert_allclose(np.moveaxis(y, axis, -1), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradient, by_whole, rtol=1e-4, atol=1e-5)
 
 
 def test_maxout_is_the_maximum_of_groups():
     x = distinct((3, 4, 12))
-    np.testing.assert_array_equal(jaxpool.maxout(x, 4), x.reshape(3, 4, 3, 4).max(-1))
-    np.testing.assert_array_equal(jaxpool.maxout(x, 2, 1), x.reshape(3, 2, 2, 12).max(2))
-    np.testing.assert_array_equal(jaxpool.maxout(x, 12, axis=-1)[..., 0], x.max(-1))
-    np.testing.assert_array_equal(jaxpool.maxout(x, 1), x)
-    ties = jax.grad(lambda x: jaxpool.maxout(x, 3).sum())(jnp.array([1.0, 2, 2, 5, 5, 5]))
+
+    @jax.jit
+    def f(x, tied):
+        maxima = [jaxpool.maxout(x, 4), jaxpool.maxout(x, 2, 1), jaxpool.maxout(x, 12, axis=-1)]
+        return *maxima, jaxpool.maxout(x, 1), jax.grad(lambda x: jaxpool.maxout(x, 3).sum())(tied)
+
+    last, middle, all_of_it, each, ties = f(x, np.float32([1, 2, 2, 5, 5, 5]))
+    np.testing.assert_array_equal(last, x.reshape(3, 4, 3, 4).max(-1))
+    np.testing.assert_array_equal(middle, x.reshape(3, 2, 2, 12).max(2))
+    np.testing.assert_array_equal(all_of_it[..., 0], x.max(-1))
+    np.testing.assert_array_equal(each, x)
     np.testing.assert_array_equal(ties, [0, 1, 0, 1, 0, 0])
     ints = np.array([[-128, 127, 3, 4]], np.int8)
     assert jaxpool.maxout(ints, 2).dtype == np.int8
@@ -77,20 +84,20 @@ def test_masks_of_groups_and_where_maxima_are():
     mask = np.array([True, False, False, False])
     np.testing.assert_array_equal(jaxpool.pool_mask(mask, jaxpool.Groups(2)), [True, False])
     x = distinct((2, 6))
-    place = jaxpool.Groups(3).argmax(jnp.asarray(x))
+    place = jax.jit(jaxpool.Groups(3).argmax)(x)
     np.testing.assert_array_equal(place, x.reshape(2, 2, 3).argmax(-1) + np.array([0, 3]))
 
 
 def test_vmap_and_export():
     x = distinct((3, 5, 8))
     f = functools.partial(jaxpool.maxout, size=4)
-    np.testing.assert_array_equal(jax.vmap(f)(x), f(x))
+    gradient = jax.grad(lambda x: f(x).sum())
+    mapped, values, by_jit = jax.jit(lambda x: (jax.vmap(f)(x), f(x), gradient(x)))(x)
+    np.testing.assert_array_equal(mapped, values)
     shape = jax.export.symbolic_shape("b, c, 8")
-    exported = jax.export.export(jax.jit(jax.grad(lambda x: f(x).sum())))(
-        jax.ShapeDtypeStruct(shape, np.float32)
-    )
-    np.testing.assert_array_equal(exported.call(x), jax.grad(lambda x: f(x).sum())(x))
-    assert f(jnp.zeros((0, 8))).shape == (0, 2)
+    exported = jax.export.export(jax.jit(gradient))(jax.ShapeDtypeStruct(shape, np.float32))
+    np.testing.assert_array_equal(exported.call(x), by_jit)
+    assert jax.jit(f)(np.zeros((0, 8), np.float32)).shape == (0, 2)
 
 
 X = np.zeros((2, 6), np.float32)

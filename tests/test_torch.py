@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 import jaxpool
+from tests.compiling import as_users
+
+TESTS_OF = ("_max.py", "_mean.py", "_lowering_max.py", "_geometry.py")
 
 torch = pytest.importorskip("torch", reason="torch is the oracle of this file")
 F = torch.nn.functional
@@ -20,16 +23,18 @@ LENGTHS = range(1, 13)
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
 
 
+@functools.cache
 def geometries(length):
     """(window, stride, padding, dilation, ceil_mode) that PyTorch's max_pool1d accepts."""
-    x = torch.zeros(1, 1, length)
+    x, found = torch.zeros(1, 1, length), []
     for k, s, d, ceil in itertools.product(range(1, 6), range(1, 6), (1, 2, 3), (False, True)):
         for p in range(k // 2 + 1):
             try:
                 F.max_pool1d(x, k, s, p, d, ceil)
             except RuntimeError:
                 continue
-            yield k, s, p, d, ceil
+            found.append((k, s, p, d, ceil))
+    return found
 
 
 def span(k, d):
@@ -37,8 +42,12 @@ def span(k, d):
 
 
 def has_empty_window(length, k, s, p, d, ceil):
-    outputs = F.max_pool1d(torch.zeros(1, 1, length), k, s, p, d, ceil).shape[-1]
+    outputs = number_of_outputs(length, (k, s, p, d, ceil))
     return any(not any(0 <= i * s - p + j * d < length for j in range(k)) for i in range(outputs))
+
+
+def number_of_outputs(length, g):
+    return F.max_pool1d(torch.zeros(1, 1, length), *g).shape[-1]
 
 
 def kind(length, g):
@@ -83,19 +92,25 @@ def by_torch(function, x, ct):
 def by_jaxpool(functions, jit=jax.jit, exact=True):
     """One program for value and gradient of all `functions`, whose cotangents are arguments.
 
-    The value comes twice, since without a derivative to follow it may be computed differently.
+    The value comes twice, since without a derivative to follow it may be computed differently. x is
+    for all of them, or a list with one for each.
     """
+
+    def each(x):
+        return x if isinstance(x, list) else [x] * len(functions)
 
     def run(x, cts):
         results = []
-        for f, ct in zip(functions, cts, strict=True):
-            y, vjp = jax.vjp(f, x)
-            results.append((f(x), y, vjp(ct)[0]))
+        for f, own, ct in zip(functions, each(x), cts, strict=True):
+            y, vjp = jax.vjp(f, own)
+            results.append((f(own), y, vjp(ct)[0]))
         return results
 
+    compiled = jit(run)
+
     def call(x, ct):
-        shapes = [jax.eval_shape(f, x).shape for f in functions]
-        found = jit(run)(x, [ct(shape) for shape in shapes])
+        shapes = [jax.eval_shape(f, x).shape for f, x in zip(functions, each(x), strict=True)]
+        found = compiled(x, [ct(shape) for shape in shapes])
         for f, (alone, y, _) in zip(functions, found, strict=True):
             same = same_bits if exact else within_ulps
             same(np.asarray(alone), np.asarray(y), f"value without derivative, {f.__name__}")
@@ -143,8 +158,34 @@ def test_refused_geometries(length):
                 call()
 
 
+@functools.cache
 def legal(length):
     return [g for g in geometries(length) if kind(length, g) == "legal"]
+
+
+def features(length, g):
+    """What a geometry has, and where its windows end."""
+    k, s, p, d, _ = g
+    outputs = number_of_outputs(length, g)
+    beyond = np.sign((outputs - 1) * s + span(k, d) - 2 * p - length)
+    return length, *g, min(outputs, 3), int(beyond), k == s
+
+
+@functools.cache
+def covering(dilated=True):
+    """(length, geometry) such that each pair of features that some legal one has is among them."""
+    every = [(n, g) for n in LENGTHS for g in legal(n) if dilated or g[3] == 1]
+    seen, found = set(), []
+    for i in np.random.default_rng(0).permutation(len(every)):
+        pairs = set(itertools.combinations(enumerate(features(*every[i])), 2))
+        if pairs - seen:
+            found.append(every[i])
+            seen |= pairs
+    return found
+
+
+def of_length(length, chosen):
+    return [g for n, g in chosen if n == length]
 
 
 def pool_1d(function, g, axes=-1, **more):
@@ -174,7 +215,10 @@ def check_max_1d(x, chosen, jit=jax.jit, minimum=False):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_max_1d_everywhere(length):
+def test_max_1d_everywhere(length, exhaustive):
+    if not exhaustive:
+        check_max_1d(rows((length,), length), of_length(length, covering()))
+        return
     # Of the long ones, which add no new kind of border, one in three.
     chosen = legal(length) if length < 8 else legal(length)[length % 3 :: 3]
     for start in range(0, len(chosen), 80):
@@ -182,23 +226,30 @@ def test_max_1d_everywhere(length):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_min_1d(length):
-    check_max_1d(-rows((length,), length), legal(length)[length % 5 :: 5], minimum=True)
+def test_min_1d(length, exhaustive):
+    """Which are maxima of the negative: of their geometries a few."""
+    quick = of_length(length, covering()[::5])
+    chosen = legal(length)[length % 5 :: 5] if exhaustive else quick
+    check_max_1d(-rows((length,), length), chosen, minimum=True)
 
 
 @pytest.mark.parametrize("length", [6, 12])
-def test_max_1d_of_large_arrays(length):
+def test_max_1d_of_large_arrays(length, exhaustive):
     """More than 8k elements, where XLA:CPU has other kernels; windows side by side among them."""
     x = np.concatenate([rows((length,), seed) for seed in range(9000 // (16 * length) + 1)])
     assert x.size > 8192
     disjoint = [g for g in legal(length) if g[0] == g[1] > 1 and g[3] == 1]
-    check_max_1d(x, disjoint + legal(length)[::29], jax.jit)
+    if not exhaustive:  # of each window one
+        disjoint = [g for g in disjoint if g[2] == g[0] // 2 and g[4] == (length == 6)]
+    check_max_1d(x, disjoint + legal(length)[:: 29 if exhaustive else 97], as_users)
 
 
 @pytest.mark.parametrize("include", [True, False])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_avg_1d_everywhere(length, include):
-    chosen = [g for g in legal(length) if g[3] == 1]
+def test_avg_1d_everywhere(length, include, exhaustive):
+    every = [g for g in legal(length) if g[3] == 1]
+    quick = of_length(length, covering(dilated=False))[include::2]
+    chosen = every if exhaustive else quick
     rng = np.random.default_rng(length)
     x = rng.uniform(0.1, 1, (6, length)).astype(np.float32)  # sums of these do not cancel
     x[4:] = rows((length,), length)[[7, 9]]  # with NaN and infinities
@@ -230,30 +281,38 @@ def sample(dimensions, count, seed):
         d = (1,) * dimensions if rng.random() < 0.4 else d
         ceil = bool(rng.random() < 0.5)
         axes = list(zip(shape, zip(k, s, p, d, [ceil] * dimensions, strict=True), strict=True))
-        if all(g in list(geometries(n)) and kind(n, g) == "legal" for n, g in axes):
+        if all(g in geometries(n) and kind(n, g) == "legal" for n, g in axes):
             found.append((shape, k, s, p, d, ceil))
     return found
 
 
+only_first = [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in (1, 2, 3))]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("part", range(4))
-def test_max_in_two_and_three_dimensions(dimensions, part):
+@pytest.mark.parametrize("part", only_first)
+def test_max_in_two_and_three_dimensions(dimensions, part, large, exhaustive):
     torch_pool = {2: F.max_pool2d, 3: F.max_pool3d}[dimensions]
     axes = tuple(range(-dimensions, 0))
-    for shape, k, s, p, d, ceil in sample(dimensions, 6, 10 * dimensions + part):
-        for repeats in (1, 9000 // (16 * int(np.prod(shape))) + 1):
-            x = np.concatenate([rows(shape, seed) for seed in range(repeats)])
-            assert repeats == 1 or x.size > 8192
-            f = lambda x: jaxpool.max_pool(  # noqa: E731
-                x, k, s, p, dilation=d, ceil_mode=ceil, axes=axes)  # noqa: B023  # fmt: skip
-            [(y, gradient)] = by_jaxpool([f])(x, cotangents)
-            expected = by_torch(
-                lambda x: torch_pool(x[:, None], k, s, p, d, ceil)[:, 0],  # noqa: B023
-                x,
-                cotangents,
-            )
-            same_bits(y, expected[0], (shape, k, s, p, d, ceil))
-            np.testing.assert_array_equal(gradient, expected[1], str((shape, k, s, p, d, ceil)))
+    chosen = sample(dimensions, 6, 10 * dimensions + part)
+    functions, inputs = [], []
+    for shape, k, s, p, d, ceil in chosen[: 6 if exhaustive or not large else 2]:
+        functions.append(lambda x, k=k, s=s, p=p, d=d, ceil=ceil: jaxpool.max_pool(
+            x, k, s, p, dilation=d, ceil_mode=ceil, axes=axes))  # fmt: skip
+        repeats = 9000 // (16 * int(np.prod(shape))) + 1 if large else 1
+        inputs.append(np.concatenate([rows(shape, seed) for seed in range(repeats)]))
+        assert not large or inputs[-1].size > 8192
+    found = by_jaxpool(functions, as_users if large else jax.jit)(inputs, cotangents)
+    for geometry, x, (y, gradient) in zip(chosen, inputs, found, strict=False):
+        _, k, s, p, d, ceil = geometry
+        expected = by_torch(
+            lambda x: torch_pool(x[:, None], k, s, p, d, ceil)[:, 0],  # noqa: B023
+            x,
+            cotangents,
+        )
+        same_bits(y, expected[0], geometry)
+        np.testing.assert_array_equal(gradient, expected[1], str(geometry))
 
 
 def sixteenths(shape, seed=3):
@@ -270,37 +329,39 @@ def uniform(shape, seed=5):
     return np.random.default_rng(seed).uniform(0.1, 1, shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("part", range(3))
-def test_avg_in_two_and_three_dimensions(dimensions, part):
+@pytest.mark.parametrize("part", only_first[:3])
+def test_avg_in_two_and_three_dimensions(dimensions, part, large, exhaustive):
     torch_pool = {2: F.avg_pool2d, 3: F.avg_pool3d}[dimensions]
     axes = tuple(range(-dimensions, 0))
+    functions, jobs = [], []
     for i, (shape, k, s, p, _, ceil) in enumerate(sample(dimensions, 6, 20 * dimensions + part)):
         # Of windows beyond the input without its padding, PyTorch refuses some.
         if any(a > n for a, n in zip(k, shape, strict=True)):
             continue
         include, divisor = i % 2 == 0, (None, None, -3, 7)[i % 4]
-        f = lambda x: jaxpool.avg_pool(  # noqa: E731
-            x, k, s, p, ceil_mode=ceil, axes=axes, count_include_pad=include,  # noqa: B023
-            divisor_override=divisor)  # noqa: B023  # fmt: skip
-        by_us = by_jaxpool([f], exact=False)
-        for batch in (2, 9000 // int(np.prod(shape)) + 1):
-            what = (shape, k, s, p, ceil, include, divisor, batch)
-            for data, ct in ((sixteenths, divisible), (uniform, uniform)):
-                x = data((batch, *shape))
-                [(y, gradient)] = by_us(x, ct)
-                expected = by_torch(
-                    lambda x: torch_pool(x[:, None], k, s, p, ceil, include, divisor)[:, 0],  # noqa: B023
-                    x,
-                    ct,
-                )
-                if data is sixteenths:
-                    within_ulps(y, expected[0], what, 2)
-                    within_ulps(gradient, expected[1], what, 2)
-                else:
-                    # Up to 64 elements are added, each side in its own order.
-                    np.testing.assert_allclose(y, expected[0], rtol=1e-6, err_msg=str(what))
-                    np.testing.assert_allclose(gradient, expected[1], rtol=1e-6, err_msg=str(what))
+        batch = 9000 // int(np.prod(shape)) + 1 if large else 2
+        jobs.append(((batch, *shape), k, s, p, ceil, include, divisor))
+        functions.append(lambda x, k=k, s=s, p=p, ceil=ceil, i=include, d=divisor: jaxpool.avg_pool(
+            x, k, s, p, ceil_mode=ceil, axes=axes, count_include_pad=i,
+            divisor_override=d))  # fmt: skip
+    assert any(job[5] for job in jobs)
+    assert not all(job[5] for job in jobs)
+    if large and not exhaustive:
+        functions, jobs = functions[:2], jobs[:2]
+    by_us = by_jaxpool(functions, as_users if large else jax.jit, exact=False)
+    for data, ct in ((sixteenths, divisible), (uniform, uniform)):
+        inputs = [data(job[0]) for job in jobs]
+        for job, x, (y, gradient) in zip(jobs, inputs, by_us(inputs, ct), strict=True):
+            expected = by_torch(lambda x: torch_pool(x[:, None], *job[1:])[:, 0], x, ct)  # noqa: B023
+            if data is sixteenths:
+                within_ulps(y, expected[0], job, 2)
+                within_ulps(gradient, expected[1], job, 2)
+            else:
+                # Up to 64 elements are added, each side in its own order.
+                np.testing.assert_allclose(y, expected[0], rtol=1e-6, err_msg=str(job))
+                np.testing.assert_allclose(gradient, expected[1], rtol=1e-6, err_msg=str(job))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +380,7 @@ def test_nan_and_ties_in_a_feature_map(k, s, p, d, jit):
         same_bits(y, expected.permute(0, 2, 3, 1).numpy(), "eager")
         assert np.isnan(y).any()
         return
-    [(y, gradient)] = by_jaxpool([f], jax.jit)(x, cotangents)
+    [(y, gradient)] = by_jaxpool([f], as_users)(x, cotangents)
     expected = by_torch(
         lambda x: F.max_pool2d(x.permute(0, 3, 1, 2).contiguous(), k, s, p, d).permute(0, 2, 3, 1),
         x,
@@ -346,15 +407,18 @@ def test_global_pools_are_adaptive_pools_to_one():
     within_ulps(gradient, expected[1], "global_avg_pool")
 
 
-@pytest.mark.parametrize(("k", "s"), [(2, 2), (3, 1), (3, 3), (4, 3)])
-@pytest.mark.parametrize("p", [1, 2, 3])
-def test_lp_of_positive_numbers(k, s, p):
-    x = np.random.default_rng(k).uniform(0.1, 2, (3, 9, 8)).astype(np.float32)
-    f = lambda x: jaxpool.lp_pool(x, (k, k), s, axes=(-2, -1), p=p)  # noqa: E731
-    [(y, gradient)] = by_jaxpool([f], exact=False)(x, cotangents)
-    expected = by_torch(lambda x: F.lp_pool2d(x[:, None], p, k, s)[:, 0], x, cotangents)
-    np.testing.assert_allclose(y, expected[0], rtol=2e-6)
-    np.testing.assert_allclose(gradient, expected[1], rtol=5e-6)
+def test_lp_of_positive_numbers(exhaustive):
+    every = list(itertools.product([(2, 2), (3, 1), (3, 3), (4, 3)], (1, 2, 3)))
+    jobs = every if exhaustive else [*every[:3], every[4], every[8], every[9]]
+    functions = [lambda x, k=k, s=s, p=p: jaxpool.lp_pool(x, (k, k), s, axes=(-2, -1), p=p)
+                 for (k, s), p in jobs]  # fmt: skip
+    inputs = [np.random.default_rng(k).uniform(0.1, 2, (3, 9, 8)).astype(np.float32)
+              for (k, _), _ in jobs]  # fmt: skip
+    found = by_jaxpool(functions, exact=False)(inputs, cotangents)
+    for ((k, s), p), x, (y, gradient) in zip(jobs, inputs, found, strict=True):
+        expected = by_torch(lambda x: F.lp_pool2d(x[:, None], p, k, s)[:, 0], x, cotangents)  # noqa: B023
+        np.testing.assert_allclose(y, expected[0], rtol=2e-6)
+        np.testing.assert_allclose(gradient, expected[1], rtol=5e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
@@ -363,10 +427,15 @@ def test_max_in_other_dtypes(dtype):
     if dtype == "float64":
         x = x + np.random.default_rng(0).normal(size=x.shape) * 1e-12
     with jax.enable_x64(dtype == "float64"):
-        f = lambda x: jaxpool.max_pool(x, (3, 2), 2, (1, 0), axes=(-2, -1))  # noqa: E731
-        x_jax = jnp.asarray(x).astype(dtype)
-        y, vjp = jax.vjp(f, x_jax)
-        gradient = vjp(jnp.ones_like(y))[0]
+
+        def both(x):
+            pool = lambda x: jaxpool.max_pool(x, (3, 2), 2, (1, 0), axes=(-2, -1))  # noqa: E731
+            y, vjp = jax.vjp(pool, x)
+            return y, vjp(jnp.ones_like(y))[0]
+
+        with np.errstate(over="ignore"):
+            narrow = x.astype(np.dtype(dtype))
+        y, gradient = jax.jit(both)(narrow)
         t = torch.tensor(x).to(getattr(torch, dtype)).requires_grad_()
         expected = F.max_pool2d(t[:, None], (3, 2), 2, (1, 0))[:, 0]
         expected.backward(torch.ones_like(expected))
