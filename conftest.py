@@ -1,9 +1,12 @@
 """How tests and doctests run: strict promotion, two tiers, quick compilation, and their names."""
 
 import gc
+import importlib.util
 import os
+import re
 import subprocess
 import sys
+from typing import Any
 
 # XLA takes a quarter of the time to compile for CPUs with these. The program that it compiles is
 # the same; what it makes of it is slower, and rounds as written.
@@ -19,6 +22,10 @@ def _takes(flags: str) -> bool:
     environment = {**os.environ, "XLA_FLAGS": flags}
     return not subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True,
                               check=False).returncode  # fmt: skip
+
+
+# Oracles that no extra installs: without one, its tests say so and are skipped. None else may be.
+ORACLES = ("torch", "onnx", "onnxruntime")
 
 
 # Before JAX is there to read it; workers of pytest-xdist have it from the process that starts them.
@@ -64,6 +71,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     order = sorted(range(len(items)), key=keys.__getitem__)
     items[:] = [items[i] for i in order]
     gc.freeze()  # What is imported stays: the collector need not look at it again
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    """Of tests that are skipped."""
+    return _refused((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> object:
+    """Of files that are skipped."""
+    return _refused((yield))
+
+
+def _refused(report: Any) -> Any:
+    """Makes a failure of a skip whose reason names no oracle that is missing."""
+    if report.skipped:
+        reason = report.longrepr[2]
+        missing = [name for name in ORACLES if importlib.util.find_spec(name) is None]
+        if not any(re.search(rf"\b{name}\b", reason) for name in missing):
+            report.outcome, report.longrepr = "failed", f"{report.nodeid} was skipped: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,124 @@
-"""Whether the tests notice faults: `python -m tests.mutants`.
+"""Whether the tests notice faults: `python -m tests.mutants`, see CONTRIBUTING.md.
 
-Each of `tests/mutants.tsv`'s small faults is put into a copy of the library, one at a time, and the
-tests of its file run against it, as `pytest -k FILE` runs them. What survives is a gap in the tests,
-or no fault.
+Each fault of the table in `tests/faults.py` is put into a copy of the library, one at a time, and
+the tests of its file run against it: those that `pytest -k FILE` finds. What survives is a gap in
+the tests, or no fault.
 """
+
+import argparse
+import ast
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests.faults import FAULTS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COPIED = ("jaxpool", "tests", "benchmarks", "examples", "docs", "conftest.py", "pyproject.toml",
+          "README.md", "CHANGELOG.md")  # fmt: skip
+LIMIT = 900  # seconds that the tests of one file may take before it counts as killed
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """In `file` of the library, the one place `before` becomes `after`."""
+
+    number: int
+    file: str
+    before: str
+    after: str
+    what: str
+
+    def put_into(self, package: pathlib.Path) -> None:
+        path = package / self.file
+        text = path.read_text()
+        if text.count(self.before) != 1:
+            raise SystemExit(f"{self.file}: {text.count(self.before)} places, not 1: {self.before}")
+        path.write_text(text.replace(self.before, self.after))
+
+
+def faults(patterns):
+    found = [Fault(i, *row) for i, row in enumerate(FAULTS)]
+    if not patterns:
+        return found
+    return [f for f in found if f.file in patterns or str(f.number) in patterns]
+
+
+def files_about(file):
+    """The test files that say in `TESTS_OF` that they are about `file`, and those of tables."""
+    paths = [ROOT / "jaxpool" / file]
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and node.targets[0].id == "TESTS_OF":
+                if file in ast.literal_eval(node.value) or file in path.name:
+                    paths.append(path)
+    return [str(path.relative_to(ROOT)) for path in [*paths, ROOT / "tests/test_contract.py"]]
+
+
+def run(fault, folder, options):
+    """(What came of it, seconds, the first test that failed)."""
+    folder = pathlib.Path(folder)
+    original = (folder / "jaxpool" / fault.file).read_text()
+    fault.put_into(folder / "jaxpool")
+    start = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "--no-header", "--tb=no",
+               "-p", "no:cacheprovider", *files_about(fault.file), "-k", fault.file, *options]  # fmt: skip
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT,
+                              env={**os.environ, "JAX_PLATFORMS": "cpu"}, check=False)  # fmt: skip
+        code, lines = done.returncode, (done.stdout + done.stderr).splitlines()
+    except subprocess.TimeoutExpired:
+        code, lines = 1, ["FAILED: ran out of time"]
+    finally:
+        (folder / "jaxpool" / fault.file).write_text(original)
+    if code not in (0, 1, 2, 4):
+        raise SystemExit("\n".join([f"pytest ended with {code}", *lines]))
+    by = next((line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1])
+    return "survived" if code == 0 else "killed", time.monotonic() - start, by
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="*", help="files of the library, or numbers of faults")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at once")
+    parser.add_argument("--exhaustive", action="store_true", help="against the exhaustive tier")
+    options = parser.parse_args(arguments)
+    extra = ["--exhaustive"] if options.exhaustive else []
+    chosen, survived = faults(options.only), []
+    with tempfile.TemporaryDirectory() as scratch:
+        copies = queue.Queue()
+        for number in range(options.jobs):
+            copy = pathlib.Path(scratch) / str(number)
+            for name in COPIED:
+                source = ROOT / name
+                (shutil.copytree if source.is_dir() else shutil.copy)(
+                    source, copy / name if source.is_dir() else copy
+                )
+            copies.put(copy)
+
+        def attempt(fault):
+            folder = copies.get()
+            try:
+                return fault, *run(fault, folder, extra)
+            finally:
+                copies.put(folder)
+
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            jobs = [pool.submit(attempt, fault) for fault in chosen]
+            for job in concurrent.futures.as_completed(jobs):
+                fault, outcome, seconds, by = job.result()
+                print(f"{outcome}\t{fault.number}\t{fault.file}\t{seconds:.0f} s\t{fault.what}\t{by}",
+                      flush=True)  # fmt: skip
+                survived += [fault] if outcome == "survived" else []
+    print(f"{len(chosen)} faults, {len(chosen) - len(survived)} killed, {len(survived)} survived")
+
+
+if __name__ == "__main__":
+    main()

@@ -555,14 +555,14 @@ def test_learned_layers_own_their_parameters(framework, name, features):
             assert (np.asarray(value) == 0).all()
 
     @jax.jit
-    def both(parameters):
+    def both():
         given = {k: constrain.get(k, lambda v: v)(v) for k, v in parameters.items()}
         wanted = getattr(jaxpool, function)(X, (2, 3), **given, where=MASK)
         if framework is jaxpool.linen:
             return layer.apply({"params": parameters}, X, where=MASK), wanted
         return layer(X, where=MASK), wanted
 
-    np.testing.assert_array_equal(*both(parameters))
+    np.testing.assert_array_equal(*both())
 
 
 @frameworks
@@ -642,11 +642,11 @@ def test_all_layers_with_channels_are_tried():
 
 @frameworks
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_channels_first_is_as_channels_last(framework, name):
+def test_channels_first_is_as_channels_last(framework, name, exhaustive):
     x = X[:, 0] + np.float32(0.1)
     last = {"features": 4, **LAYOUTS[name]((1, 2))}
     kinds = [{"keepdims": kept} for kept in (False, True)] if "Global" in name else [{}]
-    layouts = [(1, (2, 3)), (-3, (-2, -1)), (0, (2, 3)), (2, (1, 3))]
+    layouts = [(-3, (-2, -1)), (0, (2, 3)), (2, (1, 3)), *[(1, (2, 3))] * exhaustive]
 
     @jax.jit
     def every_layout(x):
