@@ -52,13 +52,15 @@ def faults(patterns):
 
 
 def files_about(file):
-    """The test files that say in `TESTS_OF` that they are about `file`, and those of tables."""
-    paths = [ROOT / "jaxpool" / file]
+    """The file's doctests, the test files that name it in `TESTS_OF`, first ones first, the tables."""
+    found = []
     for path in sorted((ROOT / "tests").glob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.Assign) and node.targets[0].id == "TESTS_OF":
-                if file in ast.literal_eval(node.value) or file in path.name:
-                    paths.append(path)
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TESTS_OF":
+                named = ast.literal_eval(node.value)
+                if file in named:
+                    found.append((named.index(file), path))
+    paths = [ROOT / "jaxpool" / file, *(path for _, path in sorted(found))]
     return [str(path.relative_to(ROOT)) for path in [*paths, ROOT / "tests/test_contract.py"]]
 
 

@@ -14,13 +14,18 @@ import jaxpool
 from tests import cases
 from tests.cases import CASES, Case
 
+TESTS_OF = ("_argmax.py", "_max.py", "_lowering_max.py", "_window.py")
+
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
 
 CORE = [c for c in CASES if "core" in c.tags]
 core = pytest.mark.parametrize("case", CORE, ids=str)
 # Minima are maxima in the other order, and take the same way through the program.
 mostly_max = pytest.mark.parametrize(
-    ("kind", "case"), [("max", c) for c in CORE] + [("min", c) for c in CORE[:2]], ids=str
+    ("kind", "case"),
+    [("max", c) for c in CORE]
+    + [("min", CORE[0]), pytest.param("min", CORE[1], marks=pytest.mark.exhaustive)],
+    ids=str,
 )
 
 WINDOWED = {"max": jaxpool.max_pool_with_argmax, "min": jaxpool.min_pool_with_argmin}
@@ -95,10 +100,11 @@ def same(found, expected):
 def test_equals_loop(kind, case):
     x = np.random.default_rng(0).integers(-2, 3, case.shape).astype(np.float32)  # ties
     x.flat[:: max(x.size // 5, 1)] = NAN
-    values, indices = WINDOWED[kind](x, **case.geometry)
+    run = jax.jit(lambda x: (WINDOWED[kind](x, **case.geometry), PLAIN[kind](x, **case.geometry)))
+    (values, indices), plain = run(x)
     assert indices.dtype == np.int32
     same((values, indices), by_loop(kind, x, case.window))
-    same((values,), (PLAIN[kind](x, **case.geometry),))
+    same((values,), (plain,))
 
 
 @kinds
@@ -108,12 +114,13 @@ def test_where_equals_loop(kind, case):
     x = rng.integers(-1, 2, case.shape).astype(np.float32)
     where = rng.random(case.shape) < 0.3
     x[~where] = rng.choice([NAN, INF, -INF], (~where).sum())
-    values, indices = WINDOWED[kind](x, **case.geometry, where=where)
-    same((values, indices), by_loop(kind, x, case.window, where))
+    pool = functools.partial(WINDOWED[kind], **case.geometry)
+    run = jax.jit(lambda x, where, all_: (pool(x, where=where), pool(x, where=all_), pool(x)))
+    masked, all_, full = run(x, where, np.ones_like(where))
+    same(masked, by_loop(kind, x, case.window, where))
     some = where.any()
     assert some
-    full = WINDOWED[kind](x, **case.geometry)
-    same(WINDOWED[kind](x, **case.geometry, where=np.ones_like(where)), full)
+    same(all_, full)
 
 
 @kinds
@@ -143,15 +150,16 @@ def test_where_of_lowest_values(kind):
 def test_integers(kind, dtype):
     info = np.iinfo(np.uint8 if dtype == "bool" else dtype)
     low, high = (0, 1) if dtype == "bool" else (info.min, info.max)
+    pool = jax.jit(lambda x: WINDOWED[kind](x, (3, 3), 2, 1))
     for fill in (low, high):  # the identity of the reduction everywhere: padding must not win
         x = np.full((5, 4, 1), fill, dtype)
-        values, indices = WINDOWED[kind](x, (3, 3), 2, 1)
+        values, indices = pool(x)
         assert values.dtype == x.dtype
         same((values[..., 0], indices[..., 0]), (np.full((3, 2), fill), [[0, 1], [4, 5], [12, 13]]))
     x = np.random.default_rng(0).choice(np.array([low, high], dtype), (2, 5, 4, 3))
     where = np.random.default_rng(1).random(x.shape) < 0.4
     window = jaxpool.Window((3, 2), 1, 1)
-    found = WINDOWED[kind](x, (3, 2), 1, 1, where=where)
+    found = jax.jit(lambda x, where: WINDOWED[kind](x, (3, 2), 1, 1, where=where))(x, where)
     assert found[0].dtype == x.dtype
     same(found, by_loop(kind, x, window, where))
 
@@ -162,8 +170,9 @@ def test_low_precision(kind, dtype):
     x = rows((2, 9, 7, 2)).astype(jnp.dtype(dtype))
     if dtype == "float8_e4m3fn":
         x = np.where(np.isnan(x), np.zeros((), x.dtype), x)  # it has no infinity
-    values, indices = WINDOWED[kind](x, (3, 3), 2, 1)
-    wide, expected = WINDOWED[kind](x.astype(np.float32), (3, 3), 2, 1)
+    pool = jax.jit(lambda x: WINDOWED[kind](x, (3, 3), 2, 1))
+    values, indices = pool(x)
+    wide, expected = pool(x.astype(np.float32))
     assert values.dtype == x.dtype
     same((values.astype(np.float32), indices), (wide, expected))
 
@@ -173,7 +182,7 @@ def test_low_precision(kind, dtype):
 
 @pytest.fixture(scope="module")
 def torch_pool():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
     pools = {n: getattr(torch.nn.functional, f"max_pool{n}d") for n in (1, 2, 3)}
 
     def pool(x, k, s, p, d, ceil):
@@ -209,8 +218,8 @@ def geometries(shape, count, seed=0):
 @pytest.mark.parametrize(
     ("shape", "count"), [((2,), 4), ((7,), 16), ((12,), 24), ((9, 7), 20), ((6, 5, 7), 8)], ids=str
 )
-def test_torch(torch_pool, shape, count):
-    chosen = geometries(shape, count)
+def test_torch(torch_pool, shape, count, exhaustive):
+    chosen = geometries(shape, count)[: count if exhaustive else (count + 2) // 3]
     x = rows((2, *shape))
     nchw = tuple(range(-len(shape), 0))
 
@@ -247,7 +256,7 @@ def test_global_is_the_largest_window(kind, keepdims):
 
 
 def test_global_equals_torch_adaptive():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
     for shape in ((5,), (4, 3), (2, 3, 4)):
         n = len(shape)
         x = rows((2, *shape))
@@ -267,7 +276,10 @@ ONNX_CASES = [
 
 
 def onnx_indices(x, k, s, p, d, order):
-    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    onnx, ort = (
+        pytest.importorskip(name, reason=f"{name} is the oracle of this test")
+        for name in ("onnx", "onnxruntime")
+    )
     node = onnx.helper.make_node(
         "MaxPool", ["x"], ["y", "i"], kernel_shape=k, strides=s, pads=[*p, *p], dilations=d,
         storage_order=order,
@@ -361,11 +373,10 @@ def test_convert_indices(shape, axes):
                 place[axis] = int(i)
             expected[cell] = by_formula(name, place, shape, plane)
         written[name] = expected
-    for source, to in itertools.product(names, names):
-        convert = jax.jit(lambda i, s=source, t=to: jaxpool.convert_indices(
-            i, shape, axes, source=s, to=t
-        ))  # fmt: skip
-        found = convert(written[source])
+    convert = functools.partial(jaxpool.convert_indices, shape=shape, axes=axes)
+    ways = list(itertools.product(names, names))
+    every = jax.jit(lambda written: [convert(written[s], source=s, to=t) for s, t in ways])
+    for (source, to), found in zip(ways, every(written), strict=True):
         assert found.dtype == np.int32
         np.testing.assert_array_equal(found, written[to], err_msg=f"{source} to {to}")
 
@@ -420,31 +431,47 @@ def test_convert_indices_refuses_what_are_no_indices():
 
 
 @mostly_max
-def test_gradients_are_those_of_values(kind, case):
+def test_gradients_are_those_of_values(kind, case, exhaustive):
     x = cases.distinct(case.shape, np.float32)
     op = functools.partial(WINDOWED[kind], **case.geometry)
     plain = functools.partial(PLAIN[kind], **case.geometry)
-    ct = cases.distinct(case.window.output_shape(case.shape), seed=1)
-    (_, indices), vjp = jax.vjp(op, x)
-    nothing = np.zeros(indices.shape, jax.dtypes.float0)
-    same(vjp((ct, nothing)), jax.vjp(plain, x)[1](ct))
+    shape = case.window.output_shape(case.shape)
+    ct, nothing = cases.distinct(shape, seed=1), np.zeros(shape, jax.dtypes.float0)
     tangent = cases.distinct(case.shape, seed=2)
-    (_, d_indices) = jax.jvp(op, (x,), (tangent,))[1]
-    assert d_indices.dtype == jax.dtypes.float0
-    same(jax.jvp(op, (x,), (tangent,))[1][:1], jax.jvp(plain, (x,), (tangent,))[1:])
-    with jax.checking_leaks():
-        jax.grad(lambda x: jax.checkpoint(op)(x)[0].sum())(x)
+
+    @jax.jit
+    def run(x, ct, tangent):
+        (_, indices), vjp = jax.vjp(op, x)
+        (d_values, d_indices) = jax.jvp(op, (x,), (tangent,))[1]
+        assert d_indices.dtype == jax.dtypes.float0
+        assert indices.shape == shape
+        of_plain = jax.vjp(plain, x)[1](ct)[0], jax.jvp(plain, (x,), (tangent,))[1]
+        return (vjp((ct, nothing))[0], d_values), of_plain
+
+    same(*run(x, ct, tangent))
+    if exhaustive or case is CORE[0]:
+        _, vjp = jax.vjp(op, x)  # without jit
+        same(vjp((ct, nothing)), jax.vjp(plain, x)[1](ct))
+        with jax.checking_leaks():
+            jax.grad(lambda x: jax.checkpoint(op)(x)[0].sum())(x)
 
 
 @kinds
-def test_second_order(kind):
+def test_second_order(kind, exhaustive):
     with jax.enable_x64():
         x = cases.distinct((2, 5, 6, 2), np.float64)
         window = functools.partial(WINDOWED[kind], window_shape=(3, 3), strides=2, padding=1)
-        check_grads(jax.jit(lambda x: window(x)[0] ** 3), (x,), 2, eps=1e-4)
         where = np.random.default_rng(0).random(x.shape) < 0.5
-        check_grads(jax.jit(lambda x: window(x, where=where)[0] ** 3), (x,), 2, eps=1e-4)
-        check_grads(jax.jit(lambda x: WHOLE[kind](x, (1, 2))[0] ** 3), (x,), 2, eps=1e-4)
+        pools = [
+            lambda x: window(x)[0] ** 3,
+            lambda x: window(x, where=where)[0] ** 3,
+            lambda x: WHOLE[kind](x, (1, 2))[0] ** 3,
+        ]
+        if not exhaustive:  # together, and of minima, which are maxima of -x, but one
+            chosen = pools if kind == "max" else pools[1:2]
+            check_grads(jax.jit(lambda x: [pool(x) for pool in chosen]), (x,), 2, eps=1e-4)
+        for pool in pools if exhaustive else ():
+            check_grads(jax.jit(pool), (x,), 2, eps=1e-4)
         values, indices = window(x)
         assert (values.dtype, indices.dtype) == (np.float64, np.int32)
 
@@ -455,10 +482,12 @@ def test_jit_and_vmap(kind, case):
     x = x.reshape(2, 3, *case.shape)
     op = functools.partial(WINDOWED[kind], **{**case.geometry, "axes": case.pooled})
     eager = op(x)
-    same(jax.jit(op)(x), eager)
-    same(jax.vmap(op)(x), eager)
-    same(jax.vmap(jax.vmap(op))(x), eager)
-    last = jax.vmap(jax.vmap(op, -1, -1), -1, -1)(np.moveaxis(x, (0, 1), (-2, -1)))
+    ways = [op, jax.vmap(op), jax.vmap(jax.vmap(op))]
+    inner = jax.vmap(jax.vmap(op, -1, -1), -1, -1)
+    run = jax.jit(lambda x, turned: ([way(x) for way in ways], inner(turned)))
+    found, last = run(x, np.moveaxis(x, (0, 1), (-2, -1)))
+    for y in found:
+        same(y, eager)
     same([np.moveaxis(y, (-2, -1), (0, 1)) for y in last], eager)
 
 
@@ -466,24 +495,26 @@ def test_jit_and_vmap(kind, case):
 def test_vmap_of_mask(kind):
     x = cases.distinct((4, 6, 2))
     where = np.random.default_rng(0).random((3, 4, 6, 2)) < 0.5
-    found = jax.vmap(lambda w: WINDOWED[kind](x, (2,), where=w))(where)
-    for i in range(3):
-        same([y[i] for y in found], WINDOWED[kind](x, (2,), where=where[i]))
-    found = jax.vmap(lambda w: WHOLE[kind](x, 1, where=w))(where)
-    for i in range(3):
-        same([y[i] for y in found], WHOLE[kind](x, 1, where=where[i]))
+    pools = (lambda w: WINDOWED[kind](x, (2,), where=w), lambda w: WHOLE[kind](x, 1, where=w))
+    run = jax.jit(
+        lambda where: [(jax.vmap(pool)(where), [pool(w) for w in where]) for pool in pools]
+    )
+    for found, one_by_one in run(where):
+        for i, expected in enumerate(one_by_one):
+            same([y[i] for y in found], expected)
 
 
 @kinds
-def test_export_with_symbolic_sizes(kind):
+def test_export_with_symbolic_sizes(kind, exhaustive):
     x = cases.distinct((2, 9, 8, 3))
-    for spec in ("b, 9, 8, c", "b, h, w, c"):
+    for spec in ("b, 9, 8, c", "b, h, w, c")[kind == "min" and not exhaustive :]:
         shape = export.symbolic_shape(spec)
         for op in (
             functools.partial(WINDOWED[kind], window_shape=(3, 2), strides=2, padding=1),
             functools.partial(WHOLE[kind], axes=(1, 2)),
         ):
-            exported = export.export(jax.jit(op))(jax.ShapeDtypeStruct(shape, x.dtype))
+            op = jax.jit(op)
+            exported = export.export(op)(jax.ShapeDtypeStruct(shape, x.dtype))
             same(export.deserialize(exported.serialize()).call(x), op(x))
 
 
@@ -543,14 +574,14 @@ def test_cuda_programs_do_not_scatter(case):
         first = jax.grad(lambda x, op=op: (value(op, x) ** 2).sum())
         second = jax.grad(lambda x, first=first: (first(x) ** 2).sum())
         forward = lambda x, op=op: jax.jvp(lambda x: value(op, x), (x,), (x,))  # noqa: E731
-        for f in (op, first, second, forward):
-            text = jax.jit(f).trace(x).lower(lowering_platforms=("cuda",)).as_text()
-            assert "scatter" not in text  # nor select_and_scatter
+        every = jax.jit(lambda x, fs=(op, first, second, forward): [f(x) for f in fs])
+        text = every.trace(x).lower(lowering_platforms=("cuda",)).as_text()
+        assert "scatter" not in text  # nor select_and_scatter
 
 
 @pytest.mark.parametrize("framework", ["linen", "nnx"])
 def test_layers(framework):
-    pytest.importorskip("flax")
+    pytest.importorskip("flax", reason="flax has the layers of this test")
     import jaxpool.linen
     import jaxpool.nnx
 

@@ -12,7 +12,17 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxpool
-from tests.cases import CASES, OPS, cover, distinct, each_operator, each_path, pairs, tolerance
+from tests.cases import (
+    CASES,
+    OPS,
+    cover,
+    distinct,
+    each_operator,
+    each_operator_twice,
+    each_path,
+    pairs,
+    tolerance,
+)
 from tests.interpreter import as_lowered
 
 FLOATS = ["float8_e4m3fn", "float8_e5m2", "bfloat16", "float16", "float32", "float64"]
@@ -113,7 +123,7 @@ def of_derivatives(op, case):
     return x, v, w, ct, np.broadcast_to(a_mask(case), case.shape), np.float64(5)
 
 
-@every("ci", each_operator)
+@every("ci", each_operator_twice)
 def test_equals_the_oracle(op, case):
     x = distinct(case.shape)
     y, _ = values(op, case)(x, a_mask(case))
@@ -123,14 +133,14 @@ def test_equals_the_oracle(op, case):
     close(y, expected)
 
 
-@every("ci", each_operator)
+@every("ci", each_operator_twice)
 def test_equals_the_oracle_under_a_mask(op, case):
     x, where = distinct(case.shape, seed=1), a_mask(case)
     _, y = values(op, case)(x, where)
     close(y, op.expected(x, case, where=where, empty_value=7))
 
 
-@every("ci", each_operator)
+@every("ci", each_operator_twice)
 def test_eval_shape_equals_the_formula(op, case):
     x = jax.ShapeDtypeStruct(case.shape, np.float32)
     where = jax.ShapeDtypeStruct(a_mask(case).shape, np.bool_)

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+TESTS_OF = ()  # of examples/
+
 EXAMPLE = Path(__file__).parent.parent / "examples" / "plot_deconvnet.py"
 if not EXAMPLE.is_file():
     pytest.skip("the examples are not part of the wheel", allow_module_level=True)
@@ -52,11 +54,14 @@ def test_main(example, tmp_path, capsys):
 
 def test_back_to_pixels_is_the_gradient_of_what_was_kept(example):
     """Where nothing is rectified away, the deconvnet is the network's transpose."""
-    parameters = example.initial_parameters(jax.random.key(1))
-    images = jax.random.uniform(jax.random.key(2), (2, 8, 8, 1))
-    ((y, indices), _) = example.layers(parameters, images)
-    back = example.back_to_pixels(parameters, y, [indices])
-    gradient = jax.grad(
-        lambda x: (example.layers(parameters, x)[0][0] * jax.lax.stop_gradient(y)).sum()
-    )(images)
+    images = np.random.default_rng(2).uniform(size=(2, 8, 8, 1)).astype(np.float32)
+
+    @jax.jit
+    def both(parameters, images):
+        ((y, indices), _) = example.layers(parameters, images)
+        back = example.back_to_pixels(parameters, y, [indices])
+        loss = lambda x: (example.layers(parameters, x)[0][0] * jax.lax.stop_gradient(y)).sum()
+        return back, jax.grad(loss)(images)
+
+    back, gradient = both(example.initial_parameters(jax.random.key(1)), images)
     np.testing.assert_allclose(back, gradient, rtol=1e-4, atol=1e-5)

@@ -3,7 +3,7 @@
 import importlib.util
 import inspect
 import math
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 import jaxpool
+
+TESTS_OF = ()  # of examples/
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 if not EXAMPLES.is_dir():
@@ -41,7 +43,7 @@ def digits():
     return load("train_digits")
 
 
-@pytest.mark.parametrize("pool", ["max", "lp"])
+@pytest.mark.parametrize("pool", ["max", pytest.param("lp", marks=pytest.mark.exhaustive)])
 def test_train_digits(digits, pool, tmp_path, capsys):
     result = digits.main(pool=pool, epochs=2, out=tmp_path / "new")
     assert len(result.losses) == len(result.accuracies) == 2
@@ -87,11 +89,13 @@ def test_train_digits_shifts_by_a_pixel_at_most(digits):
     assert places == {(row, column) for row in (3, 4, 5) for column in (1, 2, 3)}
 
 
-def test_train_digits_command_line():
-    command = [sys.executable, str(EXAMPLES / "train_digits.py"), "--pool", "median"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "invalid choice: 'median'" in done.stderr
+def test_train_digits_command_line(monkeypatch, capsys):
+    script = str(EXAMPLES / "train_digits.py")
+    monkeypatch.setattr(sys, "argv", [script, "--pool", "median"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(script, run_name="__main__")
+    assert left.value.code == 2
+    assert "invalid choice: 'median'" in capsys.readouterr().err
 
 
 def test_train_digits_linen(capsys):
@@ -124,9 +128,18 @@ def test_plot_window_pools(tmp_path):
     plt.close(figure)
 
 
-def test_plot_pooling_zoo(tmp_path):
+def test_plot_pooling_zoo(tmp_path, monkeypatch, exhaustive):
+    """As it is, or of a part of the photograph, with each pool as one program."""
     example = load("plot_pooling_zoo")
-    figure = example.main(out=tmp_path)
+    if exhaustive:
+        figure = example.main(out=tmp_path)
+    else:
+        pools, photograph = example.pools, example.load_sample_image("flower.jpg")
+        monkeypatch.setattr(example, "load_sample_image", lambda name: photograph[100:148, 200:264])
+        eager = ("importance_pool",)  # it calls NumPy
+        compiled = lambda w: {n: f if n in eager else jax.jit(f) for n, f in pools(w).items()}
+        monkeypatch.setattr(example, "pools", compiled)
+        figure = example.main(window=4, out=tmp_path)
     axes = figure.findobj(matplotlib.axes.Axes)
     shown = {ax.get_title().split(",")[0].split("(")[0] for ax in axes if ax.images}
     found = {n for n, f in vars(jaxpool).items() if n.endswith("_pool") and callable(f)}
@@ -140,14 +153,14 @@ def test_plot_pooling_zoo(tmp_path):
     plt.close(figure)
 
 
-def test_compare_pools_digits(capsys):
-    example = load("compare_pools_digits")
-    rows = example.main(steps=80, seeds=2, pools=["max", "stochastic", "GeM, learned"])
+def test_compare_pools_digits(capsys, exhaustive):
+    example, seeds = load("compare_pools_digits"), 2 if exhaustive else 1
+    rows = example.main(steps=80, seeds=seeds, pools=["max", "stochastic", "GeM, learned"])
     assert list(rows) == ["max", "stochastic", "GeM, learned"]
     for row in rows.values():
-        assert len(row.accuracies) == len(row.milliseconds) == 2
+        assert len(row.accuracies) == len(row.milliseconds) == seeds
         assert min(row.accuracies) > 0.4  # guessing: 0.1
-    assert "2 seeds" in capsys.readouterr().out
+    assert f"{seeds} seeds" in capsys.readouterr().out
 
 
 def test_plot_roi_align(tmp_path):

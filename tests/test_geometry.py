@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import jaxpool
 from tests import oracle
 
+TESTS_OF = ("_geometry.py", "_window.py")
+
 PADDINGS = ["VALID", "SAME", "SAME_LOWER", (0, 0), (1, 0), (0, 2), (1, 1), (2, 3)]
 
 

@@ -11,7 +11,7 @@ import pytest
 import jaxpool
 from tests.cases import SOFT_SUM, distinct
 
-TESTS_OF = ("_groups.py", "_global.py")
+TESTS_OF = ("_groups.py", "_window.py")
 
 REDUCTIONS = [
     (jaxpool.Max(), lambda v, w: v[w].max()),

@@ -14,7 +14,10 @@ import jaxpool.linen
 import jaxpool.nnx
 from tests.cases import distinct
 
+TESTS_OF = ("linen.py", "nnx.py")
+
 frameworks = pytest.mark.parametrize("framework", ["linen", "nnx"])
+KEY = jax.random.key(0)
 X = distinct((2, 9, 8, 4))
 MASK = np.random.default_rng(0).random((2, 9, 8, 1)) < 0.7
 
@@ -24,7 +27,7 @@ def ready(framework, name, *args, x=X, **options):
     cls = getattr(getattr(jaxpool, framework), name)
     if framework == "linen":
         layer = cls(*args, **options)
-        params = layer.init(jax.random.key(0), x)["params"]
+        params = jax.jit(layer.init)(KEY, x)["params"]
         return params, lambda p, x, where=None: layer.apply({"params": p}, x, where=where)
     if name == "PredictedBlurPool":
         options["rngs"] = nnx.Rngs(0)
@@ -42,7 +45,12 @@ def ready(framework, name, *args, x=X, **options):
 def filled(params):
     """Other values than the first ones."""
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape) / 4, p.dtype), params)
+    return jax.tree.map(lambda p: np.asarray(rng.normal(size=p.shape) / 4, p.dtype), params)
+
+
+def slopes(call, params):
+    """The gradient of a function of the result that feels each of its elements."""
+    return jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)
 
 
 WINDOW = ((3, 2), 2, "SAME")
@@ -59,18 +67,27 @@ STRUCTURES = {
 def test_structures(framework, name):
     """They start flat, and are given to the function as they are."""
     function, args = STRUCTURES[name]
-    params, call = ready(framework, name, *args, features=4)
-    np.testing.assert_array_equal(params["structure"], np.zeros((3, 2, 4)))
-    np.testing.assert_array_equal(call(params, X), function(X, *args))
-    params = filled(params)
-    np.testing.assert_array_equal(
-        call(params, X, MASK), function(X, *args, where=MASK, structure=params["structure"])
-    )
-    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)["structure"]
-    assert (np.asarray(gradient) != 0).any(axis=(0, 1)).all()
-    shared, call = ready(framework, name, *args)
+    first, call = ready(framework, name, *args, features=4)
+    shared, call_shared = ready(framework, name, *args)
+    np.testing.assert_array_equal(first["structure"], np.zeros((3, 2, 4)))
     assert shared["structure"].shape == (3, 2)
-    np.testing.assert_array_equal(call(shared, X), function(X, *args))
+    params = filled(first)
+
+    @jax.jit
+    def found():
+        start, of_shared = call(first, X), call_shared(shared, X)
+        return start, of_shared, call(params, X, MASK), slopes(call, params)["structure"]
+
+    @jax.jit
+    def wanted():
+        return function(X, *args), function(X, *args, where=MASK, structure=params["structure"])
+
+    start, of_shared, masked, gradient = found()
+    flat, structured = wanted()
+    np.testing.assert_array_equal(start, flat)
+    np.testing.assert_array_equal(of_shared, flat)
+    np.testing.assert_array_equal(masked, structured)
+    assert (np.asarray(gradient) != 0).any(axis=(0, 1)).all()
 
 
 @frameworks
@@ -79,27 +96,41 @@ def test_structures(framework, name):
 def test_parabolas(framework, name, sign):
     params, call = ready(framework, name, (5, 3), 2, "SAME", features=4)
     np.testing.assert_array_equal(params["t"], np.zeros(4))
-    params = filled(params)
-    h = jaxpool.parabolic_structure((5, 3), jnp.exp(params["t"]))
-    expected = sign * jaxpool.dilation_pool(sign * X, (5, 3), 2, "SAME", structure=h)
-    np.testing.assert_allclose(call(params, X), expected, rtol=1e-6)
-    gradient = jax.grad(lambda p: call(p, X).sum())(params)["t"]
+
+    @jax.jit
+    def both(params):
+        h = jaxpool.parabolic_structure((5, 3), jnp.exp(params["t"]))
+        expected = sign * jaxpool.dilation_pool(sign * X, (5, 3), 2, "SAME", structure=h)
+        gradient = jax.grad(lambda p: call(p, X).sum())(params)["t"]
+        return call(params, X), expected, gradient
+
+    found, expected, gradient = both(filled(params))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert (np.asarray(gradient) * sign > 0).all()  # a flatter parabola reaches further
 
 
 @frameworks
 def test_kernels(framework):
     """They start binomial, and are positive and of sum 1 whatever the parameter is."""
-    params, call = ready(framework, "LearnedBlurPool", (2, 2), filter_size=4, features=4)
-    assert params["kernel"].shape == (4, 4)
-    np.testing.assert_allclose(call(params, X), jaxpool.blur_pool(X, (2, 2), filter_size=4),
-                               rtol=1e-5, atol=1e-6)  # fmt: skip
-    params = filled(params)
-    kernel = np.exp(params["kernel"]) / np.exp(params["kernel"]).sum(0)
-    expected = jaxpool.blur_pool(X, (2, 2), kernel=jnp.asarray(kernel), where=MASK)
-    np.testing.assert_allclose(call(params, X, MASK), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(call(params, jnp.ones_like(X)), 1, rtol=1e-6)
-    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)["kernel"]
+    first, call = ready(framework, "LearnedBlurPool", (2, 2), filter_size=4, features=4)
+    assert first["kernel"].shape == (4, 4)
+    params = filled(first)
+
+    @jax.jit
+    def found(params):
+        ones = call(params, jnp.ones_like(X))
+        return call(first, X), call(params, X, MASK), ones, slopes(call, params)["kernel"]
+
+    @jax.jit
+    def wanted(kernel):
+        blurred = jaxpool.blur_pool(X, (2, 2), filter_size=4)
+        return blurred, jaxpool.blur_pool(X, (2, 2), kernel=kernel, where=MASK)
+
+    start, masked, ones, gradient = found(params)
+    binomial, blurred = wanted(np.exp(params["kernel"]) / np.exp(params["kernel"]).sum(0))
+    np.testing.assert_allclose(start, binomial, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(masked, blurred, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ones, 1, rtol=1e-6)
     assert (np.asarray(gradient) != 0).all()
 
 
@@ -107,11 +138,16 @@ def test_kernels(framework):
 def test_widths(framework):
     params, call = ready(framework, "LearnedGaussianPool", (2, 2), filter_size=8, features=4)
     np.testing.assert_array_equal(params["sigma"], np.full(4, 0.4, np.float32))
-    params = {"sigma": jnp.array([0.1, 0.3, 0.45, 0.9])}
-    sigma = jnp.array([0.25, 0.3, 0.45, 0.5])
-    expected = jaxpool.gaussian_pool(X, (2, 2), filter_size=8, sigma=sigma, where=MASK)
-    np.testing.assert_allclose(call(params, X, MASK), expected, rtol=1e-6)
-    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)["sigma"]
+
+    @jax.jit
+    def both(params, sigma):
+        expected = jaxpool.gaussian_pool(X, (2, 2), filter_size=8, sigma=sigma, where=MASK)
+        return call(params, X, MASK), expected, slopes(call, params)["sigma"]
+
+    found, expected, gradient = both(
+        {"sigma": np.float32([0.1, 0.3, 0.45, 0.9])}, np.float32([0.25, 0.3, 0.45, 0.5])
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_array_equal(np.asarray(gradient) != 0, [False, True, True, False])
 
 
@@ -127,14 +163,23 @@ def test_predicted_kernels(framework, mode):
     for i, j in np.ndindex(3, 3):
         part = padded[:, i : i + 9 : 2, j : j + 8 : 3]
         logits = logits + np.einsum("nhwc,cd->nhwd", part, params["logits"]["kernel"][i, j])
-    for where in (None, MASK):
-        expected = jaxpool.content_aware_blur_pool(
-            X, logits, (2, 3), padding_mode=mode, where=where
-        )
-        np.testing.assert_allclose(call(params, X, where), expected, rtol=2e-5, atol=2e-6)
+
+    @jax.jit
+    def both(params, logits):
+        pairs = [
+            (
+                call(params, X, where),
+                jaxpool.content_aware_blur_pool(X, logits, (2, 3), padding_mode=mode, where=where),
+            )
+            for where in (None, MASK)
+        ]
+        return pairs, call(params, jnp.ones_like(X)), slopes(call, params)
+
+    pairs, ones, gradient = both(params, logits)
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
     if mode != "constant":
-        np.testing.assert_allclose(call(params, jnp.ones_like(X)), 1, rtol=1e-6)
-    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(call(p, X))))(params)
+        np.testing.assert_allclose(ones, 1, rtol=1e-6)
     assert all((np.asarray(g) != 0).all() for g in jax.tree.leaves(gradient))
 
 
@@ -150,7 +195,7 @@ def test_param_dtype(framework, name):
     options = {"param_dtype": jnp.bfloat16, "features": 4}
     params, call = ready(framework, name, *LAYERS[name], **options)
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
-    assert call(params, X).dtype == np.float32
+    assert jax.eval_shape(call, params, X).dtype == np.float32
 
 
 @frameworks
@@ -168,8 +213,8 @@ def test_layers_are_documented_and_alike(framework, name):
 
 def test_nnx_trains_a_kernel():
     """From the blurred image, the kernel that has blurred it."""
-    kernel = jnp.array([0.1, 0.6, 0.3])
-    wanted = jaxpool.blur_pool(X, (1, 1), kernel=kernel)
+    kernel = np.float32([0.1, 0.6, 0.3])
+    wanted = jax.jit(lambda x: jaxpool.blur_pool(x, (1, 1), kernel=kernel))(X)
     layer = jaxpool.nnx.LearnedBlurPool((1, 1))
 
     @nnx.jit
@@ -189,7 +234,7 @@ def test_linen_in_a_network():
             x = jaxpool.linen.LearnedDilationPool((2, 2), features=4, name="grow")(x)
             return jaxpool.linen.PredictedBlurPool((2, 2), features=4, name="blur")(x)
 
-    y, variables = Net().init_with_output(jax.random.key(0), X)
+    y, variables = jax.jit(Net().init_with_output)(KEY, X)
     assert y.shape == (2, 2, 2, 4)
     assert set(variables["params"]) == {"grow", "blur"}
 

@@ -76,9 +76,9 @@ PICKS = [
     for minimum in (False, True)
 ]  # fmt: skip
 PICKS_QUICK = [
-    *((k, masked, False, None) for k in (3, 9, 13, 17, 70) for masked in (False, True)),
-    (1, False, False, None), (2, True, False, None), (8, False, True, None),
-    (16, True, False, None), (31, True, True, None), (1, True, False, "axes"),
+    *((k, masked, False, None) for k in (3, 13, 17) for masked in (False, True)),
+    (1, False, False, None), (2, True, False, None), (9, False, False, None),
+    (8, False, True, None), (17, True, True, None), (70, True, False, None), (1, True, False, "axes"),
     (3, False, False, "axes"), (5, True, False, "axes"), (20, False, False, "taps"),
 ]  # fmt: skip
 
@@ -436,7 +436,7 @@ def test_programs_hold_no_second_copy_of_the_input(platform):
         assert "reduce_window" not in text
 
 
-@pytest.mark.parametrize("k", [254, 255, 256])
+@pytest.mark.parametrize("k", quick([255], (254,), (256,)))
 def test_taps_at_the_end_of_a_dtype(k):
     """Some numbers of a dtype are no taps; with strides, elements at which no tap begins use one."""
     ways = ((22, None), (4, "taps"))
@@ -478,8 +478,8 @@ def test_large_arrays_are_pooled_as_their_parts(masked, exhaustive):
     x[0] = np.where(np.isnan(x[0]) | (x[0] > -1), -INF, x[0])  # windows of nothing but -inf
     where = rng.random(x.shape) < 0.5 if masked else None
     geometries = [(3, 2, 1, 1), (3, 1, 1, 1), (2, 2, 1, 1), (3, 2, 2, 2), (5, 1, 2, 1)]
-    if not exhaustive:  # those of the first and the last in both, of the others one
-        geometries = [geometries[i] for i in ((0, 2, 4) if masked else (0, 1, 3, 4))]
+    if not exhaustive:  # the first with a mask and without, of the others one
+        geometries = [geometries[i] for i in ((0, 2) if masked else (0, 3, 4))]
 
     def everything(x, where):
         results = []
@@ -534,7 +534,7 @@ GEOMETRIES = [(2, 2, 0, 1), (3, 2, 1, 1), (5, 1, 2, 1), (3, 1, 2, 2), (8, 3, 4, 
 # Geometry and whether there is a mask: at once and by axes, native and not, wide and narrow.
 JOBS_QUICK = {
     "float32": [(0, False), (1, False), (1, True), (2, True), (3, False), (4, False), (4, True)],
-    "bfloat16": [(1, True), (2, False), (4, False)],
+    "bfloat16": [(1, True), (4, False)],
 }
 
 
@@ -556,6 +556,9 @@ def test_programs_of_other_platforms_agree(platform_form, platform, dtype, exhau
     def ct_of(y):
         return (1 + jnp.arange(y.size).reshape(y.shape) % 7).astype(y.dtype)
 
+    def has_places(k):  # which TPUs and GPUs find in one way
+        return exhaustive or (platform == "default" and k <= 5)
+
     def both(x, geometry, mask):
         k, s, p, d = geometry
         pool = functools.partial(
@@ -564,28 +567,27 @@ def test_programs_of_other_platforms_agree(platform_form, platform, dtype, exhau
         y, vjp = jax.vjp(pool, x)
         gradient = vjp(ct_of(y))[0]
         tangent = jax.jvp(pool, (x,), (ct_of(x),))[1]
+        values = [pool(x), y, gradient, tangent]
+        if not has_places(k):
+            return values
         _, places = jaxpool.max_pool_with_argmax(
             x, (k, k), strides=s, padding=p, dilation=d, where=mask
         )
-        return pool(x), y, gradient, tangent, places
+        return [*values, places]
 
-    def run():
-        @jax.jit
-        def every(x, no_infinity, where):
-            found = []
-            for number, masked in jobs:
-                # Of nothing but -inf, to padding.
-                lost = platform == "tpu" and GEOMETRIES[number][2] > 0 and not masked
-                given = no_infinity if lost else x
-                found.append(both(given, GEOMETRIES[number], where if masked else None))
-            return found
+    def run(number, masked, jit):
+        geometry = GEOMETRIES[number]
+        lost = platform == "tpu" and geometry[2] > 0 and not masked  # of only -inf, to padding
+        program = jit(functools.partial(both, geometry=geometry))
+        found = program((no_infinity if lost else x).astype(dtype), mask=where if masked else None)
+        return [np.asarray(a, np.float32) for a in found]
 
-        found = every(x.astype(dtype), no_infinity.astype(dtype), where)
-        return [[np.asarray(a, np.float32) for a in job] for job in found]
-
-    expected = run()
+    expected = [run(*job, jax.jit) for job in jobs]
     platform_form(platform)
-    for job, found, on_cpus in zip(jobs, run(), expected, strict=True):
+    for job, on_cpus in zip(jobs, expected, strict=True):
         # Gradients are sums of small integers, so that their order does not matter.
-        for a, b in zip(found, on_cpus, strict=True):
+        # Of many taps at once XLA:CPU's older emitters make a program that grows without end.
+        k = GEOMETRIES[job[0]][0]
+        jit = as_users if k > 3 and has_places(k) else jax.jit
+        for a, b in zip(run(*job, jit), on_cpus, strict=True):
             np.testing.assert_array_equal(a, b, err_msg=str((GEOMETRIES[job[0]], job[1])))

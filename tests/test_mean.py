@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import jaxpool
+from tests.compiling import as_users
+
+TESTS_OF = ("_mean.py",)
 
 
 def test_seed_facts():
@@ -96,8 +99,10 @@ def test_weights_have_derivatives():
             lambda w: jnp.sum(w[:3] * x[:3]) / (jnp.sum(w[:3]) + 1),
         ),
     ):
-        np.testing.assert_allclose(jax.grad(f)(w), jax.grad(mean)(w), rtol=1e-6)
-        np.testing.assert_allclose(jax.hessian(f)(w), jax.hessian(mean)(w), rtol=1e-5, atol=1e-7)
+        slopes = lambda w: [(jax.grad(g)(w), jax.hessian(g)(w)) for g in (f, mean)]  # noqa: B023, E731
+        (gradient, hessian), expected = jax.jit(slopes)(w)
+        np.testing.assert_allclose(gradient, expected[0], rtol=1e-6)
+        np.testing.assert_allclose(hessian, expected[1], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("weight", [0.0, -0.0])
@@ -109,15 +114,21 @@ def test_an_element_of_weight_zero_is_masked_out(weight):
     np.testing.assert_array_equal(jax.grad(f)(w), [-0.5, 0.5, 0])
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (32, 32), (64, 64)])
+@pytest.mark.parametrize(
+    "shape",
+    [(64, 64), *(pytest.param((n, n), marks=pytest.mark.exhaustive) for n in (16, 32))],
+)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"])
 def test_ones_have_mean_one_exactly(shape, dtype):
-    x = jnp.ones((1, *shape, 1), dtype)
-    for y in (jaxpool.avg_pool(x, shape), jaxpool.global_avg_pool(x, (1, 2))):
+    @jax.jit
+    def means(x, where):
+        pool = jaxpool.avg_pool
+        return pool(x, shape), jaxpool.global_avg_pool(x, (1, 2)), pool(x, shape, where=where)
+
+    x = np.ones((1, *shape, 1)).astype(jnp.dtype(dtype))
+    for y in means(x, np.ones(x.shape, bool)):
         assert y.dtype == np.dtype(dtype)
-        assert float(y.astype(jnp.float32).reshape(())) == 1.0
-    y = jaxpool.avg_pool(x, shape, where=jnp.ones(x.shape, bool))
-    assert float(y.astype(jnp.float32).reshape(())) == 1.0
+        assert np.asarray(y).astype(np.float32).item() == 1
 
 
 def test_no_overflow_in_narrow_floats():
@@ -134,29 +145,38 @@ def test_narrow_floats_are_rounded_once(k, dtype):
     x = jnp.asarray(np.random.default_rng(k).uniform(0, 1, (1, k, k, 8))).astype(dtype)
     exact = np.asarray(x).astype(np.float64).mean((1, 2))
     ulp = float(jnp.finfo(dtype).eps)
-    for y in (jaxpool.avg_pool(x, (k, k))[:, 0, 0], jaxpool.global_avg_pool(x, (1, 2))):
+    pools = jax.jit(
+        lambda x: (jaxpool.avg_pool(x, (k, k))[:, 0, 0], jaxpool.global_avg_pool(x, (1, 2)))
+    )
+    for y in pools(x):
         np.testing.assert_allclose(np.asarray(y).astype(np.float64), exact, rtol=0.51 * ulp)
 
 
-@pytest.mark.parametrize("constant", [1.0, 3.0, 21.0, -7.0, 1000.0, 0.375])
-def test_the_mean_of_a_constant_is_that_constant(constant):
+def means(x, numbers):
+    """Of windows of each number of elements, and of squares of them, by all kinds of divisors."""
+    along = [jaxpool.avg_pool(x, n, 1, axes=1) for n in numbers]
+    square = [jaxpool.avg_pool(x, (n, n), axes=(0, 1)) for n in numbers]
+    valid = [jaxpool.avg_pool(x, n, 1, n // 2, axes=1, count_include_pad=False)
+             for n in numbers]  # fmt: skip
+    masked = [jaxpool.avg_pool(x, n, 2, axes=1, where=jnp.arange(48) % 3 > 0)
+              for n in numbers if n > 1]  # fmt: skip
+    override = [jaxpool.avg_pool(x, n, axes=1, divisor_override=n) for n in numbers]
+    whole = [jaxpool.global_avg_pool(x[:, :n], (0, 1)) for n in numbers]
+    return along, square, valid, masked, override, whole
+
+
+# All kinds of divisors have some for which the product with a rounded reciprocal is another number.
+NUMBERS = (1, 2, 3, 7, 11, 13)
+CONSTANTS = [1.0, 3.0, 21.0, -7.0, 1000.0, 0.375]
+
+
+def test_the_mean_of_a_constant_is_that_constant(exhaustive):
     """Also under jit, where XLA:CPU would multiply by a rounded 1/n."""
-    x = jnp.full((16, 48), constant)
-
-    @jax.jit
-    def means(x):
-        along = [jaxpool.avg_pool(x, n, 1, axes=1) for n in range(1, 17)]
-        square = [jaxpool.avg_pool(x, (n, n), axes=(0, 1)) for n in range(1, 17)]
-        valid = [jaxpool.avg_pool(x, n, 1, n // 2, axes=1, count_include_pad=False)
-                 for n in range(1, 17)]  # fmt: skip
-        masked = [jaxpool.avg_pool(x, n, 2, axes=1, where=jnp.arange(48) % 3 > 0)
-                  for n in range(2, 17)]  # fmt: skip
-        override = [jaxpool.avg_pool(x, n, axes=1, divisor_override=n) for n in range(1, 17)]
-        whole = [jaxpool.global_avg_pool(x[:, :n], (0, 1)) for n in range(1, 17)]
-        return along, square, valid, masked, override, whole
-
-    for y in jax.tree.leaves(means(x)):
-        assert (y == constant).all(), y.shape
+    numbers = range(1, 17) if exhaustive else NUMBERS
+    run = as_users(lambda x: means(x, numbers))
+    for constant in CONSTANTS:
+        for y in jax.tree.leaves(run(np.full((16, 48), constant, np.float32))):
+            assert (y == constant).all(), y.shape
 
 
 def test_ints_do_not_wrap():

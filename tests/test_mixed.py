@@ -1,13 +1,16 @@
 """Facts about mixed, gated and tree pools."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 import jaxpool
-from tests import oracle
+from tests import derivatives, oracle
+
+TESTS_OF = ("_mixed.py", "_lowering_taps.py")
 
 X = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)
 GEOMETRY = {"window_shape": (3, 2), "strides": (2, 1), "padding": ((1, 0), (0, 1))}
@@ -29,7 +32,7 @@ def sigmoid(x):
 
 @pytest.mark.parametrize("alpha", [0, 1, 0.5])
 def test_limits_are_those_of_pytorch(alpha):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
     F = torch.nn.functional
     x = torch.tensor(X.transpose(0, 3, 1, 2))
     maximum, mean = F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, 1)
@@ -69,7 +72,7 @@ def test_empty_cells_spoil_no_gradient_of_parameters():
         y = jaxpool.mixed_pool(x, 2, alpha=alpha, **options)
         return y.sum() + jaxpool.gated_pool(x, 2, gate=gate, **options).sum()
 
-    by_alpha, by_gate = jax.grad(loss, (0, 1))(jnp.float32(0.3), jnp.zeros(2))
+    by_alpha, by_gate = jax.jit(jax.grad(loss, (0, 1)))(np.float32(0.3), np.zeros(2, np.float32))
     np.testing.assert_allclose(by_alpha, 1)
     np.testing.assert_allclose(by_gate, [0.5, 1])  # max - mean = 1, slope of the sigmoid 1/4
 
@@ -101,17 +104,19 @@ def test_tree_equals_recursion(leaves):
         part = sigmoid(filtered(X, gates[i]))
         return part * node(2 * i + 1) + (1 - part) * node(2 * i + 2)
 
-    y = jaxpool.tree_pool(X, **GEOMETRY, leaves=filters, gates=gates)
+    pool = jax.jit(lambda x, *f: jaxpool.tree_pool(x, **GEOMETRY, leaves=f[0], gates=f[1]))
+    y = pool(X, filters, gates)
     np.testing.assert_allclose(y, node(0), rtol=1e-4, atol=1e-5)
 
 
 def test_filters_lie_along_axes_in_their_order():
-    x = jnp.asarray(X[0])
-    gate = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2)), jnp.float32)
-    y = jaxpool.gated_pool(x, (3, 2), gate=gate)
-    swapped = jaxpool.gated_pool(x, (2, 3), gate=gate.T, axes=(1, 0))
+    gate = np.random.default_rng(1).normal(size=(3, 2)).astype(np.float32)
+    y, swapped, first = jax.jit(lambda x, gate: (
+        jaxpool.gated_pool(x, (3, 2), gate=gate),
+        jaxpool.gated_pool(x, (2, 3), gate=gate.T, axes=(1, 0)),
+        jaxpool.gated_pool(x.transpose(2, 0, 1), (3, 2), gate=gate, axes=(-2, -1)),
+    ))(X[0], gate)  # fmt: skip
     np.testing.assert_allclose(swapped, y, rtol=1e-6)
-    first = jaxpool.gated_pool(x.transpose(2, 0, 1), (3, 2), gate=gate, axes=(-2, -1))
     np.testing.assert_allclose(first.transpose(1, 2, 0), y, rtol=1e-6)
 
 
@@ -136,19 +141,21 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("shape", "geometry"), FILTERS)
-def test_sums_with_filters_have_all_derivatives(shape, geometry):
+def test_sums_with_filters_have_all_derivatives(shape, geometry, exhaustive):
     window = jaxpool.Window(**geometry)
     with jax.enable_x64(True):
-        x = jnp.asarray(np.random.default_rng(1).normal(size=shape))
+        x = np.random.default_rng(1).normal(size=shape)
         sizes = dict(zip(window.axes, window.window_shape, strict=True))
         sizes = {axis % x.ndim: size for axis, size in sizes.items()}
         shape = [sizes.get(a, 1) for a in range(x.ndim)]
-        kernel = jnp.asarray(np.random.default_rng(1).normal(size=shape))
+        kernel = np.random.default_rng(1).normal(size=shape)
         f = jax.jit(window.correlate)
-        check_grads(f, (x, kernel), order=2 if window.dilation[0] > 1 else 1)
-        ones = jnp.ones(kernel.shape)
-        expected = oracle.window("sum", np.asarray(x), **geometry)
-        np.testing.assert_allclose(f(x, ones), expected, atol=1e-12)
+        derivatives.check(f, (x, kernel))
+        if exhaustive:
+            order = 2 if window.dilation[0] > 1 else 1
+            derivatives.check_every_mode(f, (jnp.asarray(x), jnp.asarray(kernel)), order=order)
+        expected = oracle.window("sum", x, **geometry)
+        np.testing.assert_allclose(f(x, np.ones(kernel.shape)), expected, atol=1e-12)
         # Each entry of the kernel counts for its own tap.
         geometry = dict(window.windows(x.shape))
         padded = np.pad(x, [(w.low, w.right) if (w := geometry.get(a)) else (0, 0)
@@ -172,15 +179,17 @@ def test_nan_that_is_handed_back_stays_in_its_window():
 
 def test_global_averages_and_maxima():
     mean, maximum = X.mean((1, 2)), X.max((1, 2))
-    y = jaxpool.global_avgmax_pool(X, (1, 2))
-    np.testing.assert_allclose(y, (mean + maximum) / 2, rtol=1e-5, atol=1e-6)
-    y = jaxpool.global_catavgmax_pool(X, (1, 2))
-    np.testing.assert_allclose(y, np.concatenate([mean, maximum], -1), rtol=1e-5, atol=1e-6)
-    kept = jaxpool.global_catavgmax_pool(X, (1, 2), keepdims=True)
-    np.testing.assert_array_equal(kept[:, 0, 0], y)
-    first = jaxpool.global_catavgmax_pool(X.transpose(0, 3, 1, 2), (2, 3), channel_axis=1)
-    np.testing.assert_allclose(first, y, rtol=1e-5, atol=1e-6)
-    empty = jaxpool.global_catavgmax_pool(X, (1, 2), where=np.zeros((7, 6, 1), bool), empty_value=9)
+    nothing = np.zeros((7, 6, 1), bool)
+    cat = functools.partial(jaxpool.global_catavgmax_pool, axes=(1, 2))
+    half, both, kept, first, empty = jax.jit(lambda x: (
+        jaxpool.global_avgmax_pool(x, (1, 2)), cat(x), cat(x, keepdims=True),
+        cat(x.transpose(0, 3, 1, 2), axes=(2, 3), channel_axis=1),
+        cat(x, where=nothing, empty_value=9),
+    ))(X)  # fmt: skip
+    np.testing.assert_allclose(half, (mean + maximum) / 2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(both, np.concatenate([mean, maximum], -1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(kept[:, 0, 0], both)
+    np.testing.assert_allclose(first, both, rtol=1e-5, atol=1e-6)
     assert (empty == 9).all()
 
 

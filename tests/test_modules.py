@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -170,18 +169,17 @@ def program(function, *arguments):
     """What `function` computes, as text, with its constants and the shapes of what it returns."""
     closed = jax.make_jaxpr(function)(*arguments)
     text = re.sub(r" at 0x[0-9a-f]+", "", str(closed.jaxpr))
-    return text, list(constants(closed)), closed.out_avals
+    return text, list(constants(closed.jaxpr, closed.consts)), closed.out_avals
 
 
-def constants(closed):
-    yield from closed.consts
-    for equation in closed.jaxpr.eqns:
+def constants(jaxpr, own):
+    """Arrays that are part of a program, which its text only names."""
+    yield from own
+    for equation in jaxpr.eqns:
         yield from (v.val for v in equation.invars if np.ndim(getattr(v, "val", 0)))
         for part in jax.tree.leaves(equation.params, is_leaf=lambda v: hasattr(v, "eqns")):
-            if hasattr(part, "consts"):
-                yield from constants(part)
-            elif hasattr(part, "eqns"):
-                yield from constants(jax.extend.core.ClosedJaxpr(part, []))
+            if hasattr(part, "eqns"):
+                yield from constants(getattr(part, "jaxpr", part), getattr(part, "consts", ()))
 
 
 def assert_same(found, wanted):

@@ -8,11 +8,14 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 from scipy import ndimage
 
 import jaxpool
+from tests import derivatives
 from tests.cases import distinct, tolerance
+from tests.compiling import as_users
+
+TESTS_OF = ("_morphology.py", "_lowering_max.py", "_lowering_tangent.py")
 
 
 def structure(*shape):
@@ -37,10 +40,10 @@ def test_equals_scipy(shape, window):
         x.astype(np.float64), structure=h, cval=np.inf, origin=places, **at
     )
     for pool, expected in ((jaxpool.dilation_pool, dilated), (jaxpool.erosion_pool, eroded)):
-        found = jax.jit(lambda x, h, p=pool: p(x, window, 1, "SAME", axes=axes, structure=h))(x, h)
-        close(found, expected)
-        flat = pool(x, window, 1, "SAME", axes=axes, structure=np.zeros(window))
-        np.testing.assert_array_equal(flat, pool(x, window, 1, "SAME", axes=axes))
+        one = functools.partial(pool, window_shape=window, strides=1, padding="SAME", axes=axes)
+        same = jax.jit(lambda x, h, one=one: (one(x, structure=h), one(x)))
+        close(same(x, h)[0], expected)
+        np.testing.assert_array_equal(*same(x, np.zeros(window, np.float32)))
 
 
 def test_flat_is_max_pool():
@@ -82,14 +85,26 @@ def by_loops(x, h, window, strides, pads, dilation, where, sign):
     return y, dx, dh
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-@pytest.mark.parametrize("sign", [1, -1], ids=["dilation", "erosion"])
-@pytest.mark.parametrize(
-    ("window", "strides", "pads", "dilation"),
+PLACES = (
     [((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)), ((2, 3), (1, 3), ((0, 1), (2, 0)), (2, 1)),
      ((4, 1), (3, 2), ((3, 0), (0, 0)), (1, 2)),
-     ((6, 5), (2, 1), ((3, 2), (2, 2)), (1, 1))],  # 30 places run in a loop
+     ((6, 5), (2, 1), ((3, 2), (2, 2)), (1, 1))]  # 30 places run in a loop
 )  # fmt: skip
+
+
+def every_loop():
+    """Each geometry by both operations and under a mask, of which each has all."""
+    for number, geometry in enumerate(PLACES):
+        for sign, masked in itertools.product((1, -1), (False, True)):
+            quick = (sign < 0) == masked if number % 2 else (sign > 0) == masked
+            name = f"{'dilation' if sign > 0 else 'erosion'}-{'masked' if masked else 'plain'}"
+            marks = () if quick else pytest.mark.exhaustive
+            yield pytest.param(*geometry, sign, masked, marks=marks, id=f"{number}-{name}")
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "pads", "dilation", "sign", "masked"), list(every_loop())
+)
 def test_equals_loops_with_its_gradients(window, strides, pads, dilation, sign, masked):
     """With ties, -inf and NaN among the elements: the first of equal sums, the last NaN."""
     x = np.random.default_rng(1).integers(-3, 3, (2, 8, 7, 3)).astype(np.float32) / 8
@@ -112,11 +127,9 @@ def test_equals_loops_with_its_gradients(window, strides, pads, dilation, sign, 
         x, h, window, strides, pads, dilation, True if where is None else where, sign
     )
     if masked:
-        empty = jaxpool.pool_mask(
-            jnp.broadcast_to(where, x.shape),
-            jaxpool.Window(window, strides, pads, dilation=dilation),
-        )
-        expected = np.where(empty, expected, -77)
+        domain = jaxpool.Window(window, strides, pads, dilation=dilation)
+        filled = jax.jit(lambda w: jaxpool.pool_mask(w, domain))(np.broadcast_to(where, x.shape))
+        expected = np.where(filled, expected, -77)
         assert (expected == -77).any()
     np.testing.assert_array_equal(y, expected.astype(np.float32))
     np.testing.assert_array_equal(dx, gradients[0])
@@ -149,22 +162,33 @@ def test_laws_of_openings_and_closings(options, h, masked):
     where = rng.random((2, 7, 8, 1)) < 0.8 if masked else None
     # Windows of even size with holes do not have their own place: cells could be empty.
     options = {**options, "structure": h, "where": where, "empty_value": np.nan}
-    opened, closed = (
-        np.asarray(f(x, **options)) for f in (jaxpool.opening_pool, jaxpool.closing_pool)
+    flat = {name: value for name, value in options.items() if name != "window_shape"}
+
+    def beside(pool, x):
+        return pool(x, options["window_shape"], 1, "SAME", **flat)
+
+    @jax.jit
+    def everything(x, other):
+        opening = functools.partial(jaxpool.opening_pool, **options)
+        closing = functools.partial(jaxpool.closing_pool, **options)
+        opened, closed = opening(x), closing(x)
+        twice = opening(opened), closing(closed)
+        more = opening(-x), opening(jnp.maximum(x, other))
+        return opened, closed, twice, more, (
+            beside(jaxpool.dilation_pool, x), beside(jaxpool.erosion_pool, -x))  # fmt: skip
+
+    opened, closed, twice, (of_minus, of_more), (dilated, eroded) = jax.tree.map(
+        np.asarray, everything(x, other)
     )
     valid = np.broadcast_to(True if where is None else where, x.shape)
     assert (opened <= x)[valid].all()
     assert (closed >= x)[valid].all()
     assert (opened != x)[valid].any()
     assert (closed != x)[valid].any()
-    np.testing.assert_array_equal(jaxpool.opening_pool(opened, **options)[valid], opened[valid])
-    np.testing.assert_array_equal(jaxpool.closing_pool(closed, **options)[valid], closed[valid])
-    np.testing.assert_array_equal(closed[valid], -np.asarray(
-        jaxpool.opening_pool(-x, **options))[valid])  # fmt: skip
-    assert (jaxpool.opening_pool(np.maximum(x, other), **options) >= opened)[valid].all()
-    window = options.pop("window_shape")
-    dilated = jaxpool.dilation_pool(x, window, 1, "SAME", **options)
-    eroded = jaxpool.erosion_pool(-x, window, 1, "SAME", **options)
+    np.testing.assert_array_equal(twice[0][valid], opened[valid])
+    np.testing.assert_array_equal(twice[1][valid], closed[valid])
+    np.testing.assert_array_equal(closed[valid], -of_minus[valid])
+    assert (of_more >= opened)[valid].all()
     np.testing.assert_array_equal(dilated, -eroded)
 
 
@@ -180,8 +204,6 @@ def test_opening_and_closing_equal_scipy():
 def test_separable_structures_are_their_sum(axes):
     x, hs = distinct((2, 8, 9, 3)), (structure(3, 3), structure(4))
     whole = hs[0].reshape(3, 1, 3) + hs[1].reshape(1, 4, 1)
-    g = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32)
-    g = g if axes == (1, 2) else np.ones((2, 5, 3, 3), np.float32)
     padding = ((1, 1), (2, 1)) if axes == (1, 2) else ((1, 1), (2, 2))
 
     def f(x, h):
@@ -193,9 +215,9 @@ def test_separable_structures_are_their_sum(axes):
         y, vjp = jax.vjp(f, x, h)
         return y, *vjp(g)
 
-    y = f(x, whole)
-    g = np.random.default_rng(0).normal(size=y.shape).astype(np.float32)
-    _, dx, dh = jax.jit(both)(x, whole, g)
+    shape = jax.eval_shape(f, x, whole).shape
+    g = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    y, dx, dh = jax.jit(both)(x, whole, g)
     separable, dx_too, dhs = jax.jit(both)(x, hs, g)
     close(separable, y)
     np.testing.assert_allclose(dx_too, dx, rtol=1e-5, atol=1e-5)
@@ -204,56 +226,61 @@ def test_separable_structures_are_their_sum(axes):
 
 
 def test_parabola():
-    x, t = distinct((1, 9, 10, 2)), jnp.array([0.3, 2.0])
-    h = jaxpool.parabolic_structure((5, 4), t)
+    x, t = distinct((1, 9, 10, 2)), np.float32([0.3, 2])
     places = np.add.outer((np.arange(5) - 2.0) ** 2, (np.arange(4) - 1.0) ** 2)
     whole = -places[..., None] / (4 * np.asarray(t, np.float64))
-    y = jaxpool.dilation_pool(x, (5, 4), 1, "SAME", structure=h)
-    close(y, jaxpool.dilation_pool(x, (5, 4), 1, "SAME", structure=whole))
+    pool = functools.partial(jaxpool.dilation_pool, window_shape=(5, 4), strides=1, padding="SAME")
+    y, expected = jax.jit(lambda x, t, whole: (
+        pool(x, structure=jaxpool.parabolic_structure((5, 4), t)), pool(x, structure=whole)
+    ))(x, t, whole.astype(np.float32))  # fmt: skip
+    close(y, expected)
     # With a parabola as wide as the image, the middle of a peak is it.
     far = jaxpool.dilation_pool(np.eye(1, 31, 15)[0], 31, 1, "SAME", axes=0,
                                 structure=jaxpool.parabolic_structure(31, 1e3))  # fmt: skip
     np.testing.assert_allclose(far, 1 - (np.arange(31) - 15.0) ** 2 / 4e3, atol=1e-6)
 
 
-def test_derivatives():
+def test_derivatives(exhaustive):
+    x = np.random.default_rng(1).normal(size=(2, 6, 7, 2))  # no grid: no ties
+    h = np.random.default_rng(0).normal(size=(2, 3, 2))
+    where = np.random.default_rng(0).random((2, 6, 7, 1)) < 0.7
+
+    def f(x, h, t):
+        parabola = jaxpool.parabolic_structure((3, 3), t)
+        return (
+            jaxpool.dilation_pool(x, (2, 3), 2, structure=h, where=where) ** 2,
+            jaxpool.opening_pool(x, (3, 3), structure=parabola) ** 2,
+        )
+
     with jax.enable_x64(True):
-        x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6, 7, 2)))  # no grid: no ties
-        h = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 2)))
-        t = jnp.array([0.7, 1.3])
-        where = np.random.default_rng(0).random((2, 6, 7, 1)) < 0.7
-
-        @jax.jit
-        def f(x, h, t):
-            parabola = jaxpool.parabolic_structure((3, 3), t)
-            return (
-                jaxpool.dilation_pool(x, (2, 3), 2, structure=h, where=where) ** 2,
-                jaxpool.opening_pool(x, (3, 3), structure=parabola) ** 2,
-            )
-
-        check_grads(f, (x, h, t), order=2, eps=1e-5)
+        at = (x, h, np.array([0.7, 1.3]))
+        derivatives.check(f, at)
+        if exhaustive:
+            derivatives.check_every_mode(f, jax.tree.map(jnp.asarray, at), eps=1e-5)
 
 
 def test_large_arrays_have_the_gradients_of_small_ones():
     """Above some size, gradients of structures are added up in another order."""
-    x, h = distinct((4, 66, 66, 8)), jnp.asarray(structure(3, 3, 8))
+    x, h = distinct((4, 66, 66, 8)), structure(3, 3, 8)
 
     def f(x, h):
         return jnp.sum(jnp.sin(jaxpool.dilation_pool(x, (3, 3), 2, structure=h)))
 
-    whole = jax.jit(jax.grad(f, 1))(x, h)
-    parts = [jax.jit(jax.grad(f, 1))(x[i, None], h) for i in range(4)]
+    gradient = as_users(jax.grad(f, 1))
+    whole, parts = gradient(x, h), [gradient(x[i, None], h) for i in range(4)]
     np.testing.assert_allclose(whole, sum(parts), rtol=1e-4, atol=1e-4)
     assert np.abs(whole).min() > 1
 
 
 @pytest.mark.parametrize("window", [(3, 3), (5, 6)], ids=["written_out", "loop"])
 def test_vmap_and_export(window):
-    x, h = distinct((3, 2, 7, 8, 2)), jnp.asarray(structure(3, *window, 2))
+    x, h = distinct((3, 2, 7, 8, 2)), structure(3, *window, 2)
     f = lambda x, h: jaxpool.dilation_pool(x, window, 2, 1, structure=h)  # noqa: E731
-    for a, b, c in zip(jax.vmap(f)(x, h), x, h, strict=True):
-        np.testing.assert_array_equal(a, f(b, c))
+    one = jax.jit(f)
+    for a, b, c in zip(jax.jit(jax.vmap(f))(x, h), x, h, strict=True):
+        np.testing.assert_array_equal(a, one(b, c))
 
+    @jax.jit
     def both(x, h):
         y, vjp = jax.vjp(f, x, h)
         return y, *vjp(y)
@@ -264,10 +291,10 @@ def test_vmap_and_export(window):
             jax.ShapeDtypeStruct(shape, np.float32),
             jax.ShapeDtypeStruct((*window, 2), np.float32),
         )
-        exported = jax.export.export(jax.jit(both))(*shapes)
+        exported = jax.export.export(both)(*shapes)
         for a, b in zip(exported.call(x[0], h[0]), both(x[0], h[0]), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    assert f(jnp.zeros((0, 7, 8, 2)), h[0]).shape == (0, *f(x[0], h[0]).shape[1:])
+    assert f(np.zeros((0, 7, 8, 2), np.float32), h[0]).shape == (0, *one(x[0], h[0]).shape[1:])
 
 
 def test_large_structures_in_narrow_floats_are_added_in_float32():

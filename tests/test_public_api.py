@@ -12,6 +12,8 @@ import pytest
 
 import jaxpool
 
+TESTS_OF = ("__init__.py",)
+
 
 def parameters(function):
     return inspect.signature(function).parameters

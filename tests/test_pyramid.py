@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import jaxpool
+from tests import derivatives, oracle
+
+TESTS_OF = ("_adaptive.py", "_matrix.py")
 
 X = np.random.default_rng(0).normal(size=(2, 9, 13, 3)).astype(np.float32)
 FIRST = np.moveaxis(X, -1, 1)  # channels first
@@ -15,20 +18,40 @@ FIRST = np.moveaxis(X, -1, 1)  # channels first
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
 def test_spatial_pyramid_equals_pytorch(kind):
-    torch = pytest.importorskip("torch")
-    reduction = jaxpool.Max() if kind == "max" else jaxpool.Mean()
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
     function = getattr(torch.nn.functional, f"adaptive_{kind}_pool2d")
-    levels = (1, 2, (3, 4), 6)
-    parts = [function(torch.tensor(FIRST), level) for level in levels]
-    expected = torch.cat([part.flatten(1) for part in parts], 1)
-    y = jaxpool.spatial_pyramid_pool(FIRST, levels, reduction, axes=(-2, -1))
-    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
-    last = jaxpool.spatial_pyramid_pool(X, levels, reduction)
-    parts = [part.permute(0, 2, 3, 1).flatten(1) for part in parts]
-    np.testing.assert_allclose(last, torch.cat(parts, 1), rtol=1e-6, atol=1e-6)
-    found = jaxpool.pyramid_pool(X, levels, reduction)
+    check_pyramids(kind, [function(torch.tensor(FIRST), level).numpy() for level in LEVELS])
+
+
+LEVELS = (1, 2, (3, 4), 6)
+
+
+def check_pyramids(kind, parts):
+    """Parts with channels first."""
+    reduction = jaxpool.Max() if kind == "max" else jaxpool.Mean()
+
+    @jax.jit
+    def pyramids(x, first):
+        return (
+            jaxpool.spatial_pyramid_pool(first, LEVELS, reduction, axes=(-2, -1)),
+            jaxpool.spatial_pyramid_pool(x, LEVELS, reduction),
+            jaxpool.pyramid_pool(x, LEVELS, reduction),
+        )
+
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
+    of_first, of_last, found = pyramids(X, FIRST)
+    close(of_first, np.concatenate([part.reshape(2, -1) for part in parts], 1))
+    parts = [np.moveaxis(part, 1, -1).reshape(2, -1) for part in parts]
+    close(of_last, np.concatenate(parts, 1))
     for part, level in zip(parts, found, strict=True):
-        np.testing.assert_allclose(level.reshape(2, -1), part, rtol=1e-6, atol=1e-6)
+        close(level.reshape(2, -1), part)
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_spatial_pyramid_equals_loops(kind):
+    sizes = [level if isinstance(level, tuple) else (level, level) for level in LEVELS]
+    name = {"max": "max", "avg": "mean"}[kind]
+    check_pyramids(kind, [oracle.adaptive(name, FIRST, size, (2, 3)) for size in sizes])
 
 
 def test_spatial_pyramid_is_as_long_for_every_size():
@@ -51,17 +74,30 @@ def test_spatial_pyramid_under_a_mask_and_vmap():
     np.testing.assert_array_equal(mapped, y)
 
 
-def test_sppf_is_spp_with_windows_of_5_9_and_13():
-    torch = pytest.importorskip("torch")
-    x = np.random.default_rng(0).integers(-9, 9, (2, 16, 15, 3)).astype(np.float32)
-    y = jaxpool.sppf(x)
-    pool = lambda k: torch.nn.functional.max_pool2d(  # noqa: E731
-        torch.tensor(np.moveaxis(x, -1, 1)), k, 1, k // 2)  # fmt: skip
-    expected = torch.cat([torch.tensor(np.moveaxis(x, -1, 1)), *map(pool, (5, 9, 13))], 1)
+COUNTS = np.random.default_rng(0).integers(-9, 9, (2, 16, 15, 3)).astype(np.float32)
+
+
+def check_sppf(maxima):
+    """Maxima of windows of 5, 9 and 13, channels first."""
+    first = np.moveaxis(COUNTS, -1, 1)
+    expected = np.concatenate([first, *maxima], 1)
+    y, of_first = jax.jit(
+        lambda x, first: (jaxpool.sppf(x), jaxpool.sppf(first, 5, axes=(-2, -1)))
+    )(COUNTS, first)
     np.testing.assert_array_equal(np.moveaxis(y, -1, 1), expected)
-    first = jaxpool.sppf(np.moveaxis(x, -1, 1), 5, axes=(-2, -1))
-    np.testing.assert_array_equal(first, expected)
-    assert jaxpool.sppf(x[0, 0], (3,), repeats=2).shape == (15, 9)
+    np.testing.assert_array_equal(of_first, expected)
+
+
+def test_sppf_is_spp_with_windows_of_5_9_and_13():
+    pool = functools.partial(oracle.window, "max", np.moveaxis(COUNTS, -1, 1), strides=1)
+    check_sppf([pool((k, k), padding=k // 2, axes=(2, 3)) for k in (5, 9, 13)])
+    assert jaxpool.sppf(COUNTS[0, 0], (3,), repeats=2).shape == (15, 9)
+
+
+def test_sppf_is_that_of_pytorch():
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
+    x = torch.tensor(np.moveaxis(COUNTS, -1, 1))
+    check_sppf([torch.nn.functional.max_pool2d(x, k, 1, k // 2).numpy() for k in (5, 9, 13)])
 
 
 def test_sppf_under_a_mask_is_of_valid_elements_only():
@@ -152,26 +188,32 @@ def test_matrices_of_zeros_and_ones_are_other_pools():
     domain = jaxpool.Intervals(starts, stops, axes=1)
     dirty = X.copy()
     dirty[:, 1], dirty[:, 6] = np.nan, np.inf  # what is not in a row does not reach it
+    tropical = np.where(rows, np.float32(0), np.float32(-np.inf))
+
+    def by(pool, x):
+        y, vjp = jax.vjp(pool, x)
+        return y, vjp(jnp.ones_like(y))[0]
+
+    @jax.jit
+    def pools(x):
+        sums = jaxpool.matrix_pool(x, rows.astype(np.float32), axes=1)
+        maxima = by(lambda x: jaxpool.matrix_pool(x, tropical, 1, "max"), x)
+        other = by(lambda x: jaxpool.pool(x, domain, jaxpool.Max()), x)
+        return (sums, jaxpool.pool(x, domain, jaxpool.Sum())), (maxima, other)
+
     for x in (X, dirty):
-        y = jaxpool.matrix_pool(x, rows.astype(np.float32), axes=1)
-        expected = jaxpool.pool(x, domain, jaxpool.Sum())
-        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
-        tropical = np.where(rows, np.float32(0), np.float32(-np.inf))
-
-        def by(pool, x=x):
-            y, vjp = jax.vjp(pool, x)
-            return y, vjp(jnp.ones_like(y))[0]
-
-        found = by(lambda x: jaxpool.matrix_pool(x, tropical, 1, "max"))
-        expected = by(lambda x: jaxpool.pool(x, domain, jaxpool.Max()))
-        for a, b in zip(found, expected, strict=True):
+        sums, maxima = pools(x)
+        np.testing.assert_allclose(*sums, rtol=1e-5, atol=1e-6)
+        for a, b in zip(*maxima, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_matrices_have_derivatives():
+@pytest.mark.parametrize("semiring", ["sum", "max"])
+def test_matrices_have_derivatives(semiring, exhaustive):
+    rng = np.random.default_rng(0)
+    at = rng.normal(size=(3, 5)), rng.normal(size=(2, 5))
+    f = lambda x, m: jaxpool.matrix_pool(x, m, 1, semiring)  # noqa: E731
     with jax.enable_x64(True):
-        rng = np.random.default_rng(0)
-        x, m = rng.normal(size=(3, 5)), rng.normal(size=(2, 5))
-        for semiring in ("sum", "max"):
-            f = lambda x, m, s=semiring: jaxpool.matrix_pool(x, m, 1, s)  # noqa: E731
-            jax.test_util.check_grads(jax.jit(f), (x, m), order=2, eps=1e-4)
+        derivatives.check(f, at)
+        if exhaustive:
+            derivatives.check_every_mode(f, at, eps=1e-4)

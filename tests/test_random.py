@@ -13,6 +13,8 @@ from scipy import stats
 
 import jaxpool
 
+TESTS_OF = ("_random.py",)
+
 DRAWS = 4000
 KEY = jax.random.key(0)
 POOLS = {
@@ -39,18 +41,22 @@ def agrees(drawn, values, probabilities):
 
 def copies(values):
     """As many cells of these values as there are draws, in one array."""
-    return jnp.broadcast_to(jnp.asarray(values, jnp.float32), (DRAWS, len(values)))
+    return np.broadcast_to(np.float32(values), (DRAWS, len(values)))
 
 
 @pytest.mark.parametrize("values", [[1, 2, 3, 4], [0, 5, 0, 1], [2, -3, 0, 6, 1], [0, 0, 0, 7]])
 def test_elements_are_drawn_by_their_size(values):
     weights = np.maximum(values, 0)
-    x = copies(values)
-    for y in (
-        jaxpool.stochastic_pool(x, len(values), axes=1, key=KEY)[:, 0],
-        jaxpool.global_stochastic_pool(x, 1, key=KEY),
-        jaxpool.pool(x, jaxpool.Adaptive(1, axes=1), jaxpool.Stochastic(KEY))[:, 0],
-    ):
+
+    @jax.jit
+    def pools(x, key):
+        return (
+            jaxpool.stochastic_pool(x, len(values), axes=1, key=key)[:, 0],
+            jaxpool.global_stochastic_pool(x, 1, key=key),
+            jaxpool.pool(x, jaxpool.Adaptive(1, axes=1), jaxpool.Stochastic(key))[:, 0],
+        )
+
+    for y in pools(copies(values), KEY):
         distinct = sorted(set(values))
         total = [sum(w for v, w in zip(values, weights, strict=True) if v == u) for u in distinct]
         agrees(y, distinct, np.array(total) / weights.sum())
@@ -66,6 +72,7 @@ def test_channels_and_examples_are_drawn_independently():
     x = jnp.broadcast_to(jnp.array([[1.0], [3.0]]), (DRAWS, 2, 2))
     y = jaxpool.stochastic_pool(x, (2,), key=KEY)[:, 0]
     agrees(y[:, 0] * 10 + y[:, 1], [11, 13, 31, 33], np.array([1, 3, 3, 9]) / 16)
+    y = np.asarray(y)
     follow = y[1:, 0] * 10 + y[:-1, 0]
     agrees(follow[::2], [11, 13, 31, 33], np.array([1, 3, 3, 9]) / 16)
 
@@ -147,9 +154,11 @@ def test_s3_expects_the_mean_of_maxima_and_shares_what_it_draws():
     x = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)
     f = lambda key: jaxpool.s3_pool(x, (2, 3), (2, 1), ((0, 1), (1, 1)), key=key)  # noqa: E731
     y = np.asarray(jax.jit(jax.vmap(f))(jax.random.split(KEY, DRAWS)))
-    test = jaxpool.s3_pool(x, (2, 3), (2, 1), ((0, 1), (1, 1)), deterministic=True)
-    maxima = jaxpool.max_pool(x, (2, 3), 1, ((0, 1), (1, 1)))
-    np.testing.assert_allclose(test, jaxpool.avg_pool(maxima, (2, 1)), rtol=1e-6)
+    test, mean = jax.jit(lambda x: (
+        jaxpool.s3_pool(x, (2, 3), (2, 1), ((0, 1), (1, 1)), deterministic=True),
+        jaxpool.avg_pool(jaxpool.max_pool(x, (2, 3), 1, ((0, 1), (1, 1))), (2, 1)),
+    ))(x)  # fmt: skip
+    np.testing.assert_allclose(test, mean, rtol=1e-6)
     error, spread = y.mean(0, np.float64) - test, y.std(0, np.float64) / DRAWS**0.5
     # Of 108 numbers; that one is beyond has the probability 6e-5.
     assert (np.abs(error) < 5 * spread + 1e-6).all()
@@ -175,8 +184,10 @@ def test_expectations_by_loops(axis, masked):
     where = rng.random(x.shape) < 0.6 if masked else np.ones_like(x, bool)
     sizes, steps = (4, 2)[: len(axis)], (2, 1)[: len(axis)]
     common = {"axes": axis, "where": where if masked else None, "deterministic": True}
-    rank = jaxpool.rank_stochastic_pool(x, sizes, steps, **common, alpha=0.3)
-    drop = jaxpool.max_pool_dropout(x, sizes, steps, **common, rate=0.4)
+    rank, drop = map(np.asarray, jax.jit(lambda x: (
+        jaxpool.rank_stochastic_pool(x, sizes, steps, **common, alpha=0.3),
+        jaxpool.max_pool_dropout(x, sizes, steps, **common, rate=0.4),
+    ))(x))  # fmt: skip
     for index in np.ndindex(*rank.shape):
         part = tuple(
             slice(steps[a] * index[a], steps[a] * index[a] + sizes[a]) if a in axis else index[a]
@@ -194,10 +205,15 @@ def test_expectations_by_loops(axis, masked):
 
 @pools
 def test_samples_have_the_expectation(pool):
-    x = jnp.asarray(np.random.default_rng(2).random((3, 4)), jnp.float32)
-    sample = jax.jit(jax.vmap(lambda key: pool(x, 2, 2, axes=(0, 1), padding=((1, 0), 0), key=key)))
-    y = np.asarray(sample(jax.random.split(KEY, DRAWS)), np.float64)
-    test = pool(x, 2, 2, axes=(0, 1), padding=((1, 0), 0), deterministic=True)
+    x = np.random.default_rng(2).random((3, 4)).astype(np.float32)
+    one = functools.partial(pool, x, 2, 2, axes=(0, 1), padding=((1, 0), 0))
+
+    @jax.jit
+    def both(keys):
+        return jax.vmap(lambda key: one(key=key))(keys), one(deterministic=True)
+
+    y, test = both(jax.random.split(KEY, DRAWS))
+    y = np.asarray(y, np.float64)
     spread = np.maximum(y.std(0), 1e-9) / DRAWS**0.5
     assert (np.abs(y.mean(0) - test) < 5 * spread + 1e-6).all()
 
@@ -224,50 +240,57 @@ def test_a_key_is_needed_and_decides(pool):
 
 @pytest.mark.parametrize("name", ["stochastic", "rank"])
 def test_the_gradient_is_1_for_what_is_drawn(name):
-    x = jnp.asarray(np.random.default_rng(4).permutation(70).reshape(7, 10) + 1, jnp.float32)
+    x = (np.random.default_rng(4).permutation(70).reshape(7, 10) + 1).astype(np.float32)
     where = x % 5 != 0
 
     def f(x):
         return POOLS[name](x, 3, 2, 1, axes=(0, 1), key=KEY, where=where)
 
-    y, vjp = jax.jit(lambda x: jax.vjp(f, x))(jnp.where(where, x, np.nan))
-    gradient = vjp(jnp.ones_like(y))[0]
-    times = np.array([[(y == v).sum() for v in row] for row in np.asarray(x)])
+    @jax.jit
+    def everything(x):
+        y, vjp = jax.vjp(f, x)
+        gradient = jax.grad(lambda x: (f(x) ** 2).sum())
+        second = jax.jvp(gradient, (x,), (jnp.ones_like(x),))[1]
+        return y, vjp(jnp.ones_like(y))[0], jax.jvp(f, (x,), (x * 2,))[1], second
+
+    y, gradient, *_ = everything(np.where(where, x, np.float32(np.nan)))
+    times = np.array([[(y == v).sum() for v in row] for row in x])
     np.testing.assert_array_equal(gradient, times)
-    tangent = jax.jit(lambda x: jax.jvp(f, (x,), (x * 2,))[1])(x)
+    _, _, tangent, second = everything(x)
     np.testing.assert_array_equal(tangent, 2 * y)
-    loss = lambda x: (f(x) ** 2).sum()  # noqa: E731
-    second = jax.jit(lambda x: jax.jvp(jax.grad(loss), (x,), (jnp.ones_like(x),))[1])(x)
     np.testing.assert_array_equal(second, 2 * times)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_windows_of_zeros_give_0_with_gradient_0(deterministic):
-    x = jnp.array([0.0, 0, -1, -2, 0, 4])
     f = lambda x: jaxpool.stochastic_pool(x, 2, axes=0, key=KEY, deterministic=deterministic)  # noqa: E731
-    assert f(x).tolist() == [0, 0, 4]
     gradient = jax.grad(lambda x: f(x).sum())
-    first, second = jax.jit(lambda x: jax.jvp(gradient, (x,), (jnp.ones_like(x),)))(x)
+    everything = jax.jit(lambda x: (f(x), *jax.jvp(gradient, (x,), (jnp.ones_like(x),))))
+    y, first, second = everything(np.float32([0, 0, -1, -2, 0, 4]))
+    assert y.tolist() == [0, 0, 4]
     assert first.tolist()[:4] == [0, 0, 0, 0]
     assert np.isfinite(second).all()
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_nan_and_infinity_stay_in_their_windows(deterministic):
-    x = jnp.array([1.0, np.nan, 2, np.inf, 3, 3])
-    for name in ("stochastic", "rank"):
-        y = POOLS[name](x, 2, axes=0, key=KEY, deterministic=deterministic)
+    x, options = (
+        np.float32([1, np.nan, 2, np.inf, 3, 3]),
+        {"axes": 0, "deterministic": deterministic},
+    )
+    pools = [POOLS[name] for name in ("stochastic", "rank")]
+    found = jax.jit(lambda x, key: [pool(x, 2, key=key, **options) for pool in pools])(x, KEY)
+    for y in found:
         assert np.isnan(y[0])
         assert not np.isnan(y[1:]).any()
         assert y[2] == 3
-    y = jaxpool.stochastic_pool(x, 2, axes=0, key=KEY, deterministic=deterministic)
-    assert y[1] == np.inf
+    assert found[0][1] == np.inf
 
 
 def test_large_windows_run_in_a_loop():
-    x = jnp.asarray(np.random.default_rng(5).random(100), jnp.float32)
+    x = np.random.default_rng(5).random(100).astype(np.float32)
     f = lambda x: jaxpool.stochastic_pool(x, 70, 10, axes=0, key=KEY)  # noqa: E731
-    y, gradient = f(x), jax.grad(lambda x: f(x).sum())(x)
+    y, gradient = jax.jit(lambda x: (f(x), jax.grad(lambda x: f(x).sum())(x)))(x)
     assert np.isin(y, x).all()
     np.testing.assert_array_equal(gradient, [(y == v).sum() for v in x])
     text = str(jax.make_jaxpr(f)(x))
@@ -313,22 +336,25 @@ def test_export_with_a_symbolic_batch():
     np.testing.assert_array_equal(exported.call(x, arguments[1]), f(x, arguments[1]))
 
 
+@functools.cache
+def slope_of_expectation():
+    pool = functools.partial(jaxpool.stochastic_pool, window_shape=2, axes=0, deterministic=True)
+    return jax.jit(jax.grad(lambda x: pool(x).sum()))
+
+
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
 def test_expectations_of_any_scale_have_a_gradient(scale):
-    x = jnp.array([1.0, 2.0]) * np.float32(scale)
-    gradient = jax.grad(lambda x: jaxpool.stochastic_pool(x, 2, axes=0, deterministic=True).sum())(
-        x
-    )
+    gradient = slope_of_expectation()(np.float32([1, 2]) * np.float32(scale))
     np.testing.assert_allclose(gradient, [1 / 9, 7 / 9], rtol=1e-5)
 
 
 def test_a_small_alpha_draws_ranks_alike():
-    ones, x = jnp.ones(4), jnp.arange(4.0)
-    np.testing.assert_allclose(
-        jaxpool.rank_stochastic_pool(ones, 4, axes=0, alpha=1e-8, deterministic=True), [1], 1e-6
-    )
-    keys = jax.random.split(jax.random.key(0), 400)
-    draws = jax.vmap(lambda k: jaxpool.rank_stochastic_pool(x, 4, axes=0, alpha=1e-8, key=k))(keys)
+    pool = functools.partial(jaxpool.rank_stochastic_pool, window_shape=4, axes=0, alpha=1e-8)
+    ones, x = np.ones(4, np.float32), np.arange(4, dtype=np.float32)
+    mean, draws = jax.jit(lambda keys: (
+        pool(ones, deterministic=True), jax.vmap(lambda k: pool(x, key=k))(keys)
+    ))(jax.random.split(jax.random.key(0), 400))  # fmt: skip
+    np.testing.assert_allclose(mean, [1], 1e-6)
     counts = np.bincount(np.asarray(draws).ravel().astype(int), minlength=4)
     assert counts.min() > 60  # of 100 expected, 4.6 standard deviations
 
@@ -338,7 +364,7 @@ def test_rank_stochastic_of_alpha_1_is_the_maximum_with_a_slope():
         x = jnp.arange(4.0)
         return jaxpool.rank_stochastic_pool(x, 4, axes=0, alpha=alpha, deterministic=True)[0]
 
-    value, slope = jax.value_and_grad(f)(1.0)
+    value, slope = jax.jit(jax.value_and_grad(f))(1.0)
     assert value == 3
     np.testing.assert_allclose(slope, 1)  # of alpha*3 + alpha*(1-alpha)*2 + ...
 

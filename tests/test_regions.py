@@ -12,6 +12,10 @@ import pytest
 
 import jaxpool
 from jaxpool import _sampling
+from tests import derivatives
+from tests.compiling import as_users
+
+TESTS_OF = ("_regions.py", "_boxes.py", "_sampling.py")
 
 H, W, C = 9, 12, 3
 P, Q = 3, 2
@@ -82,15 +86,21 @@ def decided(boxes, ratio, aligned):
     return ~near
 
 
-@pytest.mark.parametrize("reduction", ["mean", "max"])
-@pytest.mark.parametrize("aligned", [True, False])
-@pytest.mark.parametrize("ratio", [1, 2, 5])  # 5 x 5 x 4 corners run in a loop
+EVERY = itertools.product(("mean", "max"), (True, False), (1, 2, 5))
+QUICK = [("mean", True, 1), ("max", False, 1), ("mean", False, 2), ("max", True, 2),
+         ("mean", True, 5), ("max", False, 5)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reduction", "aligned", "ratio"),  # 5 x 5 x 4 corners run in a loop
+    [pytest.param(*p, marks=() if p in QUICK else pytest.mark.exhaustive) for p in EVERY],
+)
 def test_roi_align_is_that_of_onnxruntime(reduction, aligned, ratio):
     boxes = np.concatenate([BOXES, REVERSED])
-    y = jaxpool.roi_align(
-        X, boxes, (P, Q), spatial_scale=SCALE, sampling_ratio=ratio, aligned=aligned,
+    y = jax.jit(lambda x, boxes: jaxpool.roi_align(
+        x, boxes, (P, Q), spatial_scale=SCALE, sampling_ratio=ratio, aligned=aligned,
         reduction=reduction,
-    )  # fmt: skip
+    ))(X, boxes)  # fmt: skip
     expected = run_onnx(
         "RoiAlign", X, boxes, output_height=P, output_width=Q, spatial_scale=SCALE,
         sampling_ratio=ratio, mode={"mean": "avg", "max": "max"}[reduction],
@@ -104,13 +114,12 @@ def test_roi_align_is_that_of_onnxruntime(reduction, aligned, ratio):
 
 def test_roi_align_by_hand():
     """The figures that onnxruntime 1.32 gives, so that they hold without it too."""
-    x, boxes = jnp.arange(25.0).reshape(5, 5, 1), jnp.array([[0.0, 0.0, 4.0, 4.0]])
-    for options, expected in [
-        ({}, [3, 5, 13, 15]),
-        ({"reduction": "max"}, [1.5, 2, 4, 4.5]),
-        ({"aligned": False}, [6, 8, 16, 18]),
-    ]:
-        y = jaxpool.roi_align(x, boxes, 2, sampling_ratio=1, **options)
+    x, boxes = np.arange(25, dtype=np.float32).reshape(5, 5, 1), np.float32([[0, 0, 4, 4]])
+    pool = functools.partial(jaxpool.roi_align, output_shape=2, sampling_ratio=1)
+    found = jax.jit(lambda *a: (pool(*a), pool(*a, reduction="max"), pool(*a, aligned=False)))
+    for y, expected in zip(
+        found(x, boxes), ([3, 5, 13, 15], [1.5, 2, 4, 4.5], [6, 8, 16, 18]), strict=True
+    ):
         np.testing.assert_array_equal(y.ravel(), expected)
 
 
@@ -118,7 +127,7 @@ def test_roi_align_by_hand():
 def test_roi_max_pool_is_that_of_onnxruntime(cells):
     boxes = np.concatenate([BOXES, REVERSED])
     x = X - 5  # so that 0, the value of empty cells, is no maximum
-    y = jaxpool.roi_max_pool(x, boxes, cells, spatial_scale=SCALE)
+    y = jax.jit(lambda x, b: jaxpool.roi_max_pool(x, b, cells, spatial_scale=SCALE))(x, boxes)
     expected = run_onnx("MaxRoiPool", x, boxes, pooled_shape=cells, spatial_scale=SCALE)
     np.testing.assert_array_equal(y, expected)
     assert (expected == 0).any()
@@ -133,6 +142,10 @@ def test_roi_max_pool_has_no_pixel_too_many():
 
 
 # --- NumPy loops ----------------------------------------------------------------------------------
+
+
+def function(name, **options):
+    return functools.partial(getattr(jaxpool, name), output_shape=(P, Q), **options)
 
 
 def half_away(v):
@@ -154,7 +167,19 @@ def bilinear(image, y, x):
     )  # fmt: skip
 
 
-def by_samples(image, box, cells, scale, ratio, aligned=True, offsets=None, gamma=0.1):
+def largest_corner(image, y, x):
+    """The largest of the four products that `bilinear` adds up."""
+    i, j = np.ogrid[: image.shape[0], : image.shape[1]]
+    y, x = (min(max(v, 0), n - 1) if -1 <= v <= n else v + 9 * n
+            for v, n in zip((y, x), image.shape, strict=False))  # fmt: skip
+    weight = np.maximum(1 - np.abs(i - y), 0) * np.maximum(1 - np.abs(j - x), 0)
+    corners = weight[..., None] * image
+    lowest = 0 if (weight > 0).sum() < 4 else -np.inf
+    return np.maximum(np.where(weight[..., None] > 0, corners, -np.inf).max((0, 1)), lowest)
+
+
+def by_samples(image, box, cells, scale, ratio, aligned=True, offsets=None, gamma=0.1,
+               take=bilinear, reduce=np.mean):  # fmt: skip
     """RoIAlign of one box, whose cells may be moved by offsets; image maybe per cell."""
     x1, y1, x2, y2 = (np.float64(v) * scale - (0.5 if aligned else 0) for v in box)
     width, height = x2 - x1, y2 - y1
@@ -166,12 +191,42 @@ def by_samples(image, box, cells, scale, ratio, aligned=True, offsets=None, gamm
             dx, dy = (0, 0) if offsets is None else gamma * offsets[p, q] * (width, height)
             here = image if image.ndim == 3 else image[..., p, q]
             points = [
-                bilinear(here, y1 + dy + (p + (i + 0.5) / ratio) * height / cells[0],
-                         x1 + dx + (q + (j + 0.5) / ratio) * width / cells[1])
+                take(here, y1 + dy + (p + (i + 0.5) / ratio) * height / cells[0],
+                     x1 + dx + (q + (j + 0.5) / ratio) * width / cells[1])
                 for i in range(ratio) for j in range(ratio)
             ]  # fmt: skip
-            y.append(np.mean(points, axis=0))
+            y.append(reduce(points, axis=0))
     return np.reshape(y, (*cells, -1))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "max"])
+def test_roi_align_equals_loops(reduction):
+    boxes = np.concatenate([BOXES[::7], REVERSED[:3]])
+    boxes = boxes[decided(boxes, 3, False)]
+    y = jax.jit(lambda x, boxes: jaxpool.roi_align(
+        x, boxes, (P, Q), spatial_scale=SCALE, sampling_ratio=3, aligned=False,
+        reduction=reduction,
+    ))(X, boxes)  # fmt: skip
+    how = {"take": largest_corner, "reduce": np.max} if reduction == "max" else {}
+    image = X.astype(np.float64)
+    expected = [by_samples(image, box, (P, Q), SCALE, 3, aligned=False, **how) for box in boxes]
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("cells", [(3, 2), (7, 7)])
+def test_roi_max_pool_equals_loops(cells):
+    boxes = np.concatenate([BOXES[::5], REVERSED[:3]])
+    y = jax.jit(lambda x, b: jaxpool.roi_max_pool(x, b, cells, spatial_scale=SCALE))(X, boxes)
+    for box, found in zip(boxes, np.asarray(y), strict=True):
+        x1, y1, x2, y2 = (int(half_away(np.float32(v) * np.float32(SCALE))) for v in box)
+        tall, wide = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
+        for p, q in np.ndindex(*cells):
+            # Whole numbers divided at last, so that floor and ceil are exact.
+            top, bottom = y1 + p * tall // cells[0], y1 - (-(p + 1) * tall // cells[0])
+            left, right = x1 + q * wide // cells[1], x1 - (-(q + 1) * wide // cells[1])
+            cell = X[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+            expected = cell.max((0, 1)) if cell.size else np.zeros(C)
+            np.testing.assert_array_equal(found[p, q], expected)
 
 
 def per_cell(x, cells):
@@ -184,14 +239,16 @@ SENSITIVE = np.random.default_rng(1).normal(size=(H, W, 2 * P * Q)).astype(np.fl
 
 def test_position_sensitive_roi_align():
     boxes = BOXES[::7]
-    y = jaxpool.position_sensitive_roi_align(SENSITIVE, boxes, (P, Q), spatial_scale=SCALE)
+    pool = function("position_sensitive_roi_align", spatial_scale=SCALE)
+    y = jax.jit(pool)(SENSITIVE, boxes)
     maps = per_cell(SENSITIVE, (P, Q))
     expected = [by_samples(maps, box, (P, Q), SCALE, 2) for box in boxes]
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
 
 
 def test_position_sensitive_roi_pool():
-    y = jaxpool.position_sensitive_roi_pool(SENSITIVE, BOXES, (P, Q), spatial_scale=SCALE)
+    pool = function("position_sensitive_roi_pool", spatial_scale=SCALE)
+    y = jax.jit(pool)(SENSITIVE, BOXES)
     maps = per_cell(SENSITIVE, (P, Q))
     empty = 0
     for box, found in zip(BOXES, np.asarray(y), strict=True):
@@ -219,7 +276,7 @@ def pieces(a, b):
 def test_precise_roi_pool():
     """The midpoint rule is exact between kinks, where the interpolant is linear in each axis."""
     boxes = np.concatenate([BOXES[::7], REVERSED[:3], BOXES[:2, [0, 1, 0, 3]]])
-    y = jaxpool.precise_roi_pool(X, boxes, (P, Q), spatial_scale=SCALE)
+    y = jax.jit(function("precise_roi_pool", spatial_scale=SCALE))(X, boxes)
     framed = np.pad(X.astype(np.float64), ((1, 1), (1, 1), (0, 0)))  # 0 a pixel outside
     for box, found in zip(boxes, np.asarray(y), strict=True):
         x1, y1, x2, y2 = (np.float64(v) * SCALE for v in box)
@@ -248,16 +305,23 @@ def test_precise_roi_pool_of_tiny_cells():
 def test_deformable_roi_pool():
     boxes = BOXES[::7]
     offsets = np.random.default_rng(2).normal(size=(len(boxes), P, Q, 2)).astype(np.float32)
-    y = jaxpool.deformable_roi_pool(
-        X, boxes, offsets, (P, Q), spatial_scale=SCALE, sampling_ratio=3, gamma=0.3
-    )
+
+    @jax.jit
+    def pools(x, boxes, offsets):
+        pool = functools.partial(jaxpool.deformable_roi_pool, x, boxes, spatial_scale=SCALE)
+        return (
+            pool(offsets, (P, Q), sampling_ratio=3, gamma=0.3),
+            pool(0 * offsets, (P, Q)),
+            jaxpool.roi_align(x, boxes, (P, Q), spatial_scale=SCALE),
+        )
+
+    y, still, aligned = pools(X, boxes, offsets)
     expected = [
         by_samples(X.astype(np.float64), box, (P, Q), SCALE, 3, offsets=offset, gamma=0.3)
         for box, offset in zip(boxes, offsets, strict=True)
     ]
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-5)
-    still = jaxpool.deformable_roi_pool(X, boxes, 0 * offsets, (P, Q), spatial_scale=SCALE)
-    np.testing.assert_array_equal(still, jaxpool.roi_align(X, boxes, (P, Q), spatial_scale=SCALE))
+    np.testing.assert_array_equal(still, aligned)
 
 
 PYRAMID = [np.random.default_rng(i).normal(size=(40 // 2**i, 48 // 2**i, C)).astype(np.float32)
@@ -277,7 +341,18 @@ def test_multi_scale_roi_align(aligned):
     pool = functools.partial(
         jaxpool.multi_scale_roi_align, output_shape=(P, Q), spatial_scales=scales, aligned=aligned
     )
-    y = pool(PYRAMID, boxes)
+
+    @jax.jit
+    def pools(pyramid, boxes):
+        first = pyramid[:1]
+        return (
+            pool(pyramid, boxes),
+            pool(pyramid, boxes, canonical_size=112, canonical_level=3),
+            jaxpool.multi_scale_roi_align(first, boxes, (P, Q), spatial_scales=[0.25]),
+            jaxpool.roi_align(first[0], boxes, (P, Q), spatial_scale=0.25),
+        )
+
+    y, canonical, one, alone = pools(PYRAMID, boxes)
     used = set()
     for box, found in zip(boxes, np.asarray(y), strict=True):
         side = math.sqrt(np.float64(box[2] - box[0]) * np.float64(box[3] - box[1]))
@@ -288,10 +363,7 @@ def test_multi_scale_roi_align(aligned):
                               aligned)  # fmt: skip
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
     assert used == {0, 1, 2}
-    canonical = pool(PYRAMID, boxes, canonical_size=112, canonical_level=3)
     np.testing.assert_array_equal(canonical, y)
-    one = jaxpool.multi_scale_roi_align(PYRAMID[:1], boxes, (P, Q), spatial_scales=[0.25])
-    alone = jaxpool.roi_align(PYRAMID[0], boxes, (P, Q), spatial_scale=0.25)
     np.testing.assert_array_equal(one, alone)
 
 
@@ -306,7 +378,7 @@ OFFSETS = np.random.default_rng(3).normal(size=(3, P, Q, 2)).astype(np.float32)
 
 def deformable(x, boxes, **options):
     kind = boxes.dtype if jnp.issubdtype(boxes.dtype, jnp.floating) else np.float32
-    offsets = jnp.asarray(OFFSETS[: len(boxes)]).astype(kind)
+    offsets = np.resize(OFFSETS, (len(boxes), P, Q, 2)).astype(kind)
     return jaxpool.deformable_roi_pool(x, boxes, offsets, (P, Q), **options)
 
 
@@ -317,10 +389,6 @@ def pyramid(x, boxes, spatial_scale=1):
         [x, coarse], boxes, (P, Q), spatial_scales=(spatial_scale, spatial_scale / 2),
         canonical_size=9, canonical_level=1,
     )  # fmt: skip
-
-
-def function(name, **options):
-    return functools.partial(getattr(jaxpool, name), output_shape=(P, Q), **options)
 
 
 # Functions of (x, boxes, spatial_scale=...): whether there is a gradient in boxes, and channels of x.
@@ -348,43 +416,67 @@ def setting(name, dtype=np.float32):
     )
 
 
+MANY = 12  # so many boxes that one program serves several tests
+
+
+@functools.cache
+def backward(name):
+    """The pool with its gradients, as one program: of x, boxes and what is handed back."""
+    pool = setting(name)[0]
+
+    def f(x, boxes, g):
+        y, vjp = jax.vjp(pool, x, boxes)
+        return y, *vjp(g)
+
+    return jax.jit(f)
+
+
+def handed_back(name, count=MANY):
+    shape = (count, P, Q, 2 if "sensitive" in name else C)
+    return np.cos(np.arange(math.prod(shape), dtype=np.float32)).reshape(shape)
+
+
 @every
-def test_transformations(name):
+def test_transformations(name, exhaustive):
     """vmap over images, over boxes, and over both; one program each."""
     pool, x, boxes, _ = setting(name)
     images = np.stack([x, x[::-1], -x])
     many = np.stack([boxes, boxes + 1, boxes * 0.7]).astype(np.float32)
 
-    @jax.jit
+    # Compiled quickly, XLA takes minutes for maxima of gathered corners.
+    @(as_users if name == "roi_align_max" else jax.jit)
     def batched(images, many):
+        nested = jax.vmap(jax.vmap(pool, in_axes=(None, 0)), in_axes=(0, None))(images, many)
+        if not exhaustive:
+            return nested, jax.vmap(pool)(images, many)
         return (
+            nested,
             jax.vmap(pool)(images, many),
             jax.vmap(pool, in_axes=(0, None))(images, many[0]),
             jax.vmap(pool, in_axes=(None, 0))(images[0], many),
-            jax.vmap(jax.vmap(pool, in_axes=(None, 0)), in_axes=(0, None))(images, many),
         )
 
-    both, over_images, over_boxes, nested = batched(images, many)
-    alone = np.array([[pool(image, boxes) for boxes in many] for image in images])
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-    close(nested, alone)
-    close(over_images, alone[:, 0])
-    close(over_boxes, alone[0])
-    close(both, alone[[0, 1, 2], [0, 1, 2]])
+    one = jax.jit(pool)
+    alone = np.array([[one(image, boxes) for boxes in many] for image in images])
+    expected = (alone, alone[[0, 1, 2], [0, 1, 2]], alone[:, 0], alone[0])
+    for a, b in zip(batched(images, many), expected, strict=exhaustive):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 @every
 def test_derivatives(name):
-    """First and second order, every mode, in x and where there is one in boxes."""
+    """In x, and in boxes if there is one."""
+    pool, x, boxes, in_boxes = setting(name, np.float64)
+    fixed = [] if in_boxes else [boxes]
+    with jax.enable_x64(True):
+        derivatives.check(lambda *at: pool(*at, *fixed), (x, boxes)[: 1 + in_boxes])
 
-    def wave(v):
-        return jnp.cos(jnp.arange(float(v.size))).reshape(v.shape)
 
-    def dot(a, b):
-        return sum(
-            jnp.vdot(u, v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-        )
-
+@pytest.mark.exhaustive
+@every
+def test_derivatives_in_every_mode(name):
+    """First and second order, in x and where there is one in boxes."""
+    wave, dot = derivatives.wave, derivatives.dot
     with jax.enable_x64(True):
         pool, x, boxes, in_boxes = setting(name, np.float64)
         at = (jnp.asarray(x), jnp.asarray(boxes))[: 1 + in_boxes]
@@ -415,24 +507,29 @@ def test_derivatives(name):
 
 
 @every
-def test_cuda_gets_no_scatter_and_one_program_serves_all_numbers_of_boxes(name):
-    pool, x, boxes, in_boxes = setting(name)
+def test_cuda_gets_no_scatter(name):
+    text = backward(name).trace(*setting(name)[1:3], handed_back(name, len(FEW)))
+    assert "scatter" not in text.lower(lowering_platforms=("cuda",)).as_text()
 
-    def f(x, boxes):
-        y, vjp = jax.vjp(pool, x, boxes)
-        gradients = vjp(jnp.cos(y))
-        return (y, *gradients[: 1 + in_boxes])
 
-    text = jax.jit(f).trace(x, boxes).lower(lowering_platforms=("cuda",)).as_text()
-    assert "scatter" not in text
-    if name == "deformable_roi_pool":
-        return  # as many offsets as boxes
+NAMES = [name for name in POOLS if name != "deformable_roi_pool"]  # with as many offsets as boxes
+OF_PARTS = ("multi_scale_roi_align", "position_sensitive_roi_pool")  # which others have
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.exhaustive if n in OF_PARTS else ()) for n in NAMES],
+)
+def test_one_program_serves_all_numbers_of_boxes(name):
+    _, x, boxes, in_boxes = setting(name)
+    many, g = np.tile(boxes, (MANY // len(boxes), 1)), handed_back(name)
     (count,) = jax.export.symbolic_shape("k")
-    exported = jax.export.export(jax.jit(f))(
-        jax.ShapeDtypeStruct(x.shape, x.dtype), jax.ShapeDtypeStruct((count, 4), boxes.dtype)
+    shapes = x.shape, (count, 4), (count, *g.shape[1:])
+    exported = jax.export.export(backward(name))(
+        *(jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes)
     )
-    many = np.tile(boxes, (4, 1))
-    for a, b in zip(jax.jit(exported.call)(x, many), jax.jit(f)(x, many), strict=True):
+    found, expected = exported.call(x, many, g), backward(name)(x, many, g)
+    for a, b in zip(found[: 2 + in_boxes], expected, strict=False):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -441,16 +538,16 @@ def test_cuda_gets_no_scatter_and_one_program_serves_all_numbers_of_boxes(name):
 def test_one_bad_pixel_reaches_its_own_cells_only(name):
     """NaN and infinities; which cells those are is what the gradient in x says."""
     pool, x, boxes, _ = setting(name)
-    boxes = np.concatenate([boxes, [[2, 2, 8, 8]]]).astype(np.float32)[:3]
-    f = jax.jit(pool)
-    clean = np.asarray(f(x, boxes))
+    many, g = np.tile(boxes, (MANY // len(boxes), 1)), handed_back(name)
+    f = lambda x: np.asarray(backward(name)(x, many, g)[0])[: len(boxes)]  # noqa: E731
+    clean = f(x)
     reached = np.asarray(jax.jit(jax.jacrev(pool))(x, boxes)) != 0  # (K, P, Q, C, H, W, C_in)
     touched = 0
     for at in ((3, 4), (0, 0), (H - 1, W - 1), (5, 1), (2, 9)):
         for bad in (np.nan, np.inf, -np.inf):
             dirty = x.copy()
             dirty[at] = bad
-            found = np.asarray(f(dirty, boxes))
+            found = f(dirty)
             hit = reached[..., at[0], at[1], :].any(-1)
             if "max" not in name:
                 touched += hit.sum()
@@ -467,33 +564,39 @@ def test_one_bad_pixel_reaches_its_own_cells_only(name):
 
 @every
 def test_gradients_beside_bad_pixels_are_finite(name):
-    pool, x, boxes, _ = setting(name)
+    _, x, boxes, _ = setting(name)
     if "max" in name:
         return
     dirty = x.copy()
     dirty[3, 4] = np.nan
     dirty[0, 0] = np.inf
-    for gradient in jax.jit(jax.grad(lambda x, b: pool(x, b).sum(), argnums=(0, 1)))(dirty, boxes):
+    many = np.tile(boxes, (MANY // len(boxes), 1))
+    for gradient in backward(name)(dirty, many, np.ones_like(handed_back(name)))[1:]:
         assert np.isfinite(gradient).all()
 
 
 @every
-def test_dtypes(name):
+def test_dtypes(name, exhaustive):
     pool, x, boxes, _ = setting(name)
     f = jax.jit(pool)
-    narrow = jnp.asarray(x).astype(jnp.bfloat16)
+    narrow = x.astype(jnp.bfloat16)
     y = f(narrow, boxes)
     assert y.dtype == jnp.bfloat16
     # Accumulated in float32 and rounded once.
     expected = f(narrow.astype(np.float32), boxes).astype(jnp.bfloat16)
     np.testing.assert_array_equal(y.astype(np.float32), expected.astype(np.float32))
     whole = np.clip(np.round(20 * x), -100, 100).astype(np.int8)
-    y = f(whole, boxes)
-    assert y.dtype == (np.int8 if name == "roi_max_pool" else np.float32)
-    np.testing.assert_allclose(y, f(whole.astype(np.float32), boxes), rtol=1e-6)
-    np.testing.assert_array_equal(f(x, np.round(boxes).astype(np.int32)), f(x, np.round(boxes)))
+    kind = np.int8 if name == "roi_max_pool" else np.float32
+    round_boxes = np.round(boxes).astype(np.int32)
+    if exhaustive or name in ("roi_align", "roi_max_pool"):
+        y = f(whole, boxes)
+        assert y.dtype == kind
+        np.testing.assert_allclose(y, f(whole.astype(np.float32), boxes), rtol=1e-6)
+        np.testing.assert_array_equal(f(x, round_boxes), f(x, np.round(boxes)))
+    else:
+        assert jax.eval_shape(pool, whole, round_boxes).dtype == kind
     for other, dtype in (("bool", np.float32), ("float16", np.float16)):
-        y = jax.eval_shape(f, jnp.asarray(x).astype(other), boxes.astype(jnp.bfloat16))
+        y = jax.eval_shape(f, x.astype(other), boxes.astype(jnp.bfloat16))
         assert y.dtype == (np.bool_ if (name, other) == ("roi_max_pool", "bool") else dtype)
     with jax.enable_x64(True):  # the values of float64 are those of test_derivatives
         assert jax.eval_shape(pool, x.astype(np.float64), boxes).dtype == np.float64
@@ -503,22 +606,15 @@ def test_dtypes(name):
 def test_degenerate_boxes(name):
     """No boxes; boxes without area, turned round, far away, infinite or NaN: each keeps to itself."""
     pool, x, boxes, in_boxes = setting(name)
-    if name == "deformable_roi_pool":
-        pool = lambda x, b: jaxpool.deformable_roi_pool(  # noqa: E731
-            x, b, jnp.resize(OFFSETS, (len(b), P, Q, 2)), (P, Q), spatial_scale=SCALE
-        )
     odd = np.array(
         [[4, 4, 4, 4], [9, 9, 2, 2], [1e9, 1e9, 2e9, 2e9], [-1e9] * 4, [-1e30, -1e30, 1e30, 1e30],
          [np.nan] * 4, [-np.inf, -np.inf, np.inf, np.inf]], np.float32,
     )  # fmt: skip
 
-    def f(x, boxes):
-        y, vjp = jax.vjp(pool, x, boxes)
-        return y, vjp(jnp.ones_like(y))[1]
-
-    both = jax.jit(f)
-    y, gradient = both(x, np.concatenate([boxes, odd]))
-    plain, plain_gradient = both(x, np.tile(boxes, (4, 1))[: len(odd) + 3])
+    ones = np.ones_like(handed_back(name))
+    tiled = np.tile(boxes, (MANY // len(boxes), 1))
+    y, _, gradient = backward(name)(x, np.concatenate([boxes, odd, tiled])[:MANY], ones)
+    plain, _, plain_gradient = backward(name)(x, tiled, ones)
     np.testing.assert_allclose(y[:3], plain[:3], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradient[:3], plain_gradient[:3], rtol=1e-4, atol=1e-5)
     assert np.isfinite(plain_gradient).all()
@@ -526,28 +622,30 @@ def test_degenerate_boxes(name):
     assert np.isfinite(y[3:7]).all()
     assert np.isfinite(gradient[3:7]).all()
     assert (np.asarray(y[5:7]) == 0).all()
-    assert pool(x, boxes[:0]).shape[0] == 0
+    assert jax.eval_shape(pool, x, boxes[:0]).shape[0] == 0
 
 
-def test_matrices_and_gathering_agree():
+def test_matrices_and_gathering_agree(exhaustive):
     """TPUs get the other form; and in the loop of boxes, that a large map makes, too."""
     pool, x, boxes, _ = setting("roi_align")
-    many = np.tile(BOXES, (2, 1))
-    places = [jnp.asarray(v) for v in (
-        np.random.default_rng(0).uniform(-3, H + 3, (len(many), P, 1, 2)).astype(np.float32),
-        np.random.default_rng(1).uniform(-3, W + 3, (len(many), 1, Q, 2)).astype(np.float32),
-    )]  # fmt: skip
+    count = 2 * len(BOXES) if exhaustive else 100
+    places = [
+        np.random.default_rng(0).uniform(-3, H + 3, (count, P, 1, 2)).astype(np.float32),
+        np.random.default_rng(1).uniform(-3, W + 3, (count, 1, Q, 2)).astype(np.float32),
+    ]
     gathered = jax.jit(_sampling._mean_by_gathering)((x,), None, *places)
-    assert len(many) > 40
     # Rounds of 32, 16 or 8 boxes, whichever leaves few places of the last one empty.
     # Each of another shape, or what was traced for the one before would run again.
-    for at_once, count in ((50, len(many)), (50, 40), (50, 33), (9, 34), (9, 39), (9, 7), (2, 5)):
+    rounds = ((50, count), (50, 40), (9, 39), (9, 7), (2, 5))
+    for at_once, number in (*rounds, (50, 33), (9, 34)) if exhaustive else rounds:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_sampling, "_ELEMENTS_AT_ONCE", at_once * P * W * C)
-            some = [v[:count] for v in places]
+            some = [v[:number] for v in places]
             looped = jax.jit(_sampling._mean_by_matrices)((x,), None, *some)
-        np.testing.assert_allclose(looped, gathered[:count], rtol=1e-5, atol=1e-5)
-    dirty = jnp.asarray(x).at[3, 4].set(jnp.nan).at[5, 6].set(-jnp.inf)
+        np.testing.assert_allclose(looped, gathered[:number], rtol=1e-5, atol=1e-5)
+    dirty = x.copy()
+    dirty[3, 4], dirty[5, 6] = np.nan, -np.inf
+    dirty = jnp.asarray(dirty)
     a = jax.jit(lambda *v: jax.tree.map(
         lambda form: form((dirty,), None, *v),
         [_sampling._mean_by_gathering, _sampling._mean_by_matrices]))(*places)  # fmt: skip
@@ -558,24 +656,24 @@ def test_matrices_and_gathering_agree():
 
 
 def test_ties_go_to_the_first_maximum():
-    x = jnp.zeros((4, 4, 1)).at[1, 2].set(3.0).at[2, 1].set(3.0)
-    whole = jnp.array([[0.0, 0.0, 3.0, 3.0]])
-    gradient = jax.grad(lambda x: jaxpool.roi_max_pool(x, whole, 1).sum())
+    whole = np.float32([[0, 0, 3, 3]])
+    gradient = jax.jit(jax.grad(lambda x: jaxpool.roi_max_pool(x, whole, 1).sum()))
+    x = np.zeros((4, 4, 1), np.float32)
+    x[1, 2] = x[2, 1] = 3
     np.testing.assert_array_equal(np.argwhere(gradient(x)[..., 0]), [[1, 2]])
-    np.testing.assert_array_equal(np.argwhere(gradient(0 * x - jnp.inf)[..., 0]), [[0, 0]])
-    nans = x.at[0, 3].set(jnp.nan).at[3, 0].set(jnp.nan)
-    np.testing.assert_array_equal(np.argwhere(gradient(nans)[..., 0]), [[3, 0]])
+    np.testing.assert_array_equal(np.argwhere(gradient(np.full_like(x, -np.inf))[..., 0]), [[0, 0]])
+    x[0, 3] = x[3, 0] = np.nan
+    np.testing.assert_array_equal(np.argwhere(gradient(x)[..., 0]), [[3, 0]])
 
 
 def test_the_slope_where_a_sample_lies_on_a_pixel_is_the_mean_of_both_sides():
-    x = jnp.array([0.0, 1.0, 5.0]).reshape(1, 3, 1)
+    x = np.float32([0, 1, 5]).reshape(1, 3, 1)
     at = lambda t: jaxpool.roi_align(  # noqa: E731
         x, jnp.stack([t, 0.0, t + 1, 1.0])[None], 1, sampling_ratio=1)[0, 0, 0, 0]  # fmt: skip
-    assert at(1.0) == 1
-    assert jax.jit(jax.grad(at))(1.0) == (1 + 4) / 2
-    assert jax.grad(lambda t: jaxpool.precise_roi_pool(
-        jnp.tile(x, (3, 1, 1)), jnp.array([[0.0, 0.5, 1.0, 1.5]]) + t * jnp.array([[0.0, 0, 1, 0]]), 1
-    ).sum())(0.0) == pytest.approx(0.5)  # fmt: skip
+    assert jax.jit(jax.value_and_grad(at))(1.0) == (1, (1 + 4) / 2)
+    boxes, move = np.float32([[0, 0.5, 1, 1.5]]), np.float32([[0, 0, 1, 0]])
+    assert jax.jit(jax.grad(lambda t: jaxpool.precise_roi_pool(
+        np.tile(x, (3, 1, 1)), boxes + t * move, 1).sum()))(0.0) == pytest.approx(0.5)  # fmt: skip
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -696,9 +794,15 @@ def test_mistakes_of_pyramids():
      ("precise_roi_pool", {})],
 )  # fmt: skip
 def test_no_boxes_have_a_gradient_of_zero(op, options):
-    x, boxes = jnp.ones((5, 4, 3)), jnp.zeros((0, 4))
+    x, boxes = np.ones((5, 4, 3), np.float32), np.zeros((0, 4), np.float32)
     pool = functools.partial(getattr(jaxpool, op), output_shape=2, **options)
-    y, pull_back = jax.vjp(pool, x, boxes)
+
+    @jax.jit
+    def both(x, boxes):
+        y, vjp = jax.vjp(pool, x, boxes)
+        return y, vjp(y)
+
+    y, gradients = both(x, boxes)
     assert y.shape == (0, 2, 2, 3)
-    for gradient, like in zip(pull_back(y), (x, boxes), strict=True):
+    for gradient, like in zip(gradients, (x, boxes), strict=True):
         np.testing.assert_array_equal(gradient, np.zeros(like.shape))

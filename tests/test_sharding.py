@@ -14,25 +14,27 @@ import pytest
 
 import jaxpool
 
+TESTS_OF = ("_pool.py", "_lowering.py", "_lowering_primitives.py")
+
 ROOT = Path(__file__).parent.parent
 
 
-def on_eight_devices():
+def on_eight_devices(*options):
     """What eight CPU devices made of each program, from a process of their own."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu",
                    "PYTHONPATH": str(ROOT)}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "sharded_programs.py")],
+        [sys.executable, str(ROOT / "tests" / "sharded_programs.py"), *options],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
 
-def test_on_eight_devices():
-    report = on_eight_devices()
-    assert len(report) > 60
+def test_on_eight_devices(exhaustive):
+    report = on_eight_devices(*["--exhaustive"] * exhaustive)
+    assert len(report) > (60 if exhaustive else 35)
     for name, found in report.items():
         assert found["difference"] <= 1e-6, name
         if "Explicit" in name:
@@ -50,7 +52,7 @@ def test_on_eight_devices():
 
 @pytest.mark.parametrize("window_shape", [(3, 3), (5, 5)])
 def test_in_a_loop_and_recomputed(window_shape):
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(32, 40, 16)), jnp.float32)
+    x = np.random.default_rng(0).normal(size=(32, 40, 16)).astype(np.float32)
 
     def pool(x):
         return jaxpool.max_pool(x, window_shape, 1, "SAME")
@@ -63,9 +65,11 @@ def test_in_a_loop_and_recomputed(window_shape):
             x = pool(x) * 0.5 + x
         return x
 
-    for f, g in ((by_scan, by_hand), (jax.grad(lambda x: jnp.sum(by_scan(x) ** 2)),
-                                      jax.grad(lambda x: jnp.sum(by_hand(x) ** 2)))):  # fmt: skip
-        np.testing.assert_allclose(jax.jit(f)(x), jax.jit(g)(x), rtol=1e-5)
+    def both(f):
+        return jax.jit(lambda x: (f(x), jax.grad(lambda x: jnp.sum(f(x) ** 2))(x)))(x)
+
+    for found, expected in zip(both(by_scan), both(by_hand), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_one_export_for_all_platforms():

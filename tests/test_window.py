@@ -21,16 +21,19 @@ GEOMETRIES = [c for c in CASES if "ci" in c.tags]
 BASIC_OPS = [op for op in WINDOW_OPS if op.is_quick]
 CORE = [case for case in GEOMETRIES if "core" in case.tags]
 # These ask for the same programs as others do.
-ALIKE = ("min", "avg", "avg_divisor", "lp2", "lp3", "lp_inf")
+ALIKE = ("min", "avg", "avg_divisor", "lp3", "lp_inf")
 UNLIKE = [op for op in WINDOW_OPS if op.name not in ALIKE]
 
 
 def tiers(candidates, quick):
     """Parameters of a test, of which only those in `quick` are tried each time."""
+    name = lambda value: getattr(value, "__name__", str(value))  # noqa: E731
     return [
-        pytest.param(*c, marks=() if c in quick else pytest.mark.exhaustive, id="-".join(getattr(v, "__name__", str(v)) for v in c))
+        pytest.param(
+            *c, id="-".join(map(name, c)), marks=() if c in quick else pytest.mark.exhaustive
+        )
         for c in candidates
-    ]  # fmt: skip
+    ]
 
 
 def each(ops):
@@ -114,7 +117,7 @@ FOR_GPUS_QUICK = [
     (op, case, masked)
     for masked in (False, True)
     for op, case in (
-        in_turns(UNLIKE, CORE, 2 * masked) + in_turns(WHOLE_OPS[masked::2], WHOLE_CASES, masked)
+        in_turns(UNLIKE, CORE, 4 * masked) + in_turns(WHOLE_OPS[masked::2], WHOLE_CASES, masked)
     )
 ]  # fmt: skip
 

@@ -1,0 +1,79 @@
+"""The tests themselves: what the quick tier covers, which files are tested, and what may be skipped."""
+
+import ast
+import pathlib
+import types
+
+import pytest
+
+import conftest
+import jaxpool
+from tests.cases import CASES, OPS, cover, each_operator, each_operator_twice, is_slow, pairs
+from tests.faults import FAULTS
+
+PACKAGE = pathlib.Path(jaxpool.__file__).parent
+TESTS = pathlib.Path(__file__).parent
+
+
+def named_in_test_files():
+    """Files of the library that a test file says it is about."""
+    for path in TESTS.glob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TESTS_OF":
+                yield from ast.literal_eval(node.value)
+
+
+def test_each_file_of_the_library_has_tests_and_faults():
+    files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+    assert set(named_in_test_files()) == files
+    assert {file for file, *_ in FAULTS} == files
+    assert {file for op in OPS for file in op.files} <= files
+
+
+@pytest.mark.parametrize("file", sorted({file for file, *_ in FAULTS}))
+def test_faults_can_be_put_into_the_library(file):
+    text = (PACKAGE / file).read_text()
+    for before, after, what in (row for name, *row in FAULTS if name == file):
+        assert text.count(before) == 1, before
+        ast.parse(text.replace(before, after))
+        assert before != after
+        assert what
+
+
+def test_the_quick_tier_has_each_lowering_with_each_feature():
+    everything = [pair for pair in pairs("ci") if not is_slow(pair)]
+    chosen = cover(pairs("ci"), each_operator_twice)
+    assert len(chosen) < len(everything) / 3
+    for wanted in (lambda op, case: {(op.lowering, f) for f in case.features},
+                   lambda op, case: {op.name}):  # fmt: skip
+        wanted_of_all, quick = (
+            set().union(*(wanted(*p) for p in found)) for found in (everything, chosen)
+        )
+        assert quick == wanted_of_all
+    together = {
+        frozenset((a, b)) for _, case in chosen for a in case.features for b in case.features
+    }
+    for case in CASES:
+        if "ci" in case.tags:
+            assert {frozenset((a, b)) for a in case.features for b in case.features} <= together
+
+
+def test_a_cover_is_small_and_does_not_change():
+    candidates = [{1, 2}, {2, 3}, {3}, {1, 2, 3}, {4}]
+    assert cover(candidates, set) == [{1, 2, 3}, {4}]
+    assert cover(pairs("core"), each_operator) == cover(pairs("core"), each_operator)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [("torch is the oracle", "skipped"), ("it is Monday", "failed"), ("pytorch", "failed"),
+     ("onnxruntime is the oracle", "failed")],
+)  # fmt: skip
+def test_only_a_missing_oracle_is_a_reason_to_skip(reason, outcome, monkeypatch):
+    monkeypatch.setattr(
+        conftest.importlib.util, "find_spec", lambda name: None if name == "torch" else name
+    )
+    report = types.SimpleNamespace(
+        skipped=True, outcome="skipped", nodeid="x", longrepr=("file", 1, f"Skipped: {reason}")
+    )
+    assert conftest._refused(report).outcome == outcome
