@@ -102,11 +102,20 @@ def exhaustive(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget() -> object:
-    """Programs of one file are of no use to the next, and take gigabytes together."""
+def _programs_of_a_file() -> object:
+    """They are of no use to the next file, and take gigabytes together."""
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _programs_of_many_tests(_ran: list = []) -> object:  # noqa: B006
+    """Nor are those of a hundred tests to the hundred after them."""
+    yield
+    _ran.append(None)
+    if len(_ran) % 100 == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
