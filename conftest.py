@@ -70,7 +70,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         keys.append(groups.setdefault(key, len(groups)))
     order = sorted(range(len(items)), key=keys.__getitem__)
     items[:] = [items[i] for i in order]
-    gc.freeze()  # What is imported stays: the collector need not look at it again
+    gc.freeze()  # What is imported stays: the collector need not look at it again,
+    gc.set_threshold(200_000, 20, 20)  # nor at every jaxpr while it is traced.
 
 
 @pytest.hookimpl(wrapper=True)

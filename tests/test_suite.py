@@ -25,7 +25,7 @@ def named_in_test_files():
 
 def test_each_file_of_the_library_has_tests_and_faults():
     files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
-    assert set(named_in_test_files()) == files
+    assert set(named_in_test_files()) - {"__init__.py"} == files
     assert {file for file, *_ in FAULTS} == files
     assert {file for op in OPS for file in op.files} <= files
 
