@@ -41,6 +41,7 @@ def parametrize(names, candidates, wanted):
     ])  # fmt: skip
 
 
+@functools.cache
 def every(tag, wanted=each_path):
     return parametrize(("op", "case"), pairs(tag), wanted)
 
