@@ -132,3 +132,13 @@ def test_a_symbolic_number_of_channels_is_refused():
     shape = jax.export.symbolic_shape("b, c")
     with pytest.raises(ValueError, match=r"maxout: `x` must have a known size along axis 1"):
         jax.eval_shape(lambda x: jaxpool.maxout(x, 2), jax.ShapeDtypeStruct(shape, np.float32))
+
+
+def test_masks_of_one_channel_and_empty_values():
+    """A mask of size 1 along the channels holds for all of them; what is empty is filled."""
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    where = np.array([True, False, True])[:, None]
+    for pool in (jaxpool.maxout, jaxpool.channel_pool):
+        y = np.asarray(pool(x, 2, where=where, empty_value=7))
+        np.testing.assert_array_equal(y[1], [7, 7])
+        np.testing.assert_array_equal(y[[0, 2]], np.asarray(pool(x, 2))[[0, 2]])
