@@ -14,6 +14,7 @@ from jaxpool._intervals import Adaptive
 from jaxpool._max import Max, Min
 from jaxpool._mean import Mean
 from jaxpool._pool import Reduction, pool_mask, run
+from jaxpool._program import as_one_program
 from jaxpool._window import Window
 
 _MAX, _MEAN = Max(), Mean()
@@ -262,6 +263,14 @@ def pyramid_pool(
     References:
       Zhao et al., Pyramid scene parsing network, 2017. <https://arxiv.org/abs/1612.01105>
     """
+    return as_one_program(
+        _pyramid_pool, x, levels, reduction, axes, where, _arguments.known(empty_value)
+    )
+
+
+def _pyramid_pool(
+    x: Any, levels: Any, reduction: Any, axes: Any, where: Any, empty_value: Any
+) -> tuple[jax.Array, ...]:
     op = "pyramid_pool"
     return tuple(_levels(op, x, levels, reduction, axes, where, empty_value))
 
@@ -312,6 +321,14 @@ def spatial_pyramid_pool(
       He et al., Spatial pyramid pooling in deep convolutional networks for visual recognition,
       2014. <https://arxiv.org/abs/1406.4729>
     """
+    return as_one_program(
+        _spatial_pyramid_pool, x, levels, reduction, axes, where, _arguments.known(empty_value)
+    )
+
+
+def _spatial_pyramid_pool(
+    x: Any, levels: Any, reduction: Any, axes: Any, where: Any, empty_value: Any
+) -> jax.Array:
     op = "spatial_pyramid_pool"
     parts = _levels(op, x, levels, reduction, axes, where, empty_value)
     numbers = (-3, -2) if axes is None else _arguments.axis_numbers(op, axes)
@@ -383,6 +400,10 @@ def sppf(
     References:
       Jocher et al., YOLOv5, 2020. <https://doi.org/10.5281/zenodo.3908559>
     """
+    return as_one_program(_sppf, x, window_shape, repeats, axes, where)
+
+
+def _sppf(x: Any, window_shape: Any, repeats: Any, axes: Any, where: Any) -> jax.Array:
     op = "sppf"
     x = _arguments.array(op, x)
     _, axes = _arguments.window_axes(op, window_shape, axes)

@@ -11,6 +11,7 @@ from jaxpool._arguments import Ints, Padding
 from jaxpool._global import Global, global_arguments
 from jaxpool._max import Max, Min
 from jaxpool._pool import Domain, parted_by_xla, run
+from jaxpool._program import as_one_program
 from jaxpool._window import Window, window_arguments
 
 
@@ -242,6 +243,13 @@ def with_indices(
     op: str, x: Any, domain: Domain, reduction: Max | Min, where: Any, empty_value: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Values and indices; XLA shares the comparisons that both are made of."""
+    empty_value = _arguments.known(empty_value)
+    return as_one_program(_with_indices, op, x, domain, reduction, where, empty_value)
+
+
+def _with_indices(
+    op: str, x: Any, domain: Domain, reduction: Max | Min, where: Any, empty_value: Any
+) -> tuple[jax.Array, jax.Array]:
     values = run(op, x, domain, reduction, where, empty_value)
     x = jax.lax.stop_gradient(jnp.asarray(x))
     axes = domain.pooled_axes(x.ndim)

@@ -296,6 +296,12 @@ def divisor(op: str, value: Any) -> None:
 
 def array(op: str, x: Any) -> jax.Array:
     """`x` as a JAX array."""
+    check_array(op, x)
+    return jnp.asarray(x)
+
+
+def check_array(op: str, x: Any) -> None:
+    """Checks an array that can be pooled, of JAX's or NumPy's."""
     if not isinstance(x, jax.Array | np.ndarray | np.generic):
         raise TypeError(
             f"{op}: `x` must be a JAX or NumPy array; got an object of type "
@@ -308,7 +314,6 @@ def array(op: str, x: Any) -> jax.Array:
         )
     if not (x.dtype == bool or jnp.issubdtype(x.dtype, jnp.number)):
         raise TypeError(f"{op}: `x` must hold numbers or bools; got x.dtype={x.dtype}.")
-    return jnp.asarray(x)
 
 
 def mask(
@@ -367,6 +372,12 @@ def scalar_for(op: str, empty_value: Any, dtype: Any) -> None:
         holds = whole and int(info.min) <= value <= int(info.max)
     if not holds:
         fail(op, "empty_value", allowed, empty_value)
+
+
+def known(value: Any) -> Any:
+    """A scalar that is not traced as NumPy's, which can be checked where all else is traced."""
+    concrete = isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer)
+    return np.asarray(value) if concrete and value.shape == () else value
 
 
 def no_empty_axis(op: str, shape: Sequence[Any], axes: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ from jaxpool._lowering import Windows, all_taps, lowest_value, taps_at
 from jaxpool._lowering_weighted import padded, weighted_sum
 from jaxpool._max import Max
 from jaxpool._pool import accumulator, parted_by_xla, pool_mask, run
+from jaxpool._program import as_one_program
 from jaxpool._window import Window, window_arguments
 
 PaddingMode = Literal["reflect", "edge", "wrap", "constant"]
@@ -82,6 +83,29 @@ def blur_pool(
       Zhang, Making convolutional networks shift-invariant again, 2019.
       <https://arxiv.org/abs/1904.11486>
     """
+    return as_one_program(
+        _blur_pool,
+        x,
+        strides,
+        filter_size,
+        kernel,
+        padding_mode,
+        axes,
+        where,
+        _arguments.known(empty_value),
+    )
+
+
+def _blur_pool(
+    x: Any,
+    strides: Any,
+    filter_size: Any,
+    kernel: Any,
+    padding_mode: Any,
+    axes: Any,
+    where: Any,
+    empty_value: Any,
+) -> jax.Array:
     op = "blur_pool"
     x = _arguments.array(op, x)
     steps, numbers = _arguments.window_axes(op, strides, axes, "strides")
@@ -303,6 +327,37 @@ def max_blur_pool(
       Zhang, Making convolutional networks shift-invariant again, 2019.
       <https://arxiv.org/abs/1904.11486>
     """
+    return as_one_program(
+        _max_blur_pool,
+        x,
+        window_shape,
+        strides,
+        padding,
+        dilation,
+        ceil_mode,
+        axes,
+        where,
+        _arguments.known(empty_value),
+        filter_size,
+        kernel,
+        padding_mode,
+    )
+
+
+def _max_blur_pool(
+    x: Any,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    axes: Any,
+    where: Any,
+    empty_value: Any,
+    filter_size: Any,
+    kernel: Any,
+    padding_mode: Any,
+) -> jax.Array:
     op = "max_blur_pool"
     x = _arguments.array(op, x)
     fields = window_arguments(op, window_shape, strides, padding, dilation, ceil_mode, axes)
@@ -365,18 +420,33 @@ def gaussian_pool(
 
     Example:
       >>> x = jnp.array([0., 0., 4., 4., 0., 0.])
-      >>> jaxpool.gaussian_pool(x, 2, filter_size=5, sigma=0.5, axes=0)
-      Array([0.43590948, 2.5872853 , 1.1947601 ], dtype=float32)
+      >>> jaxpool.gaussian_pool(x, 2, filter_size=5, sigma=0.5, axes=0).round(3)
+      Array([0.43600002, 2.5870001 , 1.195     ], dtype=float32)
 
     References:
       Zeghidour et al., LEAF: A learnable frontend for audio classification, 2021.
       <https://arxiv.org/abs/2101.08596>
     """
     op = "gaussian_pool"
-    x = _arguments.array(op, x)
+    _arguments.check_array(op, x)
     steps, numbers = _arguments.window_axes(op, strides, axes, "strides")
     sizes = _arguments.ints(op, "filter_size", filter_size, len(numbers), 1)
     _arguments.positive(op, "sigma", sigma)
+    options = (steps, numbers, sizes, sigma, padding_mode, where, _arguments.known(empty_value))
+    return as_one_program(_gaussian_pool, x, *options)
+
+
+def _gaussian_pool(
+    x: Any,
+    steps: Any,
+    numbers: Any,
+    sizes: Any,
+    sigma: Any,
+    padding_mode: Any,
+    where: Any,
+    empty_value: Any,
+) -> jax.Array:
+    op, x = "gaussian_pool", jnp.asarray(x)
     dtype = accumulator(x.dtype)
     kernels = [_bell(size, jnp.asarray(sigma).astype(dtype)) for size in sizes]
     return _blurred(op, x, steps, numbers, kernels, padding_mode, where, empty_value, "sigma")
@@ -452,6 +522,31 @@ def content_aware_blur_pool(
       Zou et al., Delving deeper into anti-aliasing in ConvNets, 2020.
       <https://arxiv.org/abs/2008.09604>
     """
+    return as_one_program(
+        _content_aware_blur_pool,
+        x,
+        logits,
+        strides,
+        filter_size,
+        padding_mode,
+        axes,
+        channel_axis,
+        where,
+        _arguments.known(empty_value),
+    )
+
+
+def _content_aware_blur_pool(
+    x: Any,
+    logits: Any,
+    strides: Any,
+    filter_size: Any,
+    padding_mode: Any,
+    axes: Any,
+    channel_axis: Any,
+    where: Any,
+    empty_value: Any,
+) -> jax.Array:
     op = "content_aware_blur_pool"
     x, logits = _arguments.array(op, x), _arguments.array(op, logits)
     steps, numbers = _arguments.window_axes(op, strides, axes, "strides")

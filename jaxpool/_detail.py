@@ -15,6 +15,7 @@ from jaxpool._mean import Mean
 from jaxpool._mixed import finite_where_empty
 from jaxpool._pool import Domain, Reduction, run
 from jaxpool._power import absolute
+from jaxpool._program import as_one_program
 from jaxpool._window import Window, window_arguments, window_pool
 
 Weights = Literal["dice", "inverse_distance"]
@@ -436,6 +437,39 @@ def detail_preserving_pool(
       Saeedan, Weber, Goesele and Roth, Detail-preserving pooling in deep networks, 2018.
       <https://arxiv.org/abs/1804.04076>
     """
+    return as_one_program(
+        _detail_preserving_pool,
+        x,
+        window_shape,
+        strides,
+        padding,
+        dilation,
+        ceil_mode,
+        axes,
+        where,
+        _arguments.known(empty_value),
+        alpha,
+        lam,
+        kernel,
+        symmetric,
+    )
+
+
+def _detail_preserving_pool(
+    x: Any,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    axes: Any,
+    where: Any,
+    empty_value: Any,
+    alpha: Any,
+    lam: Any,
+    kernel: Any,
+    symmetric: Any,
+) -> jax.Array:
     op = "detail_preserving_pool"
     x = _arguments.array(op, x)
     window = window_arguments(op, *(window_shape, strides, padding, dilation, ceil_mode, axes))

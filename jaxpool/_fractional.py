@@ -1,7 +1,7 @@
 """Fractional pools: as many cells as you say, at places drawn by chance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,7 +17,8 @@ from jaxpool._intervals import Intervals, within_limits
 from jaxpool._lowering import along
 from jaxpool._max import Max
 from jaxpool._mean import Mean
-from jaxpool._pool import accumulator, run
+from jaxpool._pool import Reduction, accumulator, run
+from jaxpool._program import as_one_program
 
 Scheme = Literal["torch", "tensorflow"]
 _SCHEMES = ("torch", "tensorflow")
@@ -94,7 +95,6 @@ def fractional_max_pool(
       Graham, Fractional max-pooling, 2014. <https://arxiv.org/abs/1412.6071>
     """
     op = "fractional_max_pool"
-    x = _arguments.array(op, x)
     options = _Options(
         window_shape,
         output_shape,
@@ -107,8 +107,7 @@ def fractional_max_pool(
         scheme,
         deterministic,
     )
-    domain = _domain(op, x, options)
-    return run(op, x, domain, Max(), where, empty_value)
+    return _fractional(_pooled, op, x, options, Max(), where, empty_value)
 
 
 def fractional_avg_pool(
@@ -176,7 +175,6 @@ def fractional_avg_pool(
       Graham, Fractional max-pooling, 2014. <https://arxiv.org/abs/1412.6071>
     """
     op = "fractional_avg_pool"
-    x = _arguments.array(op, x)
     options = _Options(
         window_shape,
         output_shape,
@@ -189,8 +187,7 @@ def fractional_avg_pool(
         scheme,
         deterministic,
     )
-    domain = _domain(op, x, options)
-    return run(op, x, domain, Mean(), where, empty_value)
+    return _fractional(_pooled, op, x, options, Mean(), where, empty_value)
 
 
 def fractional_max_pool_with_argmax(
@@ -260,7 +257,6 @@ def fractional_max_pool_with_argmax(
       Graham, Fractional max-pooling, 2014. <https://arxiv.org/abs/1412.6071>
     """
     op = "fractional_max_pool_with_argmax"
-    x = _arguments.array(op, x)
     options = _Options(
         window_shape,
         output_shape,
@@ -273,8 +269,7 @@ def fractional_max_pool_with_argmax(
         scheme,
         deterministic,
     )
-    domain = _domain(op, x, options)
-    return with_indices(op, x, domain, Max(), where, empty_value)
+    return _fractional(_pooled_with_indices, op, x, options, Max(), where, empty_value)
 
 
 class _Options(NamedTuple):
@@ -290,6 +285,51 @@ class _Options(NamedTuple):
     overlapping: Any
     scheme: Any
     deterministic: Any
+
+
+def _fractional(
+    function: Callable[..., Any],
+    op: str,
+    x: Any,
+    options: _Options,
+    reduction: Reduction,
+    where: Any,
+    empty_value: Any,
+) -> Any:
+    """`function`, one of the two below, as one program; bounds that are known stay so."""
+    boundaries, samples = options.boundaries, options.samples
+    if isinstance(boundaries, list | tuple):
+        known = (e.tolist() if isinstance(e, np.ndarray) and e.ndim == 1 else e for e in boundaries)
+        options = options._replace(boundaries=tuple(known))
+    elif samples is not None:
+        _check_range(op, samples)
+    empty_value = _arguments.known(empty_value)
+    return as_one_program(function, op, x, options, reduction, where, empty_value)
+
+
+def _pooled(
+    op: str, x: Any, options: _Options, reduction: Reduction, where: Any, empty_value: Any
+) -> jax.Array:
+    x = _arguments.array(op, x)
+    return run(op, x, _domain(op, x, options), reduction, where, empty_value)
+
+
+def _pooled_with_indices(
+    op: str, x: Any, options: _Options, reduction: Max, where: Any, empty_value: Any
+) -> tuple[jax.Array, jax.Array]:
+    x = _arguments.array(op, x)
+    return with_indices(op, x, _domain(op, x, options), reduction, where, empty_value)
+
+
+def _check_range(op: str, samples: Any) -> None:
+    """Checks the values of samples that are not traced."""
+    if not isinstance(samples, jax.Array | np.ndarray) or isinstance(samples, Tracer):
+        return
+    known = np.asarray(samples)
+    if known.size and not ((known >= 0) & (known < 1)).all():
+        raise ValueError(
+            f"{op}: `samples` must lie in [0, 1); got numbers from {known.min()} to {known.max()}."
+        )
 
 
 def _domain(op: str, x: jax.Array, options: _Options) -> Intervals:
@@ -417,13 +457,6 @@ def _samples(op: str, o: _Options, deterministic: bool, shape: tuple[Any, ...], 
             'scheme is "torch") and then an entry for each pooled axis; got samples.shape='
             f"{samples.shape}."
         )
-    if not isinstance(samples, Tracer):
-        known = np.asarray(samples)  # under jit jnp stages comparisons of concrete arrays
-        if not ((known >= 0) & (known < 1)).all():
-            raise ValueError(
-                f"{op}: `samples` must lie in [0, 1); got numbers from {known.min()} to "
-                f"{known.max()}."
-            )
     return jnp.asarray(samples).astype(np.promote_types(samples.dtype, np.float32))
 
 

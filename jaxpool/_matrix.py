@@ -16,6 +16,7 @@ from jaxpool._lowering import lowest_value
 from jaxpool._max import Max
 from jaxpool._mean import Mean
 from jaxpool._pool import Reduction, accumulator, run
+from jaxpool._program import as_one_program
 
 _MEAN = Mean()
 
@@ -64,6 +65,10 @@ def matrix_pool(
       Maragos, Charisopoulos and Theodosis, Tropical geometry and machine learning, 2021.
       <https://doi.org/10.1109/JPROC.2021.3065238>
     """
+    return as_one_program(_matrix_pool, x, matrices, axes, semiring)
+
+
+def _matrix_pool(x: Any, matrices: Any, axes: Any, semiring: Any) -> jax.Array:
     op = "matrix_pool"
     x = _arguments.array(op, x)
     _arguments.one_of(op, "semiring", semiring, ("sum", "max"))
@@ -217,6 +222,12 @@ def regional_max_pool(
       Tolias, Sicre and Jegou, Particular object retrieval with integral max-pooling of CNN
       activations, 2016. <https://arxiv.org/abs/1511.05879>
     """
+    return as_one_program(_regional_max_pool, x, levels, axes, channel_axis, epsilon, where)
+
+
+def _regional_max_pool(
+    x: Any, levels: Any, axes: Any, channel_axis: Any, epsilon: Any, where: Any
+) -> jax.Array:
     op = "regional_max_pool"
     x = _arguments.array(op, x)
     (levels,) = _arguments.ints(op, "levels", levels, 1, 0)

@@ -13,6 +13,7 @@ from jaxpool._global import Global, global_arguments, global_pool
 from jaxpool._max import Max
 from jaxpool._mean import Mean
 from jaxpool._pool import Domain, Reduction, run
+from jaxpool._program import as_one_program
 from jaxpool._window import Window, window_arguments, window_pool
 
 
@@ -236,6 +237,35 @@ def gated_pool(
       Lee, Gallagher and Tu, Generalizing pooling functions in convolutional neural networks: mixed,
       gated, and tree, 2016. <https://arxiv.org/abs/1509.08985>
     """
+    return as_one_program(
+        _gated_pool,
+        x,
+        window_shape,
+        strides,
+        padding,
+        dilation,
+        ceil_mode,
+        axes,
+        where,
+        _arguments.known(empty_value),
+        gate,
+        count_include_pad,
+    )
+
+
+def _gated_pool(
+    x: Any,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    axes: Any,
+    where: Any,
+    empty_value: Any,
+    gate: Any,
+    count_include_pad: Any,
+) -> jax.Array:
     op = "gated_pool"
     x = _arguments.array(op, x)
     window = window_arguments(op, *(window_shape, strides, padding, dilation, ceil_mode, axes))
@@ -311,6 +341,35 @@ def tree_pool(
       Lee, Gallagher and Tu, Generalizing pooling functions in convolutional neural networks: mixed,
       gated, and tree, 2016. <https://arxiv.org/abs/1509.08985>
     """
+    return as_one_program(
+        _tree_pool,
+        x,
+        window_shape,
+        strides,
+        padding,
+        dilation,
+        ceil_mode,
+        axes,
+        where,
+        _arguments.known(empty_value),
+        leaves,
+        gates,
+    )
+
+
+def _tree_pool(
+    x: Any,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    axes: Any,
+    where: Any,
+    empty_value: Any,
+    leaves: Any,
+    gates: Any,
+) -> jax.Array:
     op = "tree_pool"
     x = _arguments.array(op, x)
     window = window_arguments(op, *(window_shape, strides, padding, dilation, ceil_mode, axes))
@@ -412,6 +471,20 @@ def global_catavgmax_pool(
       Howard and Ruder, Universal language model fine-tuning for text classification, 2018.
       <https://arxiv.org/abs/1801.06146>
     """
+    return as_one_program(
+        _global_catavgmax_pool,
+        x,
+        axes,
+        keepdims,
+        where,
+        _arguments.known(empty_value),
+        channel_axis,
+    )
+
+
+def _global_catavgmax_pool(
+    x: Any, axes: Any, keepdims: Any, where: Any, empty_value: Any, channel_axis: Any
+) -> jax.Array:
     op = "global_catavgmax_pool"
     x = _arguments.array(op, x)
     channel = _arguments.integer(op, "channel_axis", channel_axis, "be an int")

@@ -16,6 +16,7 @@ from jaxpool._lowering_max import exceeds, plus, window_max
 from jaxpool._lowering_taps import scan
 from jaxpool._max import Max, Min
 from jaxpool._pool import Reduction, run
+from jaxpool._program import as_one_program
 from jaxpool._window import Window, window_arguments
 
 # Structures of up to this many places are written out one by one; larger ones run in a loop.
@@ -210,7 +211,8 @@ def dilation_pool(
       <https://arxiv.org/abs/2211.14037>
     """
     window = (window_shape, strides, padding, dilation, ceil_mode, axes)
-    return _morphology("dilation_pool", x, False, window, structure, where, empty_value)
+    options = (window, structure, where, _arguments.known(empty_value))
+    return as_one_program(_morphology, "dilation_pool", x, False, *options)
 
 
 def erosion_pool(
@@ -282,7 +284,8 @@ def erosion_pool(
       <https://arxiv.org/abs/2211.14037>
     """
     window = (window_shape, strides, padding, dilation, ceil_mode, axes)
-    return _morphology("erosion_pool", x, True, window, structure, where, empty_value)
+    options = (window, structure, where, _arguments.known(empty_value))
+    return as_one_program(_morphology, "erosion_pool", x, True, *options)
 
 
 def _there_and_back(
@@ -365,8 +368,8 @@ def opening_pool(
       Serra, Image analysis and mathematical morphology, 1982.
       <https://dl.acm.org/doi/10.5555/1098652>
     """
-    options = (window_shape, dilation, axes, structure, where, empty_value)
-    return _there_and_back("opening_pool", x, True, *options)
+    options = (window_shape, dilation, axes, structure, where, _arguments.known(empty_value))
+    return as_one_program(_there_and_back, "opening_pool", x, True, *options)
 
 
 def closing_pool(
@@ -419,8 +422,8 @@ def closing_pool(
       Serra, Image analysis and mathematical morphology, 1982.
       <https://dl.acm.org/doi/10.5555/1098652>
     """
-    options = (window_shape, dilation, axes, structure, where, empty_value)
-    return _there_and_back("closing_pool", x, False, *options)
+    options = (window_shape, dilation, axes, structure, where, _arguments.known(empty_value))
+    return as_one_program(_there_and_back, "closing_pool", x, False, *options)
 
 
 def parabolic_structure(window_shape: Ints, t: Any) -> tuple[jax.Array, ...]:
@@ -457,6 +460,10 @@ def parabolic_structure(window_shape: Ints, t: Any) -> tuple[jax.Array, ...]:
     n = len(window_shape) if isinstance(window_shape, list | tuple) else 1
     sizes = _arguments.ints(op, "window_shape", window_shape, n, 1)
     _arguments.positive(op, "t", t)
+    return as_one_program(_parabolic_structure, sizes, t)
+
+
+def _parabolic_structure(sizes: tuple[int, ...], t: Any) -> tuple[jax.Array, ...]:
     t = t if isinstance(t, jax.Array | np.ndarray) else np.float32(t)
     scale = jnp.asarray(t)[None]
     found = []

@@ -14,6 +14,7 @@ from jaxpool._arguments import Ints, Padding
 from jaxpool._global import Global, global_pool
 from jaxpool._max import comparable
 from jaxpool._pool import Domain, Reduction, accumulator, parted_by_xla
+from jaxpool._program import as_one_program
 from jaxpool._soft import broadcasts
 from jaxpool._window import window_pool
 
@@ -902,6 +903,10 @@ def k_max_pool(
       Kalchbrenner, Grefenstette and Blunsom, A convolutional neural network for modelling
       sentences, 2014. <https://arxiv.org/abs/1404.2188>
     """
+    return as_one_program(_k_max_pool, x, k, axis, where, _arguments.known(empty_value))
+
+
+def _k_max_pool(x: Any, k: Any, axis: Any, where: Any, empty_value: Any) -> jax.Array:
     op = "k_max_pool"
     x = _arguments.array(op, x)
     (axis,) = _arguments.axis_numbers(op, _arguments.integer(op, "axis", axis, "be an int"))

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec, auto_axes, use_abstract_mesh
 
 from jaxpool import _arguments
+from jaxpool._program import as_one_program
 
 
 class Domain:
@@ -230,12 +231,19 @@ def run(
             hint = "Write it with parentheses." if isinstance(value, type) else ""
             allowed = f"be a jaxpool.{kind.__name__}"
             _arguments.fail(op, name, allowed, value, hint=hint, error=TypeError)
-    x = _arguments.array(op, x)
+    _arguments.check_array(op, x)
     reduction.check(op)
+    return as_one_program(_pooled, op, x, domain, reduction, where, _arguments.known(empty_value))
+
+
+def _pooled(
+    op: str, x: Any, domain: Domain, reduction: Reduction, where: Any, empty_value: Any
+) -> jax.Array:
+    """`pool` of checked arguments, but for what depends on the shape of x."""
+    x = jnp.asarray(x)
     domain.check(op, x.shape)
     pooled = domain.pooled_axes(x.ndim)
     mask = _arguments.mask(op, where, x.shape, pooled, reduction.takes_weights)
-
     fill_array = empty_value if isinstance(empty_value, jax.Array) else None
 
     def compute(
@@ -316,6 +324,10 @@ def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "an
       >>> jaxpool.pool_mask(mask, jaxpool.Window(2, axes=0), mode="all")
       Array([ True, False, False], dtype=bool)
     """
+    return as_one_program(_pool_mask, mask, domain, mode)
+
+
+def _pool_mask(mask: Any, domain: Any, mode: Any) -> jax.Array:
     op = "pool_mask"
     if mode not in ("any", "all"):
         _arguments.fail(op, "mode", 'be "any" or "all"', mode)

@@ -60,10 +60,16 @@ class Lp(Reduction):
             least, most = jnp.finfo(x.dtype).tiny, 2.0 ** (jnp.finfo(x.dtype).maxexp - 3)
             scale = jnp.clip(scale, np.array(least, x.dtype), np.array(most, x.dtype))
             total = domain.sum_with(lambda e, c: _power(e * c, p), x, one / scale, where)
-        elif isinstance(p, int | float):
-            total = domain.sum_with(lambda e, m: _power(e / m, p), x, scale, where)
         else:
-            total = domain.sum_with(lambda e, c: _power(e / c[0], c[1]), x, (scale, p), where)
+            # The reciprocal of a large scale, by which XLA may multiply, would be denormal too.
+            factor = jnp.where(scale > 1, np.array(0.125, x.dtype), one)
+            cells = (scale * factor, factor, p)
+            if isinstance(p, int | float):
+                total = domain.sum_with(
+                    lambda e, c: _power(e * c[1] / c[0], p), x, cells[:2], where
+                )
+            else:
+                total = domain.sum_with(lambda e, c: _power(e * c[1] / c[0], c[2]), x, cells, where)
         # The root of 0 has no finite slope: take it of 1, and 0 for the result.
         positive = total != 0
         safe = jnp.where(positive, total, one)

@@ -18,6 +18,7 @@ from jaxpool._max import Max
 from jaxpool._mean import Mean
 from jaxpool._mixed import Mixed
 from jaxpool._pool import Domain, Reduction, pool_mask, run
+from jaxpool._program import as_one_program
 from jaxpool._soft import LinearSoftmax
 from jaxpool._window import Window, window_arguments, window_pool
 
@@ -682,6 +683,37 @@ def s3_pool(
       Zhai et al., S3Pool: pooling with stochastic spatial sampling, 2017.
       <https://arxiv.org/abs/1611.05138>
     """
+    return as_one_program(
+        _s3_pool,
+        x,
+        window_shape,
+        strides,
+        padding,
+        dilation,
+        ceil_mode,
+        axes,
+        where,
+        _arguments.known(empty_value),
+        grid,
+        key,
+        deterministic,
+    )
+
+
+def _s3_pool(
+    x: Any,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    axes: Any,
+    where: Any,
+    empty_value: Any,
+    grid: Any,
+    key: Any,
+    deterministic: Any,
+) -> jax.Array:
     op = "s3_pool"
     x = _arguments.array(op, x)
     _arguments.key(op, key, deterministic)

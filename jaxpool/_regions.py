@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import chex
 import jax
@@ -13,6 +13,7 @@ from jaxpool import _arguments, _boxes, _sampling
 from jaxpool._arguments import Ints
 from jaxpool._max import Max
 from jaxpool._pool import accumulator
+from jaxpool._program import as_one_program
 
 
 def roi_align(
@@ -71,6 +72,20 @@ def roi_align(
     References:
       He et al., Mask R-CNN, 2017. <https://arxiv.org/abs/1703.06870>
     """
+    return as_one_program(
+        _roi_align, x, boxes, output_shape, spatial_scale, sampling_ratio, aligned, reduction
+    )
+
+
+def _roi_align(
+    x: Any,
+    boxes: Any,
+    output_shape: Any,
+    spatial_scale: Any,
+    sampling_ratio: Any,
+    aligned: Any,
+    reduction: Any,
+) -> jax.Array:
     op = "roi_align"
     x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
@@ -121,6 +136,10 @@ def roi_max_pool(
     References:
       Girshick, Fast R-CNN, 2015. <https://arxiv.org/abs/1504.08083>
     """
+    return as_one_program(_roi_max_pool, x, boxes, output_shape, spatial_scale)
+
+
+def _roi_max_pool(x: Any, boxes: Any, output_shape: Any, spatial_scale: Any) -> jax.Array:
     op = "roi_max_pool"
     x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
@@ -171,6 +190,10 @@ def precise_roi_pool(
       Jiang et al., Acquisition of localization confidence for accurate object detection, 2018.
       <https://arxiv.org/abs/1807.11590>
     """
+    return as_one_program(_precise_roi_pool, x, boxes, output_shape, spatial_scale)
+
+
+def _precise_roi_pool(x: Any, boxes: Any, output_shape: Any, spatial_scale: Any) -> jax.Array:
     op = "precise_roi_pool"
     x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
@@ -232,6 +255,14 @@ def position_sensitive_roi_align(
       Dai et al., R-FCN: Object detection via region-based fully convolutional networks, 2016.
       <https://arxiv.org/abs/1605.06409>
     """
+    return as_one_program(
+        _position_sensitive_roi_align, x, boxes, output_shape, spatial_scale, sampling_ratio
+    )
+
+
+def _position_sensitive_roi_align(
+    x: Any, boxes: Any, output_shape: Any, spatial_scale: Any, sampling_ratio: Any
+) -> jax.Array:
     op = "position_sensitive_roi_align"
     x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
@@ -282,6 +313,12 @@ def position_sensitive_roi_pool(
       Dai et al., R-FCN: Object detection via region-based fully convolutional networks, 2016.
       <https://arxiv.org/abs/1605.06409>
     """
+    return as_one_program(_position_sensitive_roi_pool, x, boxes, output_shape, spatial_scale)
+
+
+def _position_sensitive_roi_pool(
+    x: Any, boxes: Any, output_shape: Any, spatial_scale: Any
+) -> jax.Array:
     op = "position_sensitive_roi_pool"
     x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
@@ -349,6 +386,20 @@ def deformable_roi_pool(
     References:
       Dai et al., Deformable convolutional networks, 2017. <https://arxiv.org/abs/1703.06211>
     """
+    return as_one_program(
+        _deformable_roi_pool, x, boxes, offsets, output_shape, spatial_scale, sampling_ratio, gamma
+    )
+
+
+def _deformable_roi_pool(
+    x: Any,
+    boxes: Any,
+    offsets: Any,
+    output_shape: Any,
+    spatial_scale: Any,
+    sampling_ratio: Any,
+    gamma: Any,
+) -> jax.Array:
     op = "deformable_roi_pool"
     x, boxes, scale = _boxes.checked(op, x, boxes, spatial_scale)
     cells = _arguments.ints(op, "output_shape", output_shape, 2, 1)
@@ -424,6 +475,29 @@ def multi_scale_roi_align(
       Lin et al., Feature pyramid networks for object detection, 2017.
       <https://arxiv.org/abs/1612.03144>
     """
+    return as_one_program(
+        _multi_scale_roi_align,
+        features,
+        boxes,
+        output_shape,
+        spatial_scales,
+        sampling_ratio,
+        aligned,
+        canonical_size,
+        canonical_level,
+    )
+
+
+def _multi_scale_roi_align(
+    features: Any,
+    boxes: Any,
+    output_shape: Any,
+    spatial_scales: Any,
+    sampling_ratio: Any,
+    aligned: Any,
+    canonical_size: Any,
+    canonical_level: Any,
+) -> jax.Array:
     op = "multi_scale_roi_align"
     if not isinstance(features, list | tuple) or not features:
         kind = type(features).__name__

@@ -14,6 +14,7 @@ from jaxpool import _arguments
 from jaxpool._arguments import Ints, Padding
 from jaxpool._lowering import lowest_value
 from jaxpool._pool import parted_by_xla
+from jaxpool._program import as_one_program
 
 Convention = Literal["torch", "tensorflow", "tensorflow_with_batch", "onnx", "onnx_column_major"]
 _CONVENTIONS = ("torch", "tensorflow", "tensorflow_with_batch", "onnx", "onnx_column_major")
@@ -86,6 +87,21 @@ def max_unpool(
       Zeiler and Fergus, Visualizing and understanding convolutional networks, 2014.
       <https://arxiv.org/abs/1311.2901>
     """
+    return as_one_program(
+        _max_unpool, y, indices, window_shape, strides, padding, output_shape, axes, mode
+    )
+
+
+def _max_unpool(
+    y: Any,
+    indices: Any,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    output_shape: Any,
+    axes: Any,
+    mode: Any,
+) -> jax.Array:
     op = "max_unpool"
     y = _arguments.array(op, y)
     indices = _index_array(op, indices)
@@ -335,6 +351,10 @@ def convert_indices(
       Array([[ 6,  7],
              [14, 15]], dtype=int32)
     """
+    return as_one_program(_convert_indices, indices, shape, axes, source, to)
+
+
+def _convert_indices(indices: Any, shape: Any, axes: Any, source: Any, to: Any) -> jax.Array:
     op = "convert_indices"
     indices = _index_array(op, indices)
     for name, value in (("source", source), ("to", to)):

@@ -945,4 +945,34 @@ FAULTS = [
         "canonical_level: int = 3",
         "MultiScaleRoiAlign has another default than the function: boxes go to a map one level finer",
     ),
+    (
+        "_program.py",
+        "self.key = (type(value), said)",
+        "self.key = value",
+        "0.0, -0.0, 0 and False are one value: the program of the first is used for all",
+    ),
+    (
+        "_program.py",
+        "static_argnums=(0, 1, 2), inline=True",
+        "static_argnums=(0, 1, 2), inline=False",
+        "a call is left in the programs of users",
+    ),
+    (
+        "_program.py",
+        "    function(*args, **kwargs)  # says what came",
+        "    # says what came",
+        "errors show a tracer in place of what was passed",
+    ),
+    (
+        "_program.py",
+        "    raise mistake",
+        "    return function(*args, **kwargs)",
+        "a mistake that is made in programs only is hidden",
+    ),
+    (
+        "_program.py",
+        "    except TypeError:  # arrays among",
+        "    except KeyError:  # arrays among",
+        "a reduction that cannot be hashed is refused",
+    ),
 ]

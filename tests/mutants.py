@@ -2,7 +2,7 @@
 
 Each fault of the table in `tests/faults.py` is put into a copy of the library, one at a time, and
 the tests of its file run against it: those that `pytest -k FILE` finds. What survives is a gap in
-the tests, or no fault.
+the tests, or no fault. What is killed says something only where the tests pass without faults.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def run(fault, folder, options):
         code, lines = 1, ["FAILED: ran out of time"]
     finally:
         (folder / "jaxpool" / fault.file).write_text(original)
-    if code not in (0, 1, 2, 4):
+    if code not in (0, 1, 2):  # failed, or could not be imported
         raise SystemExit("\n".join([f"pytest ended with {code}", *lines]))
     by = next((line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1])
     return "survived" if code == 0 else "killed", time.monotonic() - start, by

@@ -14,7 +14,7 @@ import jaxpool
 from tests import cases
 from tests.cases import CASES, Case
 
-TESTS_OF = ("_argmax.py", "_max.py", "_lowering_max.py", "_window.py")
+TESTS_OF = ("_argmax.py", "_unpool.py", "_max.py", "_lowering_max.py")
 
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
 

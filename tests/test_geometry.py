@@ -2,6 +2,9 @@
 
 import itertools
 
+import jax
+import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,7 +106,7 @@ def test_drawn_pools_against_the_oracle(drawn):
 @pytest.mark.parametrize(
     ("length", "k", "s", "padding", "expected"),
     [
-        (7, 4, 2, "SAME", [3, 5, 7, 7]),  # semantics.md, 1: pads (1, 2)
+        (7, 4, 2, "SAME", [3, 5, 7, 7]),  # pads (1, 2)
         (7, 4, 2, "SAME_LOWER", [2, 4, 6, 7]),  # pads (2, 1)
         (7, 3, 2, "SAME", [2, 4, 6, 7]),
         (6, 2, 3, "SAME", [2, 5]),  # the clamp at 0, where k < s
@@ -125,6 +128,23 @@ def test_the_ceil_formula_of_the_max_pool1d_docstring_is_not_used():
     assert window.counts((7,)).tolist() == [3, 3, 1]
     # The last window would start in the right padding: dropped.
     assert jaxpool.Window(2, 3, 1, ceil_mode=True, axes=0).output_shape((5,)) == (2,)
+
+
+@pytest.mark.parametrize(("k", "s", "padding", "d"), [
+    (2, 2, (1, 1), 1), (2, 2, (0, 1), 1), (2, 3, (0, 0), 1), (3, 2, (1, 1), 1), (3, 3, (1, 0), 1),
+    (2, 4, (1, 1), 3), (1, 4, (0, 0), 1), (3, 2, "SAME", 1), (4, 3, "SAME_LOWER", 2),
+], ids=str)  # fmt: skip
+def test_symbolic_lengths_have_the_same_cells(k, s, padding, d):
+    """Also where the last window would begin just after the input."""
+    (length,) = jax.export.symbolic_shape("n", constraints=["n >= 7"])
+    for ceil in {False, not isinstance(padding, str)}:
+        pairs = padding if isinstance(padding, str) else (padding,)
+        window = jaxpool.Window(k, s, pairs, dilation=d, ceil_mode=ceil, axes=0)
+        pool = jax.jit(lambda x: jnp.zeros(window.output_shape(x.shape)))  # noqa: B023
+        exported = jax.export.export(pool)(jax.ShapeDtypeStruct((length,), np.float32))
+        for n in range(7, 7 + 2 * s):
+            cells = jax.eval_shape(exported.call, jax.ShapeDtypeStruct((n,), np.float32))
+            assert cells.shape == (len(oracle.starts(n, k, s, d, padding, ceil)[0]),)
 
 
 def test_output_size_of_the_tutorial():

@@ -223,6 +223,9 @@ def test_dtypes():
                      Monoid(lambda a, b: a ^ b, 0))  # fmt: skip
     assert y.tolist() == [6, 7]
     assert y.dtype == np.int16
+    halves = Monoid(lambda a, b: a + b, 0, finish=lambda total: total.astype(np.float32) / 2)
+    y = jaxpool.pool(np.array([3, 5, 6, 1]), Window(2, axes=0), halves)
+    np.testing.assert_array_equal(y, np.float32([4, 3.5]), strict=True)  # floats stay floats
     y = jaxpool.pool(np.float32([1, -2, 3]), Global(0),
                      Monoid(lambda a, b: a + b, 0, lift=lambda x: (x > 0).astype(jnp.int32)))  # fmt: skip
     assert y == 2

@@ -1,0 +1,101 @@
+"""What a public function computes is one program, also where it is called outside of `jax.jit`."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import concrete_or_error
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Leaves of arguments that are part of what a program is; nothing that may change later.
+_FIXED = (bool, int, float, complex, str, np.generic, np.dtype)
+
+
+def _is_fixed(leaf: Any) -> bool:
+    return isinstance(leaf, _FIXED) or (isinstance(leaf, np.ndarray) and leaf.ndim == 0)
+
+
+def as_one_program(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """``function(*args, **kwargs)``, compiled once for each signature.
+
+    Arrays are traced, so checks of their values belong before it; what else there is in the trees
+    of arguments is known while tracing. Of a user's own `jax.jit` this leaves no trace. `function`
+    is called as it is if an argument cannot be part of a signature: a domain that is no tree, say.
+    """
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    arrays, fixed = [], []
+    for leaf in leaves:
+        if _is_array(leaf):
+            arrays.append(leaf)
+            fixed.append(None)
+        elif _is_fixed(leaf):
+            fixed.append(_Fixed(leaf))
+        else:
+            return function(*args, **kwargs)
+    try:
+        hash(tree)
+    except TypeError:  # arrays among what a reduction is known by
+        return function(*args, **kwargs)
+    # A call of its own within a program would hide from JAX what is known; in a gradient that is
+    # taken outside of programs, each part of it is one.
+    program = _inlined if any(map(_is_staged, arrays)) else _program
+    try:
+        return program(function, tree, tuple(fixed), arrays)
+    except (TypeError, ValueError) as error:
+        mistake = error
+    function(*args, **kwargs)  # says what came, which in the program is a tracer
+    raise mistake
+
+
+def _pooling(
+    function: Callable, tree: Any, fixed: tuple["_Fixed | None", ...], arrays: list[jax.Array]
+) -> Any:
+    rest = iter(arrays)
+    leaves = [next(rest) if entry is None else entry.value for entry in fixed]
+    args, kwargs = jax.tree.unflatten(tree, leaves)
+    return function(*args, **kwargs)
+
+
+_program = jax.jit(_pooling, static_argnums=(0, 1, 2))
+_inlined = jax.jit(_pooling, static_argnums=(0, 1, 2), inline=True)
+
+
+def _is_staged(array: Any) -> bool:
+    """Whether it is part of a program that is being made; under `jax.grad` alone it is at hand."""
+    if not isinstance(array, Tracer):
+        return False
+    try:
+        concrete_or_error(None, array)
+    except jax.errors.ConcretizationTypeError:
+        return True
+    return False
+
+
+def _is_array(leaf: Any) -> bool:
+    """Whether it is traced: not NumPy's scalars, which are numbers, nor what JAX cannot trace."""
+    if isinstance(leaf, np.ndarray):
+        is_number = leaf.dtype == bool or jnp.issubdtype(leaf.dtype, np.number)
+        return leaf.ndim > 0 and is_number
+    return isinstance(leaf, jax.Array)
+
+
+class _Fixed:
+    """A value as part of a signature: 0.0, -0.0, 0 and False differ, and NaN is itself."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value.copy() if isinstance(value, np.ndarray) else value
+        said = (value.dtype, value.tobytes()) if hasattr(value, "tobytes") else repr(value)
+        self.key = (type(value), said)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Fixed) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
