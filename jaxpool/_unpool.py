@@ -372,7 +372,7 @@ def _convert_indices(indices: Any, shape: Any, axes: Any, source: Any, to: Any) 
         _arguments.fail(op, "axes", "leave out the last axis, TensorFlow's channels", axes)
     plane = [shape[axis] for axis in pooled]
     counted = {"torch": plane, "tensorflow": [*plane, shape[last]]}
-    if any(math.prod(counted.get(name, shape)) > np.iinfo(kind).max for name in (source, to)):
+    if any(math.prod(counted.get(name) or shape) > np.iinfo(kind).max for name in (source, to)):
         _arguments.fail(op, "shape", f"have no more elements than {kind} can count", shape)
     others = [axis for axis in range(len(shape)) if axis not in pooled]
 
