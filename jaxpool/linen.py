@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from jaxpool._arguments import (
+from jaxpool._src.core.arguments import (
     Ints,
     Padding,
     Sizes,
@@ -25,13 +25,13 @@ from jaxpool._arguments import (
     resolved_axes,
     window_axes,
 )
-from jaxpool._blur import PaddingMode, binomial_kernel
-from jaxpool._detail import Weights
-from jaxpool._fractional import Scheme
-from jaxpool._lowering_max import Implementation
-from jaxpool._order import Interpolation, ordinal_logits, ordinal_weights
-from jaxpool._random import Per
-from jaxpool._soft import importance_logits
+from jaxpool._src.filters.blur import PaddingMode, binomial_kernel
+from jaxpool._src.lowering.max import Implementation
+from jaxpool._src.pools.fractional_cells import Scheme
+from jaxpool._src.reductions.detail import Weights
+from jaxpool._src.reductions.order import Interpolation, ordinal_logits, ordinal_weights
+from jaxpool._src.reductions.random import Per
+from jaxpool._src.reductions.soft import importance_logits
 
 try:
     from flax import linen as nn

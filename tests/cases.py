@@ -239,10 +239,14 @@ class Op:
         kind = self.own_kind
         own = KINDS[kind][2]
         if self.is_global:
-            return (*own, "_global.py")
+            return (*own, "domains/global_.py")
         if self.rule:
-            return (*own, f"_{self.rule}.py", "_intervals.py", "_lowering_intervals.py")
-        return (*own, "_pool.py", "_window.py", "_geometry.py") if kind in ("mean", "max") else own
+            return (*own, f"pools/{self.rule}.py", "domains/intervals.py", *INTERVALS)
+        return (
+            (*own, "core/pool.py", "domains/window.py", "core/geometry.py")
+            if kind in ("mean", "max")
+            else own
+        )
 
     @property
     def is_quick(self) -> bool:
@@ -390,27 +394,67 @@ OPS += [
 
 
 # Of kinds of cells: what computes them, what that lowers to, and the files that this is in.
-MAXIMA = ("_max.py", "_lowering_max.py", "_lowering_tangent.py", "_lowering_primitives.py")
-SUMS = ("_mean.py", "_lowering.py")
-TERMS = ("_softmean.py", "_lowering_sum.py")
-ORDER = ("_order.py", "_lowering_order.py")
+MAXIMA = (
+    "pools/max.py",
+    "reductions/max.py",
+    "lowering/max.py",
+    "lowering/picks.py",
+    "lowering/tangent.py",
+    "lowering/primitives.py",
+)
+INTERVALS = ("lowering/intervals.py", "lowering/interval_max.py", "lowering/interval_scan.py")
+SUMS = ("pools/mean.py", "reductions/mean.py", "lowering/windows.py")
+TERMS = ("reductions/softmean.py", "lowering/sum.py")
+ORDER = (
+    "pools/global_order.py",
+    "reductions/order.py",
+    "pools/order.py",
+    "lowering/order.py",
+    "lowering/networks.py",
+    "lowering/window_order.py",
+    "lowering/bisection.py",
+)
 KINDS = {
     "max": ("maxima", "maxima", MAXIMA),
     "min": ("maxima", "maxima", MAXIMA),
     "sum": ("sums", "sums", SUMS),
     "mean": ("sums", "sums", SUMS),
-    "lp": ("norms", "terms", ("_power.py", "_lowering_sum.py")),
-    "logsumexp": ("folds", "folds", ("_monoid.py", "_lowering.py")),
-    "mean_exp": ("soft", "terms", ("_soft.py", *TERMS)),
-    "softmax": ("soft", "terms", ("_soft.py", *TERMS)),
-    "power_mean": ("power means", "terms", ("_power_mean.py", *TERMS)),
+    "lp": ("norms", "terms", ("pools/power.py", "reductions/power.py", "lowering/sum.py")),
+    "logsumexp": ("folds", "folds", ("reductions/monoid.py", "lowering/windows.py")),
+    "mean_exp": (
+        "soft",
+        "terms",
+        ("pools/attention.py", "reductions/soft.py", "pools/softmax.py", *TERMS),
+    ),
+    "softmax": (
+        "soft",
+        "terms",
+        ("pools/attention.py", "reductions/soft.py", "pools/softmax.py", *TERMS),
+    ),
+    "power_mean": (
+        "power means",
+        "terms",
+        ("pools/power_mean.py", "reductions/power_mean.py", *TERMS),
+    ),
     "median": ("order statistics", "order", ORDER),
     "top_3": ("order statistics", "order", ORDER),
     "ordinal": ("ranks", "order", ORDER),
-    mixed: ("mixtures", "sums", ("_mixed.py",)),
-    self_weighted: ("weights", "terms", ("_random.py", "_lowering_sum.py")),
-    dice_weighted: ("weights", "terms", ("_detail.py", "_lowering_sum.py")),
-    detail_weighted: ("weights", "terms", ("_detail.py", "_lowering_sum.py")),
+    mixed: ("mixtures", "sums", ("pools/mixed.py", "reductions/mixed.py")),
+    self_weighted: (
+        "weights",
+        "terms",
+        ("pools/random.py", "reductions/random.py", "pools/s3.py", "lowering/sum.py"),
+    ),
+    dice_weighted: (
+        "weights",
+        "terms",
+        ("pools/detail.py", "reductions/detail.py", "lowering/sum.py"),
+    ),
+    detail_weighted: (
+        "weights",
+        "terms",
+        ("pools/detail.py", "reductions/detail.py", "lowering/sum.py"),
+    ),
 }
 
 

@@ -26,6 +26,14 @@ COPIED = ("jaxpool", "tests", "benchmarks", "examples", "docs", "conftest.py", "
 LIMIT = 900  # seconds that the tests of one file may take before it counts as killed
 
 
+def source_files(root=ROOT):
+    """Files of the library by the names that `TESTS_OF` has for them: below `_src`, and the layers."""
+    package = root / "jaxpool"
+    found = [*package.glob("_src/*/*.py"), *package.glob("*.py")]
+    names = (path.relative_to(package).as_posix().removeprefix("_src/") for path in found)
+    return {n: path for n, path in zip(names, found, strict=True) if path.name != "__init__.py"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """In `file` of the library, the one place `before` becomes `after`."""
@@ -36,8 +44,7 @@ class Fault:
     after: str
     what: str
 
-    def put_into(self, package: pathlib.Path) -> None:
-        path = package / self.file
+    def put_into(self, path: pathlib.Path) -> None:
         text = path.read_text()
         if text.count(self.before) != 1:
             raise SystemExit(f"{self.file}: {text.count(self.before)} places, not 1: {self.before}")
@@ -54,21 +61,22 @@ def faults(patterns):
 def files_about(file):
     """The file's doctests, the test files that name it in `TESTS_OF`, first ones first, the tables."""
     found = []
-    for path in sorted((ROOT / "tests").glob("test_*.py")):
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TESTS_OF":
                 named = ast.literal_eval(node.value)
                 if file in named:
                     found.append((named.index(file), path))
-    paths = [ROOT / "jaxpool" / file, *(path for _, path in sorted(found))]
+    paths = [source_files()[file], *(path for _, path in sorted(found))]
     return [str(path.relative_to(ROOT)) for path in [*paths, ROOT / "tests/test_contract.py"]]
 
 
 def run(fault, folder, options):
     """(What came of it, seconds, the first test that failed)."""
     folder = pathlib.Path(folder)
-    original = (folder / "jaxpool" / fault.file).read_text()
-    fault.put_into(folder / "jaxpool")
+    path = source_files(folder)[fault.file]
+    original = path.read_text()
+    fault.put_into(path)
     start = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "--no-header", "--tb=no",
                "-p", "no:cacheprovider", *files_about(fault.file), "-k", fault.file, *options]  # fmt: skip
@@ -79,7 +87,7 @@ def run(fault, folder, options):
     except subprocess.TimeoutExpired:
         code, lines = 1, ["FAILED: ran out of time"]
     finally:
-        (folder / "jaxpool" / fault.file).write_text(original)
+        path.write_text(original)
     if code not in (0, 1, 2):  # failed, or could not be imported
         raise SystemExit("\n".join([f"pytest ended with {code}", *lines]))
     by = next((line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1])

@@ -8,7 +8,14 @@ import pytest
 import jaxpool
 from tests.compiling import as_users
 
-TESTS_OF = ("_max.py", "_mean.py", "_lowering_max.py")
+TESTS_OF = (
+    "pools/max.py",
+    "reductions/max.py",
+    "pools/mean.py",
+    "reductions/mean.py",
+    "lowering/max.py",
+    "lowering/picks.py",
+)
 
 nn = pytest.importorskip("flax.linen", reason="flax is what this file compares with")
 

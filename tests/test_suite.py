@@ -2,29 +2,30 @@
 
 import ast
 import pathlib
+import subprocess
+import sys
 import types
 
 import pytest
 
 import conftest
-import jaxpool
 from tests.cases import CASES, OPS, cover, each_operator, each_operator_twice, is_slow, pairs
 from tests.faults import FAULTS
+from tests.mutants import source_files
 
-PACKAGE = pathlib.Path(jaxpool.__file__).parent
 TESTS = pathlib.Path(__file__).parent
 
 
 def named_in_test_files():
     """Files of the library that a test file says it is about."""
-    for path in TESTS.glob("test_*.py"):
+    for path in TESTS.rglob("test_*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TESTS_OF":
                 yield from ast.literal_eval(node.value)
 
 
 def test_each_file_of_the_library_has_tests_and_faults():
-    files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+    files = set(source_files())
     assert set(named_in_test_files()) - {"__init__.py"} == files
     assert {file for file, *_ in FAULTS} == files
     assert {file for op in OPS for file in op.files} <= files
@@ -32,7 +33,7 @@ def test_each_file_of_the_library_has_tests_and_faults():
 
 @pytest.mark.parametrize("file", sorted({file for file, *_ in FAULTS}))
 def test_faults_can_be_put_into_the_library(file):
-    text = (PACKAGE / file).read_text()
+    text = source_files()[file].read_text()
     for before, after, what in (row for name, *row in FAULTS if name == file):
         assert text.count(before) == 1, before
         ast.parse(text.replace(before, after))
@@ -77,3 +78,53 @@ def test_only_a_missing_oracle_is_a_reason_to_skip(reason, outcome, monkeypatch)
         skipped=True, outcome="skipped", nodeid="x", longrepr=("file", 1, f"Skipped: {reason}")
     )
     assert conftest._refused(report).outcome == outcome
+
+
+LEVELS = {
+    "core": 0,
+    "lowering": 1,
+    "domains": 2,
+    "reductions": 3,
+    "pools": 4,
+    "filters": 4,
+    "regions": 4,
+}
+
+
+@pytest.mark.parametrize("file", sorted(source_files()))
+def test_imports_go_down(file):
+    """Within a room they make no circle, and of the uppermost rooms none knows another."""
+    room = file.split("/")[0] if "/" in file else "layers"
+    for name in imported(source_files()[file]):
+        other = name.split("/")[0]
+        above = LEVELS.get(room, 5) > LEVELS[other]
+        assert other == room or above, f"{file} imports {name}"
+    reached, waiting = set(), [file]
+    while waiting:
+        for name in imported(source_files()[waiting.pop()]) - reached:
+            assert name != file, f"{file} imports itself by way of others"
+            reached.add(name)
+            waiting.append(name)
+
+
+def imported(path):
+    """Files of `_src` that a file imports."""
+    files = source_files()
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxpool._src."):
+            module = node.module.removeprefix("jaxpool._src.").replace(".", "/")
+            below = [f"{module}/{alias.name}.py" for alias in node.names]
+            found |= {name if name in files else f"{module}.py" for name in below}
+    return found
+
+
+def test_a_file_has_one_subject():
+    for name, path in source_files().items():
+        if "/" in name:
+            assert len(path.read_text().splitlines()) <= 500, name
+
+
+def test_importing_jaxpool_imports_no_flax():
+    program = "import sys, jaxpool; sys.exit('flax' in sys.modules)"
+    assert not subprocess.run([sys.executable, "-c", program], check=False).returncode

@@ -14,7 +14,15 @@ import pytest
 import jaxpool
 from tests.compiling import as_users
 
-TESTS_OF = ("_max.py", "_mean.py", "_lowering_max.py", "_geometry.py")
+TESTS_OF = (
+    "pools/max.py",
+    "reductions/max.py",
+    "pools/mean.py",
+    "reductions/mean.py",
+    "lowering/max.py",
+    "lowering/picks.py",
+    "core/geometry.py",
+)
 
 torch = pytest.importorskip("torch", reason="torch is the oracle of this file")
 F = torch.nn.functional

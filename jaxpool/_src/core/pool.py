@@ -1,0 +1,345 @@
+"""The algebra: a pooling is a domain (which elements) times a reduction (how they become one)."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec, auto_axes, use_abstract_mesh
+
+from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.program import as_one_program
+
+
+class Domain:
+    """Which elements of an array feed which output cell.
+
+    A domain offers a few services, each for arrays in the dtype to accumulate in, and a reduction
+    asks for the one that it needs. `where` is a bool array of the rank of x, as long as x on the
+    pooled axes and 1 or as long elsewhere; what it masks out reaches neither value nor gradient.
+    """
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        """The axes that cells are taken from, counted from the front of `ndim` axes."""
+        raise NotImplementedError
+
+    def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic."""
+        raise NotImplementedError
+
+    def counts(self, shape: Sequence[Any]) -> Any:
+        """Number of elements of each cell, to be broadcast against the result."""
+        raise NotImplementedError
+
+    def check(self, op: str, shape: Sequence[Any]) -> None:
+        """Raises `ValueError`, in the name of `op`, if an array of `shape` cannot be pooled."""
+
+    def can_be_empty(self, shape: Sequence[Any]) -> bool:
+        """Whether a cell may have no element (only so if a size is symbolic, else refused)."""
+        del shape
+        return False
+
+    def count(
+        self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
+    ) -> jax.Array:
+        """Number of valid elements of each cell, with declared padding if `include_pad`."""
+        raise NotImplementedError
+
+    def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        """Sum of each cell's valid elements."""
+        raise NotImplementedError
+
+    def max(
+        self, x: jax.Array, where: jax.Array | None = None, *, implementation: Any = None
+    ) -> jax.Array:
+        """Maximum of each cell; the gradient goes to its first maximum, or to its last NaN.
+
+        `implementation` names one of several forms, where a domain has several.
+        """
+        raise NotImplementedError
+
+    def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        """Where `max` takes each cell's value from: the row-major position on the pooled axes."""
+        raise NotImplementedError
+
+    def sum_with(
+        self,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
+        where: jax.Array | None = None,
+        *,
+        kept: bool = False,
+    ) -> Any:
+        """Sum over each cell's valid elements e of ``function(e, its entry of cells)``.
+
+        This is how a reduction takes a second look at its elements: powers scaled by the maximum,
+        deviations from the mean. `x` may be a tree of arrays of one shape, and `cells` one of
+        arrays that broadcast to the result; `function` returns an array or a tree of several.
+
+        `function` is elementwise, finite where e is 0 in cells of its own and in cells of 1, and
+        sees traced values by way of `cells` only. `kept` says that sums are read more than once,
+        by later stages for example.
+        """
+        raise NotImplementedError
+
+    def stages(self, shape: Sequence[Any]) -> Sequence["Domain"]:
+        """Domains that are this one if pooled over one after the other.
+
+        For what may be taken in steps, as sums of sums may. One domain where that would not pay.
+        """
+        del shape
+        return (self,)
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        """Each cell's valid elements, to be asked for order statistics.
+
+        The result has the methods of `lowering.order.LaidOut`: the value `at` a position
+        in ascending order, the `top_sum` of so many largest ones, and the `rank_sum` with a weight
+        for each rank. A domain of your own returns a `LaidOut` too.
+        """
+        raise NotImplementedError
+
+    def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
+        """Combines each cell's entries of `carrier`, a tree of arrays, in row-major order."""
+        raise NotImplementedError
+
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        """For each cell ``state = step(state, element, number)`` over its valid elements, in order.
+
+        Unlike the operation of a `fold`, `step` can know its cell: it takes arrays of the shape of
+        the result, as `state` is, or trees of them, and with each an element of each cell and its
+        row-major number in the cell. `elements` are of the shape of x. Up to `at_once` steps are
+        written out, more are a loop.
+        """
+        raise NotImplementedError
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        """Each cell's element of a number, as `scan` counts them, or 0 for -1: linear in x."""
+
+        def pick(x: jax.Array) -> jax.Array:
+            def step(found: jax.Array, element: jax.Array, number: Any) -> jax.Array:
+                return jnp.where(numbers == number, element, found)
+
+            return self.scan(step, jnp.zeros(numbers.shape, x.dtype), x)
+
+        return jax.checkpoint(pick)(x)  # else a mask for each element would be kept
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        """Sum of each cell's valid elements, each times the entry of `kernel` at its place.
+
+        Of domains whose cells all have one shape. `kernel` has the rank of x, that shape along
+        pooled axes, and 1 or as many entries as x along all others.
+        """
+        raise NotImplementedError
+
+
+class Reduction:
+    """How the elements of a cell become one value."""
+
+    def accumulate_dtype(self, dtype: Any) -> Any:
+        """The dtype that x is cast to before the reduction is called."""
+        return accumulator(dtype)
+
+    def output_dtype(self, dtype: Any) -> Any:
+        """The dtype of the result for an x of `dtype`; None to keep what the reduction returns."""
+        return dtype if jnp.issubdtype(dtype, jnp.floating) else np.dtype(np.float32)
+
+    def check(self, op: str) -> None:
+        """Raises `ValueError` or `TypeError`, in the name of `op`, for parameters out of range."""
+
+    takes_weights = False  # whether `where` may hold floats
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        """One value for each cell; what it is where a cell is empty does not matter."""
+        raise NotImplementedError
+
+
+def with_zeros(x: Any, where: jax.Array | None) -> Any:
+    """Arrays with 0 for what is masked out."""
+    if where is None:
+        return x
+    return jax.tree.map(lambda x: jnp.where(where, x, np.zeros((), x.dtype)), x)
+
+
+def accumulator(dtype: Any) -> Any:
+    """The float dtype that sums of `dtype` are accumulated in: at least float32."""
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    # np.promote_types, because jnp's raises under strict dtype promotion.
+    return np.promote_types(dtype, np.float32) if floating else np.dtype(np.float32)
+
+
+def pool(
+    x: jax.Array,
+    domain: Domain,
+    reduction: Reduction,
+    *,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+) -> jax.Array:
+    """Reduces the elements of each cell of `domain` to one value.
+
+    Every pooling of this library is such a pair, and every named function is this call with its
+    arguments spelled out: ``max_pool(x, (2, 2))`` is ``pool(x, Window((2, 2)), Max())``.
+
+    Args:
+      x: array with the axes that `domain` pools; all others are batch.
+      domain: which elements feed which output cell, for example `Window` or `Global`.
+      reduction: how they become one value, for example `Max()` or `Lp(p=3)`.
+      where: mask that broadcasts to x; what is False takes no part. Means also take floats, as
+        weights. Default: everything takes part.
+      empty_value: value of cells in which nothing takes part.
+
+    Returns:
+      Array of shape ``domain.output_shape(x.shape)``; floats keep their dtype, for others see the
+      reduction.
+
+    Raises:
+      ValueError: an argument is out of range, or x is too small for the domain.
+      TypeError: an argument is of the wrong kind.
+
+    Derivatives:
+      Those of the reduction. Masked-out elements and empty cells have gradient 0.
+
+    Example:
+      >>> x = jnp.array([1., 5., 2., 4.])
+      >>> jaxpool.pool(x, jaxpool.Window(2, axes=0), jaxpool.Lp(p=1))
+      Array([6., 6.], dtype=float32)
+    """
+    return run("pool", x, domain, reduction, where, empty_value)
+
+
+def run(
+    op: str, x: Any, domain: Domain, reduction: Reduction, where: Any, empty_value: Any
+) -> jax.Array:
+    """`pool` in the name of `op`, which is what its error messages begin with."""
+    for name, value, kind in (("domain", domain, Domain), ("reduction", reduction, Reduction)):
+        if not isinstance(value, kind):
+            hint = "Write it with parentheses." if isinstance(value, type) else ""
+            allowed = f"be a jaxpool.{kind.__name__}"
+            arguments.fail(op, name, allowed, value, hint=hint, error=TypeError)
+    arguments.check_array(op, x)
+    reduction.check(op)
+    return as_one_program(_pooled, op, x, domain, reduction, where, arguments.known(empty_value))
+
+
+def _pooled(
+    op: str, x: Any, domain: Domain, reduction: Reduction, where: Any, empty_value: Any
+) -> jax.Array:
+    """`pool` of checked arguments, but for what depends on the shape of x."""
+    x = jnp.asarray(x)
+    domain.check(op, x.shape)
+    pooled = domain.pooled_axes(x.ndim)
+    mask = arguments.mask(op, where, x.shape, pooled, reduction.takes_weights)
+    fill_array = empty_value if isinstance(empty_value, jax.Array) else None
+
+    def compute(
+        x: jax.Array, mask: Any, domain: Domain, reduction: Reduction, fill: jax.Array | None
+    ) -> jax.Array:
+        dtype = reduction.output_dtype(x.dtype)
+        try:
+            y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
+        except parameters.MisfitError as error:
+            raise ValueError(f"{op}: {error}") from None
+        dtype = y.dtype if dtype is None else dtype
+        y = y.astype(dtype)
+        arguments.scalar_for(op, empty_value, dtype)
+        if mask is not None or domain.can_be_empty(x.shape):
+            mask = mask if mask is None or mask.dtype == bool else mask != 0
+            filled = domain.count(x.shape, mask) > 0
+            # A number goes by way of NumPy, since it may not fit JAX's default int.
+            value = np.asarray(empty_value).astype(dtype) if fill is None else fill.astype(dtype)
+            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, jnp.asarray(value))
+        chex.assert_shape(y, domain.output_shape(x.shape))
+        chex.assert_type(y, dtype)
+        return y
+
+    shape = domain.output_shape(x.shape)
+    kept = range(x.ndim) if len(shape) == x.ndim else [i for i in range(x.ndim) if i not in pooled]
+    with jax.named_scope(f"jaxpool.{op}"):
+        return parted_by_xla(compute, shape, kept, x, mask, domain, reduction, fill_array)
+
+
+def parted_by_xla(
+    function: Any, shape: Sequence[Any], kept: Sequence[int], x: jax.Array, *operands: Any
+) -> Any:
+    """``function(x, *operands)``, with shardings inside left to XLA.
+
+    Where the mesh has explicit axes, JAX refuses what XLA can do, such as to pad along a sharded
+    axis. The result, of `shape`, has the axes `kept` of x and is sharded along them as x is, but
+    for axes whose new size cannot be parted evenly.
+    """
+    sharding = jax.typeof(x).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types:
+        return function(x, *operands)
+    places = []
+    for size, axis in zip(shape, kept, strict=True):
+        names = sharding.spec[axis]
+        several = names if isinstance(names, tuple) else () if names is None else (names,)
+        parts = math.prod(sharding.mesh.shape[name] for name in several)
+        places.append(names if isinstance(size, int) and size % parts == 0 else None)
+    in_auto_mode = auto_axes(out_sharding=PartitionSpec(*places))(function)
+    with use_abstract_mesh(sharding.mesh):  # that of x, if none is set
+        return in_auto_mode(x, *operands)
+
+
+def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "any") -> jax.Array:
+    """Which output cells are valid, given which elements are.
+
+    The mask to hand on after a masked pooling. Padding counts as neither valid nor invalid.
+
+    Args:
+      mask: bool array with the axes that `domain` pools, True where an element is valid.
+      domain: the domain that the data is pooled over.
+      mode: "any": a cell is valid if one of its elements is (partial convolution); "all": if all
+        of them are.
+
+    Returns:
+      Bool array of shape ``domain.output_shape(mask.shape)``.
+
+    Raises:
+      ValueError: `mode` is neither "any" nor "all", or the mask is too small for the domain.
+      TypeError: `mask` does not hold bools.
+
+    Derivatives:
+      None: bools in, bools out.
+
+    Example:
+      >>> mask = jnp.array([True, True, True, False, False, False])
+      >>> jaxpool.pool_mask(mask, jaxpool.Window(2, axes=0))
+      Array([ True,  True, False], dtype=bool)
+      >>> jaxpool.pool_mask(mask, jaxpool.Window(2, axes=0), mode="all")
+      Array([ True, False, False], dtype=bool)
+    """
+    return as_one_program(_pool_mask, mask, domain, mode)
+
+
+def _pool_mask(mask: Any, domain: Any, mode: Any) -> jax.Array:
+    op = "pool_mask"
+    if mode not in ("any", "all"):
+        arguments.fail(op, "mode", 'be "any" or "all"', mode)
+    if not isinstance(domain, Domain):
+        arguments.fail(op, "domain", "be a jaxpool.Domain", domain, error=TypeError)
+    if not isinstance(mask, jax.Array | np.ndarray) or mask.dtype != bool:
+        kind = getattr(mask, "dtype", type(mask).__name__)
+        raise TypeError(f"{op}: `mask` must be a bool array; got {kind}. Write mask != 0.")
+    mask = jnp.asarray(mask)
+    domain.check(op, mask.shape)
+    found = domain.count(mask.shape, mask)
+    if mode == "any":
+        return found > 0
+    everything = domain.count(mask.shape)
+    return jnp.broadcast_to((found == everything) & (found > 0), found.shape)

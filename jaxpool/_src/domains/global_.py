@@ -1,0 +1,275 @@
+"""The domain of whole axes."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.core import arguments
+from jaxpool._src.core.geometry import axis_window
+from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
+from jaxpool._src.lowering import taps
+from jaxpool._src.lowering.order import LaidOut
+from jaxpool._src.lowering.windows import fold_whole_axis, lowest_value, pad, positions, widened
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Global(Domain):
+    """All elements along some axes, as one cell.
+
+    Args:
+      axes: the pooled axes, an int or several. There is no default: say which axes are not batch.
+      keepdims: whether pooled axes stay, with size 1.
+
+    Raises:
+      ValueError: an axis is named twice.
+      TypeError: an argument is of the wrong kind.
+
+    Example:
+      >>> jaxpool.Global((-3, -2)).output_shape((8, 7, 7, 512))
+      (8, 512)
+      >>> jaxpool.Global((-3, -2), keepdims=True).output_shape((8, 7, 7, 512))
+      (8, 1, 1, 512)
+    """
+
+    axes: arguments.Ints
+    _: dataclasses.KW_ONLY
+    keepdims: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in global_arguments("Global", self.axes, self.keepdims).items():
+            object.__setattr__(self, name, value)
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        return tuple(sorted(axis % ndim for axis in self._canonical.axes))
+
+    @property
+    def _canonical(self) -> Any:
+        """Itself, for type checkers: the constructor has made all fields tuples."""
+        return self
+
+    def check(self, op: str, shape: Sequence[Any]) -> None:
+        axes = arguments.resolved_axes(op, self._canonical.axes, shape)
+        arguments.no_empty_axis(op, shape, axes)
+
+    def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic.
+
+        Args:
+          shape: shape of the array to pool.
+
+        Returns:
+          `shape` without the pooled axes, or with 1 in their place if `keepdims`.
+
+        Raises:
+          ValueError: an axis is missing or empty.
+        """
+        self.check("Global", shape)
+        return self._without(shape, self.pooled_axes(len(shape)))
+
+    def counts(self, shape: Sequence[Any]) -> np.ndarray:
+        """Number of elements of each cell.
+
+        Args:
+          shape: shape of the array to pool, all sizes known.
+
+        Returns:
+          Integer array that broadcasts to the result: 1 on batch axes.
+
+        Raises:
+          ValueError: an axis is missing or empty.
+        """
+        self.check("Global", shape)
+        axes = self.pooled_axes(len(shape))
+        size = np.prod([shape[axis] for axis in axes], dtype=np.int64)
+        return np.reshape(size, self._without([1] * len(shape), axes))
+
+    def _without(self, shape: Sequence[Any], axes: Sequence[int]) -> tuple[Any, ...]:
+        """`shape` after the pooled axes are reduced."""
+        if self.keepdims:
+            return tuple(1 if i in axes else n for i, n in enumerate(shape))
+        return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+    def count(
+        self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
+    ) -> jax.Array:
+        del include_pad  # there is no padding
+        if where is not None:
+            return self.sum(where.astype(np.int32))
+        axes = self.pooled_axes(len(shape))
+        size = functools.reduce(lambda a, b: a * b, [shape[axis] for axis in axes])
+        size = jnp.asarray(size, np.int32).reshape(self._without([1] * len(shape), axes))
+        return lax.optimization_barrier(size)  # as in Window: x / n is then an exact division
+
+    def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return jnp.sum(x, self.pooled_axes(x.ndim), dtype=x.dtype, keepdims=self.keepdims)
+
+    def max(
+        self, x: jax.Array, where: jax.Array | None = None, *, implementation: str | None = None
+    ) -> jax.Array:
+        del implementation  # there is one
+        narrow, x = x.dtype, widened(x)
+        if where is not None:
+            x = jnp.where(where, x, lowest_value(x.dtype))
+        y = _compiled_first_max(x, where, self.pooled_axes(x.ndim))
+        return self._drop_axes(y).astype(narrow)
+
+    def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        x = widened(x)
+        if where is not None:
+            x = jnp.where(where, x, lowest_value(x.dtype))
+        return self._drop_axes(_compiled_argmax(x, where, self.pooled_axes(x.ndim)))
+
+    def _drop_axes(self, y: jax.Array) -> jax.Array:
+        """`y`, whose pooled axes have size 1, in the shape of the output."""
+        return y if self.keepdims else lax.squeeze(y, self.pooled_axes(y.ndim))
+
+    def sum_with(
+        self,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
+        where: jax.Array | None = None,
+        *,
+        kept: bool = False,
+    ) -> Any:
+        del kept  # these are small
+        x = with_zeros(x, where)
+        shape = jax.tree.leaves(x)[0].shape
+        axes, output = self.pooled_axes(len(shape)), self.output_shape(shape)
+
+        def laid(c: jax.Array) -> jax.Array:
+            c = jnp.broadcast_to(c, output)
+            return jnp.broadcast_to(c if self.keepdims else lax.expand_dims(c, axes), shape)
+
+        values = function(x, jax.tree.map(laid, cells))
+        return jax.tree.map(lambda value: self.sum(value, where), values)
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        axes = self.pooled_axes(x.ndim)
+        known = where is None and all(isinstance(x.shape[axis], int) for axis in axes)
+        count = self.counts(x.shape) if known else self.count(x.shape, where)
+        return LaidOut(x, where, axes, count, self.keepdims)
+
+    def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
+        axes = self.pooled_axes(jax.tree.leaves(carrier)[0].ndim)
+        for axis in reversed(axes):
+            carrier = fold_whole_axis(carrier, axis, combine, identity)
+        if self.keepdims:
+            return carrier
+        return jax.tree.map(lambda c: lax.squeeze(c, axes), carrier)
+
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        windows = self._as_windows(jax.tree.leaves(elements)[0].shape)
+        return taps.scan(step, state, elements, windows, where, at_once, laid=self._drop_axes)
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        axes = self.pooled_axes(x.ndim)
+        numbers = numbers if self.keepdims else lax.expand_dims(numbers, axes)
+        picked = positions(x.shape, axes) == numbers
+        return self.sum(jnp.where(picked, x, np.zeros((), x.dtype)))
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return self.sum(x * kernel)
+
+    def _as_windows(self, shape: Sequence[Any]) -> Any:
+        """The cell of an array of `shape`, as one window."""
+        return tuple(
+            (axis, axis_window(shape[axis], shape[axis], 1, 1, "VALID", False))
+            for axis in self.pooled_axes(len(shape))
+        )
+
+
+def global_arguments(op: str, axes: Any, keepdims: Any) -> dict[str, Any]:
+    """The fields of a `Global`, checked in the name of `op`."""
+    return {
+        "axes": arguments.axis_numbers(op, axes),
+        "keepdims": arguments.flag(op, "keepdims", keepdims),
+    }
+
+
+def global_pool(
+    op: str,
+    x: Any,
+    reduction: Reduction,
+    axes: Any,
+    keepdims: Any,
+    where: Any,
+    empty_value: Any,
+) -> jax.Array:
+    """`pool` over the `Global` of `axes` and `keepdims`, in the name of `op`."""
+    domain = Global(**global_arguments(op, axes, keepdims))
+    return run(op, x, domain, reduction, where, empty_value)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _first_max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
+    """Maximum over `axes`, which stay with size 1."""
+    if not all(isinstance(x.shape[axis], int) for axis in axes):
+        y = jnp.max(x, axes, keepdims=True)
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return y
+        return jnp.where(jnp.any(jnp.isnan(x), axes, keepdims=True), np.array(np.nan, x.dtype), y)
+    # Not jnp.max: XLA:CPU's reduction loses NaN in large float32 arrays, and for lax.max 0.0 is
+    # larger than -0.0. Neighbours are compared, so that of equal elements the first is the value.
+    for axis in reversed(axes):
+        while x.shape[axis] > 1:
+            if x.shape[axis] % 2:
+                x = pad(axis, (0, 1), x, lowest_value(x.dtype))
+            even = lax.slice_in_dim(x, 0, None, 2, axis)
+            odd = lax.slice_in_dim(x, 1, None, 2, axis)
+            x = lax.select((odd > even) | (odd != odd), odd, even)
+    return x
+
+
+@_first_max.defjvp
+def _first_max_jvp(
+    axes: tuple[int, ...], primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    """The tangent of the one element that is picked: a masked sum, hence linear."""
+    x, where = primals
+    y = _first_max(x, where, axes)
+    picked = positions(x.shape, axes) == _argmax(x, where, axes)
+    tangent = jnp.where(picked, tangents[0], np.zeros((), x.dtype))
+    return y, jnp.sum(tangent, axes, dtype=x.dtype, keepdims=True)
+
+
+def _argmax(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
+    """Position of the first maximum, or of the last NaN; beyond all positions if none is valid."""
+    y = _first_max(x, where, axes)
+    hits = x == y
+    key = jnp.broadcast_to(positions(x.shape, axes), x.shape)
+    is_nan = None
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        is_nan = jnp.isnan(y)
+        hits |= jnp.isnan(x)
+        key = jnp.where(is_nan, -1 - key, key)  # the last NaN has the smallest key
+    if where is not None:
+        hits &= where
+    beyond = np.int32(np.iinfo(np.int32).max)
+    first = jnp.min(jnp.where(hits, key, beyond), axes, keepdims=True)
+    return first if is_nan is None else jnp.where(is_nan, -1 - first, first)
+
+
+_compiled_first_max = jax.jit(_first_max, static_argnums=2)
+_compiled_argmax = jax.jit(_argmax, static_argnums=2)

@@ -1,0 +1,311 @@
+"""The domain of sliding windows."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.core import arguments, geometry
+from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
+from jaxpool._src.lowering import max as lowering_max
+from jaxpool._src.lowering import sum as lowering_sum
+from jaxpool._src.lowering import taps, window_order
+from jaxpool._src.lowering import windows as lowering
+
+# Windows of more elements are taken axis by axis, where that is possible.
+_AT_ONCE = 9
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Window(Domain):
+    """A window that slides along some axes.
+
+    Along one axis of length n, with stride s, dilation d and padding (low, high), window i has the
+    elements ``i*s - low + j*d`` for j in 0 .. k-1, and there are
+    ``(n + low + high - d*(k-1) - 1) // s + 1`` windows.
+
+    Args:
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last.
+
+    Raises:
+      ValueError: an argument is out of range.
+      TypeError: an argument is of the wrong kind.
+
+    Example:
+      >>> window = jaxpool.Window((3, 3), strides=2, padding="SAME")
+      >>> window.output_shape((8, 224, 224, 64))
+      (8, 112, 112, 64)
+      >>> jaxpool.Window(3, strides=2, padding=1, axes=0).counts((7,))
+      array([2, 3, 3, 2])
+    """
+
+    window_shape: arguments.Ints
+    strides: arguments.Ints | None = None
+    padding: arguments.Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: arguments.Ints = 1
+    ceil_mode: bool = False
+    axes: arguments.Ints | None = None
+
+    def __post_init__(self) -> None:
+        fields = window_arguments(
+            "Window",
+            self.window_shape,
+            self.strides,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.axes,
+        )
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        return tuple(axis % ndim for axis in self._canonical.axes)
+
+    @property
+    def _canonical(self) -> Any:
+        """Itself, for type checkers: the constructor has made all fields tuples."""
+        return self
+
+    def windows(self, shape: Sequence[Any]) -> lowering.Windows:
+        """Each pooled axis of an array of `shape` with its geometry."""
+        me = self._canonical
+        pairs = (me.padding,) * len(me.axes) if isinstance(me.padding, str) else me.padding
+        per_axis = zip(me.axes, me.window_shape, me.strides, me.dilation, pairs, strict=True)
+        return tuple(
+            (axis % len(shape), geometry.axis_window(shape[axis], k, s, d, p, self.ceil_mode))
+            for axis, k, s, d, p in per_axis
+        )
+
+    def check(self, op: str, shape: Sequence[Any]) -> None:
+        axes = arguments.resolved_axes(op, self._canonical.axes, shape)
+        arguments.no_empty_axis(op, shape, axes)
+        for axis, w in self.windows(shape):
+            if not isinstance(w.length, int):
+                continue
+            if w.span > w.length + w.low + w.high:
+                holes = f" ({w.span} with dilation {w.dilation})" if w.dilation > 1 else ""
+                arguments.fail(
+                    op,
+                    "window_shape",
+                    f"fit the padded input: the window of {w.window}{holes} is larger than the "
+                    f"{w.length} + {w.low} + {w.high} elements of axis {axis}",
+                    self.window_shape,
+                    shape=shape,
+                    hint="Write a smaller window, padding, or `axes` if these are not the axes "
+                    "that you mean.",
+                )
+            if not w.always_meets_input and w.counts().min() == 0:
+                cell = int(w.counts().argmin())
+                pads = (w.low, w.high)
+                arguments.fail(
+                    op,
+                    "padding",
+                    f"leave every window an element of the input: window {cell} of axis {axis} "
+                    f"lies wholly in padding {pads}",
+                    self.padding,
+                    shape=shape,
+                    hint=f"Write less padding, or a smaller dilation than {w.dilation}."
+                    if w.dilation > 1
+                    else "Write less padding.",
+                )
+
+    def can_be_empty(self, shape: Sequence[Any]) -> bool:
+        return any(
+            not isinstance(w.length, int) and not w.always_meets_input
+            for _, w in self.windows(shape)
+        )
+
+    def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic.
+
+        Args:
+          shape: shape of the array to pool.
+
+        Returns:
+          `shape` with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on pooled axes.
+
+        Raises:
+          ValueError: the window does not fit.
+        """
+        self.check("Window", shape)
+        windows = dict(self.windows(shape))
+        return tuple(windows[i].output if i in windows else n for i, n in enumerate(shape))
+
+    def counts(self, shape: Sequence[Any], *, include_pad: bool = False) -> np.ndarray:
+        """Number of elements of the input in each window.
+
+        Args:
+          shape: shape of the array to pool, all sizes known.
+          include_pad: whether declared padding counts too; what ceil mode adds never does.
+
+        Returns:
+          Integer array that broadcasts to the result: 1 on batch axes.
+
+        Raises:
+          ValueError: the window does not fit.
+        """
+        self.check("Window", shape)
+        vectors = self._count_vectors(shape, include_pad, np)
+        counts = np.ones([1] * len(shape), np.int64)
+        for vector in vectors:
+            counts = counts * vector
+        return counts
+
+    def _count_vectors(self, shape: Sequence[Any], include_pad: bool, xp: Any = None) -> list[Any]:
+        """One vector for each pooled axis, laid along it; their product counts each window."""
+        vectors = []
+        for axis, w in self.windows(shape):
+            module = xp or lowering.numeric_module(w.length, w.low, w.output)
+            vector = w.padded_counts(module) if include_pad else w.counts(module)
+            vectors.append(lowering.along(vector, axis, len(shape)))
+        return vectors
+
+    def count(
+        self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
+    ) -> jax.Array:
+        inside = None if where is None else self.sum(where.astype(np.int32))
+        if inside is not None and not include_pad:
+            return inside
+        declared = product_of_counts(self._count_vectors(shape, include_pad))
+        if inside is None:
+            return declared
+        return inside + (declared - product_of_counts(self._count_vectors(shape, False)))
+
+    def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return lowering.window_sum(x, self.windows(x.shape))
+
+    def max(
+        self,
+        x: jax.Array,
+        where: jax.Array | None = None,
+        *,
+        implementation: lowering_max.Implementation | None = None,
+    ) -> jax.Array:
+        return lowering_max.window_max(x, where, self.windows(x.shape), implementation)
+
+    def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        return lowering_max.window_argmax(x, where, self.windows(x.shape))
+
+    def sum_with(
+        self,
+        function: Callable[[Any, Any], Any],
+        x: Any,
+        cells: Any,
+        where: jax.Array | None = None,
+        *,
+        kept: bool = False,
+    ) -> Any:
+        x = with_zeros(x, where)
+        windows = self.windows(jax.tree.leaves(x)[0].shape)
+        return lowering_sum.tap_sum(function, x, cells, windows, where, kept=kept)
+
+    def stages(self, shape: Sequence[Any]) -> Sequence[Domain]:
+        windows = sorted(self.windows(shape), reverse=True)
+        if lowering.window_size(tuple(windows)) <= _AT_ONCE:
+            return (self,)
+        return tuple(
+            Window(w.window, w.stride, ((w.low, w.high),), dilation=w.dilation,
+                   ceil_mode=self.ceil_mode, axes=axis)
+            for axis, w in windows
+        )  # fmt: skip
+
+    def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        windows = self.windows(x.shape)
+        if where is None and all(isinstance(w.output, int) for _, w in windows):
+            count = self.counts(x.shape)
+        else:
+            count = self.count(x.shape, where)
+        return window_order.Taps(x, where, tuple(sorted(windows)), count)
+
+    def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
+        shape = jax.tree.leaves(carrier)[0].shape
+        return lowering.fold(carrier, self.windows(shape), combine, identity)
+
+    def scan(
+        self,
+        step: Callable[[Any, Any, Any], Any],
+        state: Any,
+        elements: Any,
+        where: jax.Array | None = None,
+        *,
+        at_once: int = 64,
+    ) -> Any:
+        shape = jax.tree.leaves(elements)[0].shape
+        windows = self.windows(shape)
+        return taps.scan(step, state, elements, windows, where, at_once)
+
+    def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        return taps.pick(x, numbers, self.windows(x.shape))
+
+    def correlate(
+        self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None
+    ) -> jax.Array:
+        if where is not None:
+            x = jnp.where(where, x, np.zeros((), x.dtype))
+        return taps.correlate(x, kernel, self.windows(x.shape))
+
+
+def window_arguments(
+    op: str,
+    window_shape: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    axes: Any,
+) -> dict[str, Any]:
+    """The fields of a `Window`, checked in the name of `op`."""
+    shape, axes = arguments.window_axes(op, window_shape, axes)
+    n = len(shape)
+    return {
+        "window_shape": shape,
+        "strides": shape if strides is None else arguments.ints(op, "strides", strides, n, 1),
+        "padding": arguments.padding(op, padding, n),
+        "dilation": arguments.ints(op, "dilation", dilation, n, 1),
+        "ceil_mode": arguments.flag(op, "ceil_mode", ceil_mode),
+        "axes": axes,
+    }
+
+
+def window_pool(
+    op: str, x: Any, reduction: Reduction, window: Sequence[Any], where: Any, empty_value: Any
+) -> jax.Array:
+    """`pool` over the `Window` of those positional arguments, in the name of `op`."""
+    domain = Window(**window_arguments(op, *window))
+    return run(op, x, domain, reduction, where, empty_value)
+
+
+def product_of_counts(vectors: Sequence[Any]) -> jax.Array:
+    """Product of vectors along different axes, each a scalar if it is constant.
+
+    The barrier makes them run-time values. Else XLA turns division by them into multiplication
+    with a rounded reciprocal, and folds the product of long vectors at compile time.
+    """
+    factors = []
+    for v in vectors:
+        if isinstance(v, np.ndarray) and v.size and (v == v.flat[0]).all():
+            v = v.flat[0].reshape([1] * v.ndim)
+        factors.append(lax.optimization_barrier(jnp.asarray(v, np.int32)))
+    product = factors[0]
+    for factor in factors[1:]:
+        product = product * factor
+    return product

@@ -1,0 +1,203 @@
+"""Maxima of intervals, and which element each of them is."""
+
+import functools
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.core.geometry import AxisIntervals
+from jaxpool._src.lowering.intervals import (
+    MOST_ROWS,
+    Bounds,
+    are_drawn_windows,
+    at_starts,
+    cut_elements,
+    each_element,
+    fold_intervals,
+    form_of,
+    in_blocks,
+    in_parts,
+    interval_fold,
+    joined,
+    slice_of,
+    total_of,
+)
+from jaxpool._src.lowering.max import window_max
+from jaxpool._src.lowering.windows import along, fold, lowest_value, once, once_on_cpus
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "geometry"))
+def interval_max(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array | None]:
+    """Maximum of each interval along `axis`, and whether it has a valid element.
+
+    `x` holds the lowest value where it is not valid. The gradient goes to the first maximum, or to
+    the last NaN.
+    """
+    if are_drawn_windows(bounds, geometry):
+        windows = ((axis, geometry.every_window),)
+        at = functools.partial(at_starts, start=bounds[0], axis=axis, geometry=geometry)
+        y = at(window_max(x, valid, windows))
+        return y, None if valid is None else at(fold(valid, windows, operator.or_, False))
+    y = _max(x, valid, bounds, axis, geometry)
+    if valid is None:
+        return y, None
+    return y, interval_fold(valid, operator.or_, False, bounds, axis, geometry)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _max(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> jax.Array:
+    return _picked(x, valid, bounds, axis, geometry)[0]
+
+
+@_max.defjvp
+def _max_jvp(
+    axis: int, geometry: AxisIntervals, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    x, valid, bounds = primals
+    pick = functools.partial(_values_and_picks, axis=axis, geometry=geometry)
+    y, picked = lax.platform_dependent(
+        lax.stop_gradient(x),
+        valid,
+        bounds,
+        cpu=functools.partial(once, pick),
+        default=pick,
+    )
+    y = _with_picked(x, y, picked, axis, geometry)
+    return y, _tangent(tangents[0], picked, axis, geometry)
+
+
+def _values_and_picks(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array]:
+    y, _, picked = _picked(x, valid, bounds, axis, geometry)
+    return y, picked
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _with_picked(
+    x: jax.Array, y: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals
+) -> jax.Array:
+    """`y`, the maximum of x, with the derivative that the `picked` elements say."""
+    del x, picked, axis, geometry
+    return y
+
+
+@_with_picked.defjvp
+def _with_picked_jvp(
+    axis: int, geometry: AxisIntervals, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
+    x, y, picked = primals
+    tangent = _tangent(tangents[0], picked, axis, geometry)
+    return _with_picked(x, y, picked, axis, geometry), tangent
+
+
+def _tangent(
+    tangent: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals
+) -> jax.Array:
+    """`pick_elements`, of which the backward pass keeps `picked` and not the masks made of it."""
+
+    def rule(tangent: jax.Array, picked: jax.Array) -> jax.Array:
+        return pick_elements(tangent, picked, axis, geometry)
+
+    return jax.checkpoint(rule, prevent_cse=False)(tangent, picked)
+
+
+@jax.custom_jvp
+def with_tangent_apart(x: jax.Array) -> jax.Array:
+    """`x`, whose gradient is an array in memory, and not computed once per use of it."""
+    return x
+
+
+@with_tangent_apart.defjvp
+def _with_tangent_apart_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return with_tangent_apart(*primals), once_on_cpus(lambda tangent: tangent, tangents[0])
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "geometry"))
+def interval_argmax(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """As `interval_max`, and which element each interval picks, counted within its part."""
+    return _picked(x, valid, bounds, axis, geometry)
+
+
+def _picked(
+    x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    n = geometry.length
+    dtype = np.uint8 if n <= 2**8 else np.uint16 if n <= 2**16 else np.uint32
+    masked = valid is not None
+
+    def run(axis: int, x: jax.Array, valid: jax.Array | None) -> Any:
+        form = form_of(geometry)
+        if valid is None and not (geometry.exact and form == "elements"):
+            # Or what lies outside an interval would be as good as -inf in it.
+            valid = jnp.ones([1] * axis + [n] + [1] * (x.ndim - axis - 1), bool)
+        place = along(jnp.arange(n, dtype=dtype), axis, x.ndim)
+        identity = (lowest_value(x.dtype), None if valid is None else False, dtype(0))
+        identity = jax.tree.map(lambda c, e: np.asarray(e, c.dtype), (x, valid, place), identity)
+        y, filled, picked = fold_intervals(
+            (x, valid, place), _pick, identity, bounds, axis, geometry, form
+        )
+        return y, filled if masked else None, jnp.broadcast_to(picked, y.shape)
+
+    return in_parts(run, axis, geometry, x, valid)
+
+
+def _pick(a: Any, b: Any) -> Any:
+    """The first of two elements, or the second if it is larger or NaN."""
+    (x, x_valid, x_place), (y, y_valid, y_place) = a, b
+    take = (y > x) | (y != y)
+    if x_valid is not None:
+        take = take | ~x_valid  # what is not valid holds the lowest value
+    valid = None if x_valid is None else x_valid | y_valid
+    return jnp.where(take, y, x), valid, jnp.where(take, y_place, x_place)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "geometry"))
+def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
+    """The element of `x` that is `picked` in each interval along `axis`: linear in x."""
+    zero, form = np.zeros((), x.dtype), form_of(geometry)
+
+    def chosen(x: jax.Array, picked: jax.Array, elements: range, axis: int) -> jax.Array:
+        """Those of `elements`, which is where `x` is from; compared with each of `picked`."""
+        place = np.arange(elements.start, elements.stop).astype(picked.dtype)
+        if picked.shape[axis] == 1:
+            hit = picked == along(place, axis, x.ndim)
+            return jnp.sum(jnp.where(hit, x, zero), axis, x.dtype, keepdims=True)
+        hit = jnp.expand_dims(picked, axis + 1) == along(place, axis + 1, x.ndim + 1)
+        return jnp.sum(jnp.where(hit, jnp.expand_dims(x, axis), zero), axis + 1, x.dtype)
+
+    def run(axis: int, x: jax.Array, picked: jax.Array) -> jax.Array:
+        everything = range(geometry.length)
+        if len(geometry.hulls) <= MOST_ROWS:
+            # The transpose is one loop over x, with as many comparisons as there are intervals.
+            return joined(
+                [chosen(x, p, everything, axis) for p in each_element(picked, axis)], axis
+            )
+        if form == "masks":
+            return chosen(x, picked, everything, axis)
+        if form == "blocks":
+            blocks = in_blocks(geometry, None, axis)
+            cut = cut_elements(x, [elements for _, elements, *_ in blocks], axis)
+            parts = [
+                chosen(c, slice_of(picked, intervals, axis), elements, axis)
+                for c, (intervals, elements, *_) in zip(cut, blocks, strict=True)
+            ]
+            return joined(parts, axis)
+        each = each_element(x, axis)
+        sums = []
+        for p, hull in zip(each_element(picked, axis), geometry.hulls, strict=True):
+            terms = [jnp.where(p == picked.dtype.type(i), each[i], zero) for i in hull]
+            sums.append(total_of(terms) if terms else jnp.zeros_like(each[0]))
+        return joined(sums, axis)
+
+    return in_parts(run, axis, geometry, x, picked)

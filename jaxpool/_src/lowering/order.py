@@ -1,0 +1,271 @@
+"""The elements of cells, laid out to be asked for order statistics."""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.lowering.bisection import largest_key, sortable_keys
+from jaxpool._src.lowering.networks import (
+    Position,
+    Weights,
+    entries_of,
+    factor_of,
+    interpolated,
+    looked_up,
+    rank_table,
+    weighed_by,
+)
+from jaxpool._src.lowering.windows import along, numeric_module, positions
+
+
+@dataclasses.dataclass(frozen=True)
+class LaidOut:
+    """The valid elements of each cell along some axes of an array; the others are the cells'."""
+
+    x: jax.Array
+    valid: jax.Array | None
+    axes: tuple[int, ...]
+    count: Any  # how many these are for each cell: by NumPy, if it is known
+    keepdims: bool = False
+
+    @property
+    def _most(self) -> Any:
+        """The most elements that a cell may have."""
+        return functools.reduce(operator.mul, [self.x.shape[axis] for axis in self.axes])
+
+    @property
+    def _shape(self) -> tuple[Any, ...]:
+        """That of x and `valid` together."""
+        valid = self.x.shape if self.valid is None else self.valid.shape
+        return lax.broadcast_shapes(self.x.shape, valid)
+
+    @property
+    def _cells(self) -> list[Any]:
+        """That of the result, with the axes of elements."""
+        return [1 if i in self.axes else n for i, n in enumerate(self._shape)]
+
+    @property
+    def _counts(self) -> Any:
+        """`count` in the rank of x."""
+        count = self.count.astype(np.int32)
+        if self.keepdims:
+            return count
+        expand_dims = np.expand_dims if isinstance(count, np.ndarray) else lax.expand_dims
+        return expand_dims(count, self.axes)
+
+    def _reduced(self, y: jax.Array) -> jax.Array:
+        return y if self.keepdims else lax.squeeze(y, self.axes)
+
+    def at(self, position: Position) -> jax.Array:
+        """As that of `Taps`."""
+        ranks, fractions, both = self._places(position)
+        fractions = fractions if both else None
+        return self._reduced(
+            _value_at(self.x, self.valid, self._counts, ranks, fractions, self.axes)
+        )
+
+    def _places(self, position: Position) -> tuple[Any, Any, bool]:
+        """For each cell the rank below a position, what is left, and whether anything may be."""
+        if isinstance(self._most, int):
+            table = rank_table(position, self._most)
+            ranks = np.floor(table).astype(np.int32)
+            both = bool(entries_of(table - ranks, self.count).any())
+            return (
+                looked_up(ranks, self._counts, np.int32),
+                looked_up(table - ranks, self._counts, self.x.dtype),
+                both,
+            )
+        # Of sizes that are symbolic there is no table: float32 has to do.
+        place = jnp.asarray(position(self._counts.astype(np.float32)))
+        ranks = jnp.floor(place)
+        return ranks.astype(np.int32), (place - ranks).astype(self.x.dtype), True
+
+    def has_nan(self) -> jax.Array:
+        """Whether a cell has a NaN."""
+        return self.counted(jnp.isnan(self.x)) > 0
+
+    def counted(self, test: jax.Array) -> jax.Array:
+        """How many valid elements pass."""
+        if self.valid is not None:
+            test = test & self.valid
+        return jnp.sum(test, self.axes, np.int32, keepdims=True)
+
+    def key_at(self, keys: jax.Array, ranks: Any) -> jax.Array:
+        """The key of a rank, ascending; NaN is above all others."""
+        return largest_key(lambda c: self.counted(keys < c), ranks, self._cells, keys.dtype)
+
+    def first(self, test: jax.Array, number: Any = 1) -> jax.Array:
+        """The first valid elements that pass, so many of each cell."""
+        if self.valid is not None:
+            test = test & self.valid
+        place = jnp.where(
+            test, positions(self.x.shape, self.axes), np.int32(np.iinfo(np.int32).max)
+        )
+        if isinstance(number, int):
+            return test & (place == jnp.min(place, self.axes, keepdims=True))
+        place = place.astype(np.uint32)
+
+        def below(candidate: jax.Array) -> jax.Array:
+            return jnp.sum(place < candidate, self.axes, np.int32, keepdims=True)
+
+        last = largest_key(below, number - 1, self._cells, place.dtype)
+        return test & (place <= last) & (number > 0)
+
+    def sum(self, chosen: jax.Array) -> jax.Array:
+        """Sum of the elements that are chosen."""
+        zero = np.zeros((), self.x.dtype)
+        x = jnp.where(chosen, self.x, zero)
+        return jnp.sum(x, self.axes, x.dtype, keepdims=True)
+
+    def element(self, keys: jax.Array, ranks: Any) -> jax.Array:
+        """The element of a rank, ascending; of equal ones the first."""
+        return self.sum(self.first(keys == self.key_at(keys, ranks)))
+
+    def top(self, k: Callable[[Any], Any]) -> jax.Array:
+        """Which elements are the ``k(n)`` largest of each cell's n; of equal ones the first."""
+        return _top(self.x, self.valid, self._counts, self._places(k)[0], self.axes)
+
+    def top_sum(self, k: Callable[[Any], Any]) -> jax.Array:
+        """As that of `Taps`."""
+        return self._reduced(_sum_unless_nan(self.x, self.valid, self.top(k), self.axes))
+
+    def number(self, k: Callable[[Any], Any]) -> jax.Array:
+        """As that of `Taps`."""
+        number = jnp.asarray(self._places(k)[0]).astype(self.x.dtype)
+        return number if number.ndim == 0 else self._reduced(number)
+
+    def rank_sum(self, weights: Weights) -> jax.Array:
+        """As that of `Taps`."""
+        axis, x, valid = self._in_a_row()
+        count = self.count
+        if self.keepdims:
+            count = count.reshape([n for i, n in enumerate(np.shape(count)) if i not in self.axes])
+        count = count.reshape(*count.shape[:axis], 1, *count.shape[axis:])
+        size = x.shape[axis]
+        rank = along(numeric_module(size).arange(size, dtype=np.int32), axis, x.ndim)
+        if callable(weights):
+            weight = jnp.asarray(weights(rank, count)).astype(x.dtype)
+            wanted = np.ones((), x.dtype)
+        else:
+            weight = self._laid_out_weights(weights, axis, x)
+            wanted = jnp.sum(weight, axis, keepdims=True)
+        zero = np.zeros((), x.dtype)
+        weight = jnp.where(rank < count, weight, zero)
+        weight = weight * factor_of(wanted, jnp.sum(weight, axis, keepdims=True))
+        keys = ~sortable_keys(lax.stop_gradient(x))
+        if valid is not None:
+            x, keys = jnp.where(valid, x, zero), jnp.where(valid, keys, ~keys.dtype.type(0))
+        shape = lax.broadcast_shapes(x.shape, weight.shape)
+        total = _compiled_sum_by_rank(
+            jnp.broadcast_to(x, shape), jnp.broadcast_to(keys, shape), weight, axis
+        )
+        nan = jnp.any(jnp.isnan(x), axis)
+        total = jnp.where(nan, np.array(np.nan, x.dtype), total)
+        return lax.expand_dims(total, self.axes) if self.keepdims else total
+
+    def _laid_out_weights(self, weights: jax.Array, axis: int, x: jax.Array) -> jax.Array:
+        """Weights of ranks along an axis of x, where its elements are in a row; 0 beyond."""
+        size = x.shape[axis]
+        rows = min(weights.shape[0], size)
+        widths = [(0, size - rows, 0)] + [(0, 0, 0)] * (weights.ndim - 1)
+        weights = lax.pad(weights[:rows], np.zeros((), x.dtype), widths)
+        if weights.ndim == 1:
+            return along(weights, axis, x.ndim)
+        kept = x.ndim - 1 + (len(self.axes) if self.keepdims else 0)
+        weights = weights.reshape(size, *[1] * (kept + 1 - weights.ndim), *weights.shape[1:])
+        if self.keepdims:
+            weights = lax.squeeze(weights, [1 + i for i in self.axes])
+        return jnp.moveaxis(weights, 0, axis)
+
+    def _in_a_row(self) -> tuple[int, jax.Array, jax.Array | None]:
+        """The elements along one axis: which that is, and x and `valid` so."""
+        first, last = min(self.axes), max(self.axes)
+        adjacent = last - first + 1 == len(self.axes)
+
+        def lay(x: jax.Array) -> jax.Array:
+            if not adjacent:
+                x = jnp.moveaxis(x, self.axes, range(x.ndim - len(self.axes), x.ndim))
+            start = first if adjacent else x.ndim - len(self.axes)
+            stop = start + len(self.axes)
+            size = functools.reduce(operator.mul, x.shape[start:stop])
+            return x.reshape(*x.shape[:start], size, *x.shape[stop:])
+
+        x = lay(jnp.broadcast_to(self.x, self._shape))
+        valid = None if self.valid is None else lay(jnp.broadcast_to(self.valid, self._shape))
+        return first if adjacent else self.x.ndim - len(self.axes), x, valid
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def _value_at(
+    x: jax.Array,
+    valid: jax.Array | None,
+    counts: Any,
+    ranks: Any,
+    fractions: Any,
+    axes: tuple[int, ...],
+) -> jax.Array:
+    """The element of a rank of each cell; or that much further, on the line to the next."""
+    cells = LaidOut(x, valid, axes, counts, keepdims=True)
+    last = counts - 1
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        ranks = jnp.where(cells.has_nan(), last, ranks)
+    keys = sortable_keys(lax.stop_gradient(x))
+    low = cells.element(keys, ranks)
+    if fractions is None:
+        return low
+    return interpolated(low, cells.element(keys, jnp.minimum(ranks + 1, last)), fractions)
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def _top(
+    x: jax.Array, valid: jax.Array | None, counts: Any, numbers: Any, axes: tuple[int, ...]
+) -> jax.Array:
+    """Which elements are so many largest ones."""
+    cells = LaidOut(x, valid, axes, counts, keepdims=True)
+    keys = sortable_keys(lax.stop_gradient(x))
+    last = cells.key_at(keys, counts - numbers)
+    above = keys > last
+    if valid is not None:
+        above = above & valid
+    return above | cells.first(keys == last, numbers - cells.counted(above))
+
+
+@functools.partial(jax.jit, static_argnames="axes")
+def _sum_unless_nan(
+    x: jax.Array, valid: jax.Array | None, chosen: jax.Array, axes: tuple[int, ...]
+) -> jax.Array:
+    cells = LaidOut(x, valid, axes, None, keepdims=True)
+    return jnp.where(cells.has_nan(), np.array(np.nan, x.dtype), cells.sum(chosen))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _sum_by_rank(x: jax.Array, keys: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
+    """Sum along an axis of x, in the order of `keys`, times `weights`."""
+    return jnp.sum(weights * weighed_by(weights, _in_order(x, keys, axis)), axis, x.dtype)
+
+
+def _in_order(x: jax.Array, keys: jax.Array, axis: int) -> jax.Array:
+    return lax.sort((keys, x), dimension=axis, is_stable=True, num_keys=1)[1]
+
+
+@_sum_by_rank.defjvp
+def _sum_by_rank_jvp(axis: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """With the weights brought to where the elements are, so that nothing is scattered."""
+    x, keys, weights = primals
+    place = lax.broadcasted_iota(np.int32, x.shape, axis)
+    _, place = lax.sort((keys, place), dimension=axis, is_stable=True, num_keys=1)
+    spread = jnp.broadcast_to(weights, x.shape)
+    back = lax.sort((place, spread), dimension=axis, is_stable=False, num_keys=1)[1]
+    weighed = weighed_by(weights, _in_order(x, keys, axis))
+    terms = jnp.broadcast_to(tangents[2], x.shape) * weighed + back * tangents[0]
+    return _sum_by_rank(x, keys, weights, axis), jnp.sum(terms, axis, x.dtype)
+
+
+_compiled_sum_by_rank = jax.jit(_sum_by_rank, static_argnums=3)

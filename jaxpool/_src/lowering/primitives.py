@@ -1,0 +1,211 @@
+"""Primitives whose programs are traced when they are lowered, for that platform alone.
+
+`lax.platform_dependent` traces the programs of all platforms, once for each transformation. And of
+a linear map JAX derives the transpose from its operations, so that one of the two directions runs a
+program that was written for the other. What is here is one equation for JAX, whatever is in it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxpool._src.lowering.windows import Windows
+
+Results = tuple[jax.Array, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowFold:
+    """What is known of each window: its extremum, say, and where that is. It has no derivative.
+
+    ``form(platform, windows, *options)`` is the function of x and of other arrays of its rank, or
+    None, which broadcast to it. Its results have one entry for each window, in these `dtypes`; None
+    is that of x.
+    """
+
+    form: Callable[..., Callable]
+    dtypes: tuple[Any, ...]
+    windows: Windows
+    options: tuple[Any, ...] = ()
+
+    def __call__(self, x: jax.Array, *others: Any) -> Results:
+        leaves, tree = jax.tree.flatten(others)
+        leaves = _varying_alike(lax.stop_gradient(x), *lax.stop_gradient(leaves))
+        return tuple(_fold_p.bind(*leaves, how=self, tree=tree))
+
+    def lowered(self, platform: str, x: jax.Array, *leaves: jax.Array, tree: Any) -> Results:
+        """The program of a platform."""
+        others = jax.tree.unflatten(tree, leaves)
+        return self.form(platform, self.windows, *self.options)(x, *others)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowMap:
+    """A map from elements to windows that is linear in its first operand, and its transpose.
+
+    ``form(platform, windows, *options)`` is the map as a function of elements, and a function to be
+    transposed in its place. Both take ``(elements, taps, x, valid)``: what is mapped, in the shape
+    of x; an array in the shape of the windows; x, which a program may look at again; and which of
+    its elements are valid, or None. Derivatives in all but the first are taken to be 0.
+    """
+
+    form: Callable[..., tuple[Callable, Callable]]
+    windows: Windows
+    options: tuple[Any, ...] = ()
+
+    def __call__(
+        self, elements: jax.Array, taps: jax.Array, x: jax.Array, valid: jax.Array | None
+    ) -> jax.Array:
+        elements, taps, x, *masks = _varying_alike(elements, taps, x, *_listed(valid))
+        return _map_p.bind(elements, taps, x, *masks, how=self, backward=False)
+
+    def lowered(
+        self, platform: str, given: jax.Array, taps: jax.Array, x: jax.Array, *masks: jax.Array,
+        backward: bool,
+    ) -> jax.Array:  # fmt: skip
+        """The program of one direction."""
+        valid = masks[0] if masks else None
+        forward, to_transpose = self.form(platform, self.windows, *self.options)
+        if not backward:
+            return forward(given, taps, x, valid)
+        zeros = lax.full_like(x, 0, given.dtype)  # in the shape and sharding of the result
+        _, pull_back = jax.vjp(lambda elements: to_transpose(elements, taps, x, valid), zeros)
+        return pull_back(given)[0]
+
+
+def _with_batch(how: Any, axis: int) -> Any:
+    """The same for arrays that have one axis more, there."""
+    moved = tuple((a + (a >= axis), w) for a, w in how.windows)
+    return dataclasses.replace(how, windows=moved)
+
+
+def _listed(valid: jax.Array | None) -> list[jax.Array]:
+    return [] if valid is None else [valid]
+
+
+def _varying_alike(*arrays: jax.Array) -> list[jax.Array]:
+    """The arrays, varying over the same axes of a mesh under `jax.shard_map`."""
+    axes = [_varying_over(array) for array in arrays]
+    every = frozenset().union(*axes)
+    return [
+        _vary(array, tuple(every - here)) if every - here else array
+        for array, here in zip(arrays, axes, strict=True)
+    ]
+
+
+def _vary(array: jax.Array, axes: tuple[Any, ...]) -> jax.Array:
+    of_jax: Any = lax
+    if hasattr(of_jax, "pcast"):
+        return of_jax.pcast(array, axes, to="varying")
+    return of_jax.pvary(array, axes)  # in earlier versions
+
+
+def _varying_over(array: jax.Array) -> frozenset[Any]:
+    kind: Any = jax.typeof(array)
+    return kind.mat.varying if hasattr(kind, "mat") else kind.vma  # named so up to JAX 0.9
+
+
+_fold_p = Primitive("window_fold")
+_fold_p.multiple_results = True
+_map_p = Primitive("window_map")
+
+
+@functools.partial(jax.jit, static_argnames=("primitive", "static"))
+def _program(*operands: jax.Array, primitive: Primitive, static: tuple[Any, ...]) -> Any:
+    return primitive.bind(*operands, **dict(static))
+
+
+def _outside_jit(primitive: Primitive, *operands: jax.Array, **static: Any) -> Any:
+    with jax.disable_jit(False):  # or it would come back here
+        return _program(*operands, primitive=primitive, static=tuple(static.items()))
+
+
+@_fold_p.def_abstract_eval
+def _(x: Any, *others: Any, how: WindowFold, tree: Any) -> list[Any]:
+    shape = list(x.shape)
+    for axis, w in how.windows:
+        shape[axis] = w.output
+    dtypes = (x.dtype if dtype is None else np.dtype(dtype) for dtype in how.dtypes)
+    return [x.update(shape=tuple(shape), dtype=dtype, weak_type=False) for dtype in dtypes]
+
+
+@_map_p.def_abstract_eval
+def _(given: Any, taps: Any, x: Any, *masks: Any, how: WindowMap, backward: bool) -> Any:
+    like = x if backward else taps
+    return like.update(dtype=given.dtype, weak_type=False)
+
+
+def _map_jvp(primals: Sequence[Any], tangents: Sequence[Any], **direction: Any) -> tuple[Any, Any]:
+    y = _map_p.bind(*primals, **direction)
+    if isinstance(tangents[0], ad.Zero):
+        return y, ad.Zero(jax.typeof(y).to_tangent_aval())
+    return y, _map_p.bind(tangents[0], *primals[1:], **direction)
+
+
+def _map_transpose(
+    cotangent: Any, given: Any, *fixed: Any, how: WindowMap, backward: bool
+) -> list[Any]:
+    if isinstance(cotangent, ad.Zero):
+        return [ad.Zero(given.aval)] + [None] * len(fixed)
+    found = _map_p.bind(cotangent, *fixed, how=how, backward=not backward)
+    return [found] + [None] * len(fixed)
+
+
+def _fold_batch(
+    operands: Sequence[Any], axes: Sequence[Any], *, how: WindowFold, tree: Any
+) -> tuple[list[jax.Array], list[int]]:
+    operands, at = _batched(operands, axes, 1)
+    found = _fold_p.bind(*operands, how=_with_batch(how, at), tree=tree)
+    return found, [at] * len(found)
+
+
+def _map_batch(
+    operands: Sequence[Any], axes: Sequence[Any], *, how: WindowMap, backward: bool
+) -> tuple[jax.Array, int]:
+    operands, at = _batched(operands, axes, 3)
+    return _map_p.bind(*operands, how=_with_batch(how, at), backward=backward), at
+
+
+def _batched(operands: Sequence[Any], axes: Sequence[Any], whole: int) -> tuple[list[Any], int]:
+    """All operands with the batch along one axis, the first `whole` of them with its size."""
+    # Where the first is batched, so that at least this one need not be turned.
+    at, size = next(
+        (axis, operand.shape[axis])
+        for operand, axis in zip(operands, axes, strict=True)
+        if axis is not None
+    )
+    found = []
+    for number, (operand, axis) in enumerate(zip(operands, axes, strict=True)):
+        if axis is None:
+            operand = jnp.expand_dims(operand, at)
+            if number < whole:
+                shape = (*operand.shape[:at], size, *operand.shape[at + 1 :])
+                operand = jnp.broadcast_to(operand, shape)
+        found.append(operand if axis in (None, at) else jnp.moveaxis(operand, axis, at))
+    return found, at
+
+
+def _lowered(platform: str, *operands: jax.Array, how: Any, **static: Any) -> Any:
+    return how.lowered(platform, *operands, **static)
+
+
+ad.primitive_jvps[_map_p] = _map_jvp
+ad.primitive_transposes[_map_p] = _map_transpose
+batching.primitive_batchers[_fold_p] = _fold_batch
+batching.primitive_batchers[_map_p] = _map_batch
+for _primitive in (_fold_p, _map_p):
+    _primitive.def_impl(functools.partial(_outside_jit, _primitive))
+    for _platform in ("cpu", "tpu", "default"):
+        mlir.register_lowering(
+            _primitive,
+            mlir.lower_fun(functools.partial(_lowered, _platform), _primitive.multiple_results),
+            platform=None if _platform == "default" else _platform,
+        )

@@ -1,0 +1,286 @@
+"""The derivative of windowed maxima: a sum over the elements that windows pick.
+
+Which these are is known by their taps. The sum is linear in the tangent, and written for its
+transpose, which is what a backward pass runs.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.lowering.windows import (
+    Windows,
+    all_taps,
+    along,
+    borders_apart,
+    by_runs,
+    directly,
+    once,
+    pad,
+    pad_windows,
+    padded_taps_at,
+    taps_at,
+    widened,
+    window_size,
+)
+
+# The largest numbers of a dtype are no window's taps: what a window beyond the border has, and what
+# an element asks for at which no tap begins.
+NO_TAPS = 2
+_BEYOND, _NOWHERE = 0, 1  # below the largest
+
+
+def _no_tap(which: int, dtype: Any) -> Any:
+    return np.array(np.iinfo(dtype).max - which, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A part of the way from a window to the element that it picks.
+
+    `run` taps of it are taken together, and one of them is found in a later step. Taps count in
+    `unit`, the number of taps along all later axes. A step with its `own_border` gets additional
+    windows when its turn comes, all others in the beginning. Of `sets`, a bit for each tap says
+    whether it is picked, all in one step.
+    """
+
+    windows: Windows
+    run: int = 1
+    unit: int = 1
+    own_border: bool = False
+    sets: bool = False
+
+
+def steps(windows: Windows, limit: float, few: int, own_borders: bool) -> list["Step"]:
+    """All axes at once if a window has at most `limit` elements, else one by one.
+
+    And that in several steps where a window is large: as runs of taps, and then within runs.
+    Each axis has its border apart if `own_borders`: less to read and write, but one copy more where
+    a border is a copy.
+    """
+    if window_size(windows) <= limit:
+        return [Step(windows)]
+    found, unit = [], window_size(windows)
+    for axis, w in windows:
+        unit //= w.window
+        own = own_borders
+        for run in w.run_lengths(few):
+            outer, w = w.runs_and_rest(run)
+            found.append(Step(((axis, outer),), run, unit, own))
+            own = True
+        found.append(Step(((axis, w),), 1, unit, own))
+    return found
+
+
+def tangent_in_blocks(
+    tangent: jax.Array, taps: jax.Array, way: list[Step], once: Callable
+) -> jax.Array:
+    """The tangents of the picked elements, step by step.
+
+    Written for its transpose, in which an element adds up what the windows that picked it hand
+    back. Each axis is cut into blocks of `stride` elements; with a few windows more than there are,
+    which pick nothing, the elements of a block are reached by equally many windows each. So the
+    transpose is a sum of dense slices; that of strided slices would be full of holes, and that of
+    slices without the additional windows would ask of each element whether it is at the border.
+    """
+    narrow = tangent.dtype
+    together = [step for step in way if not step.own_border]
+    taps = _add_border(taps, together, once)
+    told = []
+    for step in way:
+        if step.own_border:
+            taps = _add_border(taps, [step], once)
+        told.append((step, taps))
+        if step is not way[-1]:
+            taps = once(functools.partial(_taps_left, step=step), taps)
+    tangent = widened(tangent)
+    for step, taps in reversed(told):
+        along_step = functools.partial(_tangent_along, step=step)
+        # The transpose of the last step gives the result.
+        tangent = (directly if step is way[-1] else once)(along_step, tangent, taps)
+        if step.own_border:
+            tangent = _drop_border(tangent, [step], once)
+    return _drop_border(tangent, together, once, narrow)
+
+
+def _borders(way: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], bool]:
+    """The additional windows on each axis, as padding, and whether there are any."""
+    widths = [(0, 0, 0)] * ndim
+    for step in way:
+        for axis, w in step.windows:
+            widths[axis] = (*w.border(step.run), 0)
+    return widths, any(low or high for low, high, _ in widths)
+
+
+def _add_border(taps: jax.Array, way: list[Step], once: Callable) -> jax.Array:
+    """`taps` with those of additional windows, which pick nothing."""
+    widths, any_ = _borders(way, taps.ndim)
+    sets = any(step.sets for step in way)
+    nothing = np.zeros((), taps.dtype) if sets else _no_tap(_BEYOND, taps.dtype)
+    return once(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
+
+
+def _drop_border(
+    tangent: jax.Array, way: list[Step], once: Callable, dtype: Any = None
+) -> jax.Array:
+    """`tangent` without those of additional windows."""
+    widths, any_ = _borders(way, tangent.ndim)
+    dtype = tangent.dtype if dtype is None else dtype
+    starts = [low for low, _, _ in widths]
+    stops = [n - high for n, (_, high, _) in zip(tangent.shape, widths, strict=True)]
+    if not any_:
+        return tangent.astype(dtype)
+    return once(lambda tangent: lax.slice(tangent, starts, stops).astype(dtype), tangent)
+
+
+@functools.partial(jax.jit, static_argnames="step")
+def _tangent_along(tangent: jax.Array, taps: jax.Array, step: Step) -> jax.Array:
+    """The tangents that windows, along the axes of a step, pick by their `taps`."""
+    geometry, shape = dict(step.windows), []
+    for axis, size in enumerate(tangent.shape):
+        if axis in geometry and geometry[axis].stride > 1:
+            w = geometry[axis]
+            tangent = pad(axis, (0, w.blocks * w.stride - size), tangent, 0)
+            shape += [w.blocks, w.stride]
+        else:
+            shape.append(size)
+    tangent = tangent.reshape(shape)
+    zero = np.zeros((), tangent.dtype)
+    strided = (axis for axis, w in step.windows if w.stride > 1)
+    inner = [axis + n for n, axis in enumerate(strided, start=1)]
+    zeros, total = lax.full_like(tangent, 0), None
+    for widths, match, _ in _matches(taps, step):
+        part = lax.select(match, tangent, zeros)
+        part = lax.reduce_sum(part, inner) if inner else part
+        # Axis by axis, and so are slices: on several devices those of one row share its exchange.
+        for axis in reversed(geometry):
+            part = pad(axis, widths[axis][:2], part, zero)
+        total = part if total is None else lax.add(total, part)
+    assert total is not None
+    return total
+
+
+@functools.partial(jax.jit, static_argnames="step")
+def _taps_left(taps: jax.Array, step: Step) -> jax.Array:
+    """For each element along the axes of a step, what its windows' taps say of later steps.
+
+    All windows that pick from one row (or one run of taps) agree on where in it: on its first
+    maximum. For if the first maximum of a window is in the row, then it is the row's; and likewise
+    its last NaN. In an overlap of runs, the pick of the window is that of either.
+    """
+    found = None
+    for _, match, rest in _matches(taps, step):
+        nothing = lax.full(match.shape, 0, taps.dtype)
+        rest = nothing if rest is None else rest
+        found = lax.select(match, rest, nothing if found is None else found)
+    assert found is not None
+    geometry = dict(step.windows)
+    found = found.reshape(
+        [
+            geometry[axis].blocks * geometry[axis].stride if axis in geometry else size
+            for axis, size in enumerate(taps.shape)
+        ]
+    )
+    for axis, w in step.windows:
+        found = lax.slice_in_dim(found, 0, w.length, 1, axis)
+    return found
+
+
+def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
+    """For each shift between blocks and the windows that reach them: which elements are picked.
+
+    Yields how the blocks lie among the windows, as padding; whether the window picks the element
+    (or what its run is for), in blocks; and what its tap says of later steps, None for 0.
+    """
+    geometry, shape, places = dict(step.windows), [], {}
+    for axis, size in enumerate(taps.shape):
+        places[axis] = len(shape)
+        shape += [size, 1] if axis in geometry and geometry[axis].stride > 1 else [size]
+    taps, kind, whole = taps.reshape(shape), taps.dtype, list(shape)
+    for axis, w in step.windows:
+        whole[places[axis]] = w.blocks
+        if w.stride > 1:
+            whole[places[axis] + 1] = w.stride
+
+    def spread(x: Any) -> Any:
+        """Along all blocks. By lax, which traces faster; one number is no array to keep."""
+        if isinstance(x, np.ndarray) and x.size == 1:
+            return lax.full(whole, x.item(), x.dtype)
+        return x if list(x.shape) == whole else lax.broadcast_in_dim(x, whole, range(len(whole)))
+
+    shifts = [w.shifts(step.run).items() for _, w in step.windows]
+    for blocks in itertools.product(*shifts):
+        widths, starts, stops = [(0, 0, 0)] * len(places), [0] * len(shape), list(shape)
+        first = start = np.zeros([1] * len(shape), np.int64)
+        count, unit = first + 1, step.unit
+        for (axis, w), (q, rows) in reversed(list(zip(step.windows, blocks, strict=True))):
+            at, (before, after) = places[axis], w.border(step.run)
+            widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
+            starts[at], stops[at] = before - q, before - q + w.blocks
+            here = [along(column, at + (w.stride > 1), len(shape)) for column in rows.T]
+            first, count, start = first + here[0] * unit, count * here[1], start + here[2] * unit
+            unit *= w.window
+        part = taps
+        for axis, _ in step.windows:
+            at = places[axis]
+            part = lax.slice_in_dim(part, starts[at], stops[at], 1, at)
+        part = spread(part)
+        first, start = first.astype(kind), start.astype(kind)
+        if step.unit == step.run == 1:
+            first = np.where(count, first, _no_tap(_NOWHERE, kind))
+            match = (has_tap if step.sets else lax.eq)(part, spread(first))
+            yield widths, match, None
+        else:
+            # Wraps if `first` is larger. Of several axes at once, all runs are of one tap.
+            beyond = lax.sub(part, spread(first))
+            match = lax.lt(beyond, spread((count * step.unit).astype(kind)))
+            yield widths, match, lax.sub(part, spread(start))
+
+
+def has_tap(sets: jax.Array, tap: jax.Array) -> jax.Array:
+    """Whether the bit of a tap is set; not so of a number that is no tap."""
+    bit = lax.bitwise_and(lax.shift_right_logical(sets, tap), lax.full_like(sets, 1))
+    return lax.ne(bit, lax.full_like(sets, 0))
+
+
+def tangent_forward(
+    tangent: jax.Array, taps: jax.Array, windows: Windows, *, on_cpu: bool
+) -> jax.Array:
+    """The tangents of the picked elements tap by tap: to be run as it is, and not transposed."""
+    if not (on_cpu and borders_apart(tangent, windows)):
+        return tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
+
+    def apart(tangent: jax.Array, taps: jax.Array) -> jax.Array:
+        found = by_runs(tangent_in_slices, (widened(tangent),), (taps,), windows)
+        return found.astype(tangent.dtype)
+
+    # Apart from its readers too, where XLA:CPU would ask of each element which part it is in.
+    return once(apart, tangent, taps)
+
+
+def tangent_in_slices(
+    tangent: jax.Array,
+    taps: jax.Array,
+    windows: Windows,
+    match: Callable = lax.eq,
+    pad_each: bool = False,
+) -> jax.Array:
+    """Tap by tap, also for sizes that are symbolic."""
+    narrow, tangent = tangent.dtype, widened(tangent)
+    zero = np.zeros((), tangent.dtype)
+    if pad_each:
+        at = functools.partial(padded_taps_at, tangent, windows, value=zero)
+    else:
+        at = functools.partial(taps_at, pad_windows(tangent, windows, zero), windows)
+    terms = (
+        jnp.where(match(taps, lax.full_like(taps, number)), at(taps=tap), zero)
+        for number, tap in enumerate(all_taps(windows))
+    )
+    return functools.reduce(lax.add, terms).astype(narrow)

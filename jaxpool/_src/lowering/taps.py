@@ -1,0 +1,258 @@
+"""How windows are summed with filters, passed tap by tap with a state, and picked from."""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.lowering.tangent import Step, tangent_in_blocks, tangent_in_slices
+from jaxpool._src.lowering.windows import (
+    Windows,
+    all_taps,
+    along,
+    directly,
+    numeric_module,
+    once,
+    pad_windows,
+    taps_at,
+    window_size,
+)
+
+# Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
+UNROLLED_TAPS = 64
+
+
+def correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+    """Sum of each window's elements, each times the entry of `kernel` at its tap.
+
+    `kernel` has the rank of x: as many entries as taps along pooled axes, and 1 or as many as x
+    along all others. Padding adds nothing.
+    """
+    windows = tuple(sorted(windows))
+    if _known(windows) and window_size(windows) > UNROLLED_TAPS:
+        return _correlate_in_a_loop(x, kernel, windows)
+    return _correlate(x, kernel, windows)
+
+
+def _known(windows: Windows) -> bool:
+    return all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+    return _correlate_by_taps(x, kernel, windows)
+
+
+@_correlate.defjvp
+def _correlate_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """Bilinear, with the part in x written for its transpose."""
+    (x, kernel), (dx, dkernel) = primals, tangents
+    of_x = _correlate_in_blocks if _known(windows) else _correlate
+    tangent = of_x(dx, kernel, windows) + _correlate(x, dkernel, windows)
+    return _correlate(x, kernel, windows), tangent
+
+
+def _correlate_by_taps(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+    x = pad_windows(x, windows, 0)
+
+    def term(taps: Sequence[Any]) -> jax.Array:
+        weight = kernel
+        for (axis, _), tap in zip(windows, taps, strict=True):
+            if isinstance(tap, int):
+                weight = lax.slice_in_dim(weight, tap, tap + 1, 1, axis)
+            else:
+                weight = lax.dynamic_slice_in_dim(weight, tap, 1, axis)
+        return taps_at(x, windows, taps) * weight
+
+    taps = all_taps(windows)
+    if len(taps) <= UNROLLED_TAPS:
+        return functools.reduce(operator.add, map(term, taps))
+
+    @jax.checkpoint
+    def step(total: jax.Array, taps: jax.Array) -> tuple[jax.Array, None]:
+        return total + term(list(taps)), None
+
+    return lax.scan(step, term(taps[0]), jnp.asarray(taps[1:], np.int32))[0]
+
+
+def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+    """The same, written for its transpose in x.
+
+    Windows begin at every block of `stride` elements, and the transpose is a sum of dense slices;
+    that of strided slices would be full of holes.
+    """
+    x, kernel, places = _cut_into_blocks(x, kernel, windows)
+    zero, total = np.zeros((), x.dtype), None
+    for numbers in itertools.product(*(range(len(taps)) for _, taps in places)):
+        part, weight, is_tap = x, kernel, np.ones([1] * x.ndim, bool)
+        for (at, taps), number, (_, w) in zip(places, numbers, windows, strict=True):
+            part = lax.slice_in_dim(part, number, number + w.output, 1, at)
+            weight = lax.slice_in_dim(weight, number, number + 1, 1, at)
+            is_tap = is_tap & along(taps[number], at + 1, x.ndim)
+        if not is_tap.any():
+            continue
+        # The selection keeps a NaN that is handed back from what is no tap of its window.
+        term = part * weight if is_tap.all() else jnp.where(is_tap, part * weight, zero)
+        term = lax.reduce_sum(term, [at + 1 for at, _ in places])
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+@functools.partial(jax.jit, static_argnames="windows")
+def _correlate_in_a_loop(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+    """The same for large windows, whose program would else grow with them."""
+    x, kernel, places = _cut_into_blocks(x, kernel, windows)
+    zero, inner = np.zeros((), x.dtype), [at + 1 for at, _ in places]
+    outputs = {at: w.output for (at, _), (_, w) in zip(places, windows, strict=True)}
+
+    @jax.checkpoint  # or else the backward pass would keep the slices of each step
+    def step(total: jax.Array, numbers: jax.Array) -> tuple[jax.Array, None]:
+        part, weight, is_tap = x, kernel, None
+        for (at, taps), number in zip(places, list(numbers), strict=True):
+            part = lax.dynamic_slice_in_dim(part, number, outputs[at], at)
+            weight = lax.dynamic_slice_in_dim(weight, number, 1, at)
+            if not taps.all():
+                here = along(jnp.asarray(taps)[number], at + 1, x.ndim)
+                is_tap = here if is_tap is None else is_tap & here
+        term = part * weight if is_tap is None else jnp.where(is_tap, part * weight, zero)
+        return total + lax.reduce_sum(term, inner), None
+
+    sizes = np.maximum(x.shape, kernel.shape).tolist()
+    shape = [outputs.get(i, n) for i, n in enumerate(sizes) if i not in inner]
+    numbers = list(itertools.product(*(range(len(taps)) for _, taps in places)))
+    return lax.scan(step, jnp.zeros(shape, x.dtype), jnp.asarray(numbers, np.int32))[0]
+
+
+def _cut_into_blocks(
+    x: jax.Array, kernel: jax.Array, windows: Windows
+) -> tuple[jax.Array, jax.Array, list[tuple[int, np.ndarray]]]:
+    """Each pooled axis in two, blocks of `stride` elements and those in a block; the kernel alike.
+
+    With the place of each axis of blocks, and which entries of a block of the kernel are taps.
+    """
+    zero, geometry = np.zeros((), x.dtype), dict(windows)
+    widths, spread, shape, kernel_shape = [], [], [], []
+    places: list[tuple[int, np.ndarray]] = []
+    for axis, (size, entries) in enumerate(zip(x.shape, kernel.shape, strict=True)):
+        if axis not in geometry:
+            widths.append((0, 0, 0))
+            spread.append((0, 0, 0))
+            shape.append(size)
+            kernel_shape.append(entries)
+            continue
+        w = geometry[axis]
+        reach = -(-w.span // w.stride)  # blocks that a window has elements of
+        blocks = w.output + reach - 1
+        is_tap = np.zeros(reach * w.stride, bool)
+        is_tap[: w.span : w.dilation] = True
+        places.append((len(shape), is_tap.reshape(reach, w.stride)))
+        widths.append((w.low, blocks * w.stride - w.low - w.length, 0))
+        spread.append((0, reach * w.stride - w.span, w.dilation - 1))
+        shape += [blocks, w.stride]
+        kernel_shape += [reach, w.stride]
+    x = _padded(x, widths).reshape(shape)
+    return x, lax.pad(kernel, zero, spread).reshape(kernel_shape), places
+
+
+def _padded(x: jax.Array, widths: Sequence[tuple[int, int, int]]) -> jax.Array:
+    """`x` with zeros around it, or cut where a width is negative."""
+    stops = [n + min(high, 0) for n, (_, high, _) in zip(x.shape, widths, strict=True)]
+    x = lax.slice(x, [0] * x.ndim, stops)
+    return lax.pad(x, np.zeros((), x.dtype), [(low, max(high, 0), 0) for low, high, _ in widths])
+
+
+def scan(
+    step: Callable[[Any, Any, Any], Any],
+    state: Any,
+    elements: Any,
+    windows: Windows,
+    valid: jax.Array | None,
+    at_once: int,
+    laid: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> Any:
+    """For each window ``state = step(state, element, number)`` over its valid elements, in order.
+
+    `state` and `elements` are arrays or trees of them. `laid` brings an element of each window into
+    the shape of the state. Up to `at_once` taps are written out one by one.
+    """
+    windows = tuple(sorted(windows))
+    elements = jax.tree.map(lambda x: pad_windows(x, windows, np.zeros((), x.dtype)), elements)
+    valid = None if valid is None else pad_windows(valid, windows, False)
+    ndim = jax.tree.leaves(elements)[0].ndim
+
+    def visit(state: Any, taps: Sequence[Any], number: Any) -> Any:
+        conditions = [] if valid is None else [taps_at(valid, windows, taps)]
+        for (axis, w), tap in zip(windows, taps, strict=True):
+            if w.padded:
+                xp = numeric_module(w.output, w.length, w.low, tap)
+                inside = w.inside(tap, xp)
+                if xp is jnp or not inside.all():
+                    conditions.append(along(jnp.asarray(inside), axis, ndim))
+        element = jax.tree.map(lambda x: laid(taps_at(x, windows, taps)), elements)
+        new = step(state, element, number)
+        if not conditions:
+            return new
+        condition = laid(functools.reduce(operator.and_, conditions))
+        return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, state)
+
+    taps = all_taps(windows)
+    if len(taps) <= at_once:
+        for number, tap in enumerate(taps):
+            state = visit(state, tap, np.int32(number))
+        return state
+
+    @jax.checkpoint  # else the backward pass would keep what is known of each window, for every tap
+    def body(state: Any, place: Any) -> tuple[Any, None]:
+        number, taps = place
+        return visit(state, list(taps), number), None
+
+    places = (np.arange(len(taps), dtype=np.int32), np.asarray(taps, np.int32))
+    return lax.scan(body, state, jax.tree.map(jnp.asarray, places))[0]
+
+
+def pick(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Array:
+    """Of each window the element at the tap of that row-major number, 0 if there is none."""
+    windows = tuple(sorted(windows))
+    if window_size(windows) > UNROLLED_TAPS:
+        return jax.checkpoint(functools.partial(_pick_in_order, windows=windows))(x, numbers)
+    nowhere = np.uint8(255)  # no number of a tap, of which there are fewer
+    return _pick(x, jnp.where(numbers < 0, nowhere, numbers.astype(np.uint8)), windows)
+
+
+def _pick_in_order(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Array:
+    def step(found: jax.Array, element: jax.Array, number: Any) -> jax.Array:
+        return jnp.where(numbers == number.astype(numbers.dtype), element, found)
+
+    return scan(step, jnp.zeros(numbers.shape, x.dtype), x, windows, None, UNROLLED_TAPS)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _pick(x: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
+    return _pick_in_order(x, taps, windows)
+
+
+@_pick.defjvp
+def _pick_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """Linear in x, and in the derivative written for its transpose."""
+    x, taps = primals
+    if not _known(windows):
+        return _pick(x, taps, windows), tangent_in_slices(tangents[0], taps, windows)
+
+    def by_platform(tangent: jax.Array, taps: jax.Array) -> jax.Array:
+        # All axes at once, since windows that pick from one row do not agree on where in it.
+        form = functools.partial(tangent_in_blocks, way=[Step(windows)])
+        on_cpu = functools.partial(form, once=once)
+        return lax.platform_dependent(
+            tangent, taps, cpu=on_cpu, default=functools.partial(form, once=directly)
+        )
+
+    # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
+    rule = jax.checkpoint(by_platform, prevent_cse=False)
+    return _pick(x, taps, windows), rule(tangents[0], taps)

@@ -1,0 +1,206 @@
+"""Order statistics of windows: by networks, by sets, and by ranks from comparing pairs."""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.lowering.bisection import compiled_picks, compiled_top_sum
+from jaxpool._src.lowering.networks import (
+    MOST_IN_NETWORK,
+    Position,
+    Weights,
+    always,
+    any_nan,
+    entries_of,
+    expanded,
+    factor_of,
+    filled_in,
+    interpolated,
+    looked_up,
+    rank_table,
+    sorted_entries,
+    weighed_by,
+)
+from jaxpool._src.lowering.order import LaidOut
+from jaxpool._src.lowering.windows import (
+    Windows,
+    all_taps,
+    once_on_cpus,
+    pad_windows,
+    taps_at,
+    window_size,
+)
+
+# Sets of taps are the bits of an integer.
+_MOST_IN_SETS = 32
+
+# Of windows of up to this many elements, the rank of each is found by comparing all pairs.
+_MOST_IN_PAIRS = 25
+
+
+@dataclasses.dataclass(frozen=True)
+class Taps:
+    """The valid elements of each window of x."""
+
+    x: jax.Array
+    valid: jax.Array | None
+    windows: Windows
+    count: Any  # how many these are for each window: by NumPy, if it is known
+
+    @property
+    def _size(self) -> int:
+        return window_size(self.windows)
+
+    def at(self, position: Position) -> jax.Array:
+        """The value at a position among each cell's elements, in ascending order.
+
+        Between two ranks it is on the line between their elements.
+        """
+        table = rank_table(position, self._size)
+        ranks = np.floor(table).astype(np.int64)
+        fractions = table - ranks
+        both = bool(entries_of(fractions, self.count).any())
+        picks = compiled_picks(self.x, self.valid, self.windows, tuple(ranks.tolist()), both)
+        if not both:
+            return picks[0]
+        low, high = picks
+        return interpolated(low, high, looked_up(fractions, self.count, low.dtype))
+
+    def top_sum(self, k: Callable[[Any], Any]) -> jax.Array:
+        """Sum of the ``k(n)`` largest of each cell's n elements."""
+        if self._size > _MOST_IN_SETS:
+            return self._laid_out().top_sum(k)
+        numbers = tuple(int(number) for number in rank_table(k, self._size))
+        return compiled_top_sum(self.x, self.valid, self.windows, numbers)
+
+    def number(self, k: Callable[[Any], Any]) -> jax.Array:
+        """``k(n)`` for each cell, as a float."""
+        return jnp.asarray(looked_up(rank_table(k, self._size), self.count, self.x.dtype))
+
+    def rank_sum(self, weights: Weights) -> jax.Array:
+        """Sum of each cell's elements times the weights of their ranks, 0 for the largest."""
+        if self._size > min(MOST_IN_NETWORK, _MOST_IN_PAIRS):
+            return self._laid_out().rank_sum(weights)
+        if callable(weights):
+            return self.by_network(self.x, weights)
+        return _by_network(self.x, self.valid, weights, self.windows)
+
+    def by_network(self, x: jax.Array, weights: Weights) -> jax.Array:
+        """`rank_sum` of a small window."""
+        _, missing = filled_in(x, self.valid, self.windows, always, pad_each=False)
+        count = np.array(self._size) if missing is None else self._size - missing
+        found = []
+        for rank in range(self._size):
+            if callable(weights):
+                weight = weights(np.full([1] * x.ndim, rank, np.int32), count)
+            elif rank < weights.shape[0]:
+                weight = expanded(weights[rank], x.ndim)
+            else:
+                break
+            weight = expanded(jnp.asarray(weight).astype(x.dtype), x.ndim)
+            if missing is not None:
+                weight = jnp.where(rank < count, weight, np.zeros((), x.dtype))
+            found.append(weight)
+        used = functools.reduce(operator.add, found)
+        if callable(weights):
+            factor = factor_of(np.ones((), x.dtype), used)
+            found = [weight * factor for weight in found]
+        elif missing is not None or weights.shape[0] > self._size:
+            # Added up in the same order: where nothing is missing, the factor is 1.
+            wanted = functools.reduce(operator.add, list(weights))
+            factor = factor_of(expanded(wanted, x.ndim), used)
+            found = [weight * factor for weight in found]
+        return _weighed_taps(x, self.valid, tuple(found), self.windows)
+
+    def _laid_out(self) -> "LaidOut":
+        """As an array with the elements behind all other axes."""
+        taps, _ = filled_in(self.x, self.valid, self.windows, always, pad_each=False)
+        x = jnp.stack([e for e, _ in taps], self.x.ndim)
+        if all(inside is None for _, inside in taps):
+            return LaidOut(x, None, (self.x.ndim,), self.count)
+        shape = lax.broadcast_shapes(*(np.shape(i) for _, i in taps if i is not None))
+        inside = [jnp.broadcast_to(True if i is None else i, shape) for _, i in taps]
+        return LaidOut(x, jnp.stack(inside, self.x.ndim), (self.x.ndim,), self.count)
+
+
+@functools.partial(jax.jit, static_argnames="windows")
+def _by_network(
+    x: jax.Array, valid: jax.Array | None, weights: jax.Array, windows: Windows
+) -> jax.Array:
+    return Taps(x, valid, windows, None).by_network(x, weights)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _weighed_taps(
+    x: jax.Array, valid: jax.Array | None, weights: tuple[jax.Array, ...], windows: Windows
+) -> jax.Array:
+    """Sum of each window's elements, the largest first, times the weights."""
+    total, nan = _weighed_in_order(x, valid, weights, weights, windows)
+    return total if nan is None else jnp.where(nan, np.array(np.nan, x.dtype), total)
+
+
+def _weighed_in_order(
+    x: jax.Array,
+    valid: jax.Array | None,
+    weights: tuple[jax.Array, ...],
+    factors: tuple[Any, ...],
+    windows: Windows,
+) -> tuple[jax.Array, jax.Array | None]:
+    """The sum with `factors` of what is to be weighed by `weights`, and which cells have a NaN."""
+    elements = [e for e, _ in filled_in(x, valid, windows, always, pad_each=False)[0]]
+    last = len(elements) - 1
+    ordered = sorted_entries(elements, range(last, last - len(weights), -1))
+    terms = [
+        factor * weighed_by(weight, e)
+        for weight, factor, e in zip(weights, factors, ordered, strict=True)
+    ]
+    return functools.reduce(operator.add, terms), any_nan(elements)
+
+
+@_weighed_taps.defjvp
+def _weighed_taps_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """With the weights brought to the elements: these are sorted once, and no tangent is."""
+    x, valid, weights = primals
+    total, nan = _weighed_in_order(x, valid, weights, tangents[2], windows)
+    find = functools.partial(_ranks, windows=windows)
+    fixed = lax.stop_gradient(x)
+    ranks = once_on_cpus(find, fixed, valid)
+    tangent, zero = pad_windows(tangents[0], windows, 0), np.zeros((), x.dtype)
+    for taps, rank in zip(all_taps(windows), ranks, strict=True):
+        own = lax.full_like(total, 0)
+        for number, weight in enumerate(weights):
+            own = jnp.where(rank == number, weight, own)
+        total = total + own * taps_at(tangent, windows, taps)
+    if nan is not None:
+        total = jnp.where(nan, zero, total)
+    return _weighed_taps(*primals, windows), total
+
+
+def _ranks(x: jax.Array, valid: jax.Array | None, windows: Windows) -> list[jax.Array]:
+    """The rank of each tap's element, 0 for the largest; of equal ones the first is above.
+
+    What is not valid comes last, and has the number of elements for its rank.
+    """
+    taps, _ = filled_in(x, valid, windows, always, pad_each=False)
+    ranks = [lax.full_like(taps[0][0], 0, np.int8)] * len(taps)
+    for i, (a, a_valid) in enumerate(taps):
+        for j, (b, b_valid) in enumerate(taps[:i]):
+            larger = lax.gt(a, b)
+            if a_valid is not None:
+                larger = larger & a_valid
+            if b_valid is not None:
+                larger = larger | ~b_valid
+            ranks[j] = ranks[j] + larger.astype(np.int8)
+            ranks[i] = ranks[i] + (~larger).astype(np.int8)
+    last = np.int8(len(taps))
+    return [
+        rank if inside is None else jnp.where(inside, rank, last)
+        for rank, (_, inside) in zip(ranks, taps, strict=True)
+    ]

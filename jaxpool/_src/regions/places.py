@@ -1,0 +1,188 @@
+"""Boxes and what else region pools take: checked, and turned into places on the map."""
+
+import math
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxpool._src.core import arguments
+from jaxpool._src.core.pool import accumulator
+from jaxpool._src.regions import sampling
+
+# --- what users pass ----------------------------------------------------------------------------
+
+
+def checked(op: str, x: Any, boxes: Any, spatial_scale: Any) -> tuple[jax.Array, jax.Array, float]:
+    """The map, the boxes in a dtype to compute in, and the scale."""
+    x = arguments.array(op, x)
+    if x.ndim != 3:
+        raise ValueError(
+            f"{op}: `x` must have shape (H, W, C); got x.shape={x.shape}. Use jax.vmap for a batch."
+        )
+    arguments.no_empty_axis(op, x.shape, (0, 1))
+    if not isinstance(boxes, jax.Array | np.ndarray):
+        raise TypeError(
+            f"{op}: `boxes` must be a JAX or NumPy array; got an object of type "
+            f"{type(boxes).__name__}. Write jnp.asarray(boxes)."
+        )
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(
+            f"{op}: `boxes` must have shape (K, 4), with (x1, y1, x2, y2) of each box; got "
+            f"boxes.shape={boxes.shape}. Use jax.vmap for a batch."
+        )
+    if boxes.dtype == bool or not (
+        jnp.issubdtype(boxes.dtype, jnp.floating) or jnp.issubdtype(boxes.dtype, jnp.integer)
+    ):
+        raise TypeError(f"{op}: `boxes` must hold real numbers; got boxes.dtype={boxes.dtype}.")
+    dtype = accumulator(boxes.dtype)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        dtype = np.promote_types(dtype, x.dtype)
+    scale = number(op, "spatial_scale", spatial_scale, "be a number > 0")
+    return x, jnp.asarray(boxes).astype(dtype), scale
+
+
+def number(op: str, name: str, value: Any, allowed: str) -> float:
+    """`value` as a finite float, positive if that is `allowed`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        arguments.fail(op, name, allowed, value, error=TypeError)
+    if not math.isfinite(value) or ("> 0" in allowed and value <= 0):
+        arguments.fail(op, name, allowed, value)
+    return float(value)
+
+
+def samples_per_axis(op: str, value: Any) -> int:
+    allowed = "be an int >= 1"
+    ratio = arguments.integer(op, "sampling_ratio", value, allowed)
+    if ratio < 1:
+        hint = "A number of samples that depends on the boxes has no static shape."
+        arguments.fail(op, "sampling_ratio", allowed, value, hint=hint)
+    return ratio
+
+
+def pyramid_scales(op: str, value: Any, count: int) -> list[float]:
+    allowed = f"be {count} powers of 2 (one per map), each half the one before"
+    if not isinstance(value, list | tuple):
+        arguments.fail(op, "spatial_scales", allowed, value, error=TypeError)
+    scales = [number(op, "spatial_scales", scale, "hold numbers > 0") for scale in value]
+    if len(scales) != count or any(
+        scale != scales[0] / 2**i or math.frexp(scale)[0] != 0.5 for i, scale in enumerate(scales)
+    ):
+        arguments.fail(op, "spatial_scales", allowed, value)
+    return scales
+
+
+def described(x: Any) -> str:
+    return f"{x.shape[-1]} of {x.dtype}"
+
+
+def maps_of_cells(op: str, x: jax.Array, cells: tuple[int, ...]) -> jax.Array:
+    """`x` as one map for each cell, of shape (P, Q, H, W, C)."""
+    each = math.prod(cells)
+    if x.shape[-1] % each != 0:
+        raise ValueError(
+            f"{op}: `x` must have a multiple of P*Q = {each} channels, for output_shape={cells}; "
+            f"got x.shape={x.shape}."
+        )
+    return jnp.transpose(x.reshape(*x.shape[:2], -1, *cells), (3, 4, 0, 1, 2))
+
+
+def wide(x: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """`x` in the dtype of coordinates, which holds it and is at least float32."""
+    return x.astype(coordinates.dtype)
+
+
+def result(
+    y: jax.Array, x: jax.Array, boxes: jax.Array, cells: tuple[int, ...], channels: Any
+) -> jax.Array:
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(np.float32)
+    y = y.astype(dtype)
+    chex.assert_shape(y, (boxes.shape[0], *cells, channels))
+    return y
+
+
+# --- from boxes to places -----------------------------------------------------------------------
+
+Edges = tuple[jax.Array, jax.Array]  # low and high, both of shape (K,)
+
+
+def edges(boxes: jax.Array, scale: Any, shift: float) -> tuple[Edges, Edges]:
+    """Edges along y, and along x, in pixels of the map."""
+    left, top, right, bottom = (boxes[:, i] * scale - shift for i in range(4))
+    return (top, bottom), (left, right)
+
+
+def sample_places(
+    boxes: jax.Array, scale: Any, cells: tuple[int, ...], ratio: int, aligned: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Samples along y, of shape (K, P, 1, S), and along x, of shape (K, 1, Q, S)."""
+    places = []
+    for (low, high), n in zip(edges(boxes, scale, 0.5 if aligned else 0), cells, strict=True):
+        if not aligned:
+            high = low + jnp.maximum(high - low, 1)
+        places.append(sampling.samples(low, high, n, ratio))
+    return places[0][:, :, None], places[1][:, None]
+
+
+def whole_pixels(
+    boxes: jax.Array,
+    scale: float,
+    cells: tuple[int, ...],
+    shape: tuple[Any, ...],
+    *,
+    inclusive: bool,
+) -> tuple[sampling.Intervals, sampling.Intervals]:
+    """First pixels of cells, and those after the last ones, within the map: along y, along x.
+
+    `inclusive` says whether the pixel that the far edge is rounded to belongs to the box.
+    """
+    found = []
+    boxes = lax.stop_gradient(boxes)
+    for ends, n, length in zip(edges(boxes, scale, 0), cells, shape[:2], strict=True):
+        nowhere = jnp.isnan(ends[0]) | jnp.isnan(ends[1])
+        # Far beyond any map, and far from the end of int32.
+        low, high = (
+            jnp.clip(lax.round(end, lax.RoundingMethod.AWAY_FROM_ZERO), -(2**28), 2**28)[:, None]
+            for end in ends
+        )
+        low, high = low.astype(np.int32), high.astype(np.int32)
+        size = jnp.maximum(high - low + int(inclusive), 1)
+        cell = jnp.arange(n, dtype=np.int32)[None]
+        # floor(i * size / n) and ceil((i + 1) * size / n) in ints: in float32, 7 * (57 / 7) > 57.
+        whole, rest = size // n, size % n
+        start = low + cell * whole + cell * rest // n
+        stop = low + (cell + 1) * whole - (-(cell + 1) * rest // n)
+        start, stop = (jnp.clip(edge, 0, length) for edge in (start, stop))
+        found.append((start, jnp.where(nowhere[:, None], start, stop)))
+    return found[0], found[1]
+
+
+def mean_weights(low: jax.Array, high: jax.Array, cells: int, length: Any) -> jax.Array:
+    """Means over each cell of the hats ``max(1 - |t - i|, 0)`` of `length` pixels: (K, P, L)."""
+    low = low[:, None, None]
+    size = (high[:, None, None] - low) / cells
+    begin = low + jnp.arange(cells, dtype=low.dtype)[None, :, None] * size
+    pixel = jnp.arange(length, dtype=low.dtype)[None, None]
+    total = jnp.zeros((), low.dtype)
+    for slope, left, right in ((1, -1, 0), (-1, 0, 1)):
+        # The two sides of a hat, whose integral over what is left of a cell is its width times the
+        # height in its middle. A difference of integrals up to both ends would cancel.
+        a, b = (jnp.minimum(jnp.maximum(end - pixel, left), right) for end in (begin, begin + size))
+        total = total + (b - a) * (1 + slope * (a + b) / 2)
+    filled = size > 0
+    return jnp.where(filled, total / jnp.where(filled, size, 1), 0)
+
+
+def pyramid_level(
+    boxes: jax.Array, size: float, canonical_level: int, first: int, count: int
+) -> jax.Array:
+    """Number of the map that each box goes to."""
+    (top, bottom), (left, right) = edges(lax.stop_gradient(boxes), 1, 0)
+    side = jnp.sqrt(jnp.maximum((right - left) * (bottom - top), 0))
+    level = jnp.floor(canonical_level + jnp.log2(side / size) + 1e-6) - first
+    return jnp.clip(level, 0, count - 1).astype(np.int32)

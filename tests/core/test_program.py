@@ -1,0 +1,141 @@
+"""Calls outside of `jax.jit`: one program each, and what tells two of them apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpool
+from jaxpool._src.core.program import as_one_program
+from tests.test_contract import compilations
+
+TESTS_OF = ("core/program.py", "core/pool.py")
+
+X = jnp.asarray(np.random.default_rng(0).random((2, 6, 6, 4)), jnp.float32)
+WHERE = X > 0.3
+BOXES, OFFSETS = jnp.array([[0.0, 0, 4, 4]]), jnp.zeros((1, 2, 2, 2))
+ONES, LOGITS, KEY = jnp.ones((3, 3)), jnp.zeros((2, 3, 3, 9)), jax.random.key(0)
+INDICES = jnp.zeros((2, 3, 3, 4), jnp.int32)
+
+# What is not one call of `pool`, of which each operator of the tables is tried in test_contract.
+CALLS = {
+    "argmax": lambda: jaxpool.max_pool_with_argmax(X, (2, 2), where=WHERE),
+    "unpool": lambda: jaxpool.max_unpool(X[:, :3, :3], INDICES, (2, 2)),
+    "convert": lambda: jaxpool.convert_indices(INDICES, X.shape, (1, 2), to="onnx"),
+    "pyramid": lambda: jaxpool.pyramid_pool(X, [1, 2]),
+    "spatial pyramid": lambda: jaxpool.spatial_pyramid_pool(X, [1, (2, 3)], where=WHERE),
+    "sppf": lambda: jaxpool.sppf(X, (3, 3), where=WHERE),
+    "blur": lambda: jaxpool.blur_pool(X, (2, 2), where=WHERE),
+    "max_blur": lambda: jaxpool.max_blur_pool(X, (2, 2), where=WHERE),
+    "gaussian": lambda: jaxpool.gaussian_pool(X, (2, 2), filter_size=3),
+    "content_aware": lambda: jaxpool.content_aware_blur_pool(X, LOGITS, (2, 2)),
+    "fractional": lambda: jaxpool.fractional_max_pool(X, (2, 2), output_shape=(2, 3), key=KEY),
+    "s3": lambda: jaxpool.s3_pool(X, (2, 2), key=KEY, where=WHERE),
+    "gated": lambda: jaxpool.gated_pool(X, (3, 3), gate=ONES),
+    "catavgmax": lambda: jaxpool.global_catavgmax_pool(X, (1, 2)),
+    "dilation": lambda: jaxpool.dilation_pool(X, (3, 3), structure=ONES),
+    "opening": lambda: jaxpool.opening_pool(X, (3, 3), structure=ONES),
+    "parabolic": lambda: jaxpool.parabolic_structure((3, 3), 2.0),
+    "matrix": lambda: jaxpool.matrix_pool(X, [jnp.ones((2, 6))] * 2, (1, 2)),
+    "regional": lambda: jaxpool.regional_max_pool(X, 1),
+    "k_max": lambda: jaxpool.k_max_pool(X, 2, 1),
+    "detail": lambda: jaxpool.detail_preserving_pool(X, (3, 3), kernel=ONES),
+    "mask": lambda: jaxpool.pool_mask(WHERE, jaxpool.Window((2, 2)), "all"),
+    "roi_align": lambda: jaxpool.roi_align(X[0], BOXES, (2, 2)),
+    "deformable": lambda: jaxpool.deformable_roi_pool(X[0], BOXES, OFFSETS, (2, 2)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_call_is_one_program(call):
+    jax.eval_shape(call)  # makes what it is given
+    _ = [X[0], X[:, :3, :3], jnp.ones((2, 6))]
+    first, compiled = compilations(call)
+    assert compiled == 1
+    again, compiled = compilations(call)
+    assert compiled == 0
+    by_jit = jax.jit(lambda: call())()
+    for a, b, c in zip(*map(jax.tree.leaves, (first, again, by_jit)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=1e-6)
+
+
+def test_a_gradient_is_two_programs():
+    loss = lambda x: jaxpool.logsumexp_pool(x, (3, 3), 2)  # noqa: E731
+    ct = jnp.ones((2, 2, 2, 4))
+    _, compiled = compilations(lambda: jax.vjp(loss, X)[1](ct))
+    assert compiled == 2
+
+
+def test_nothing_of_it_is_left_in_a_program():
+    text = str(jax.make_jaxpr(lambda x: jaxpool.avg_pool(x, (2, 2)))(X))
+    assert "_pooling" not in text
+    assert "reduce_window" in text
+
+
+def test_without_jit_operations_run_one_by_one():
+    seen = []
+    spy = jaxpool.Monoid(jnp.add, 0.0, finish=lambda total: seen.append(total) or total)
+    with jax.disable_jit():
+        jaxpool.pool(X, jaxpool.Global(1), spy)
+    assert not isinstance(seen[0], jax.core.Tracer)
+
+
+@pytest.mark.parametrize("values", [
+    (0.0, -0.0, float("nan"), 0, 7), (np.array(1.0), np.array(2.0), np.float32(3)),
+    (jnp.array(1.0), jnp.array(2.0)),
+], ids=["numbers", "numpy", "jax"])  # fmt: skip
+def test_values_that_are_known_tell_programs_apart(values):
+    for _ in range(2):
+        for value in values:
+            y = jaxpool.max_pool(X, (2, 2), where=np.zeros((1, 1), bool), empty_value=value)
+            expected = np.full(y.shape, value, np.float32)
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(np.signbit(y), np.signbit(expected))
+
+
+def test_a_scalar_that_is_changed_is_another():
+    value = np.array(1.0)
+    assert jaxpool.max_pool(X, (2, 2), where=False, empty_value=value)[0, 0, 0, 0] == 1
+    value[()] = 2
+    assert jaxpool.max_pool(X, (2, 2), where=False, empty_value=value)[0, 0, 0, 0] == 2
+
+
+class Firsts(jaxpool.Domain):
+    """Not a tree, and has changed when it is asked again."""
+
+    def __init__(self):
+        self.number = 1
+
+    def pooled_axes(self, ndim):
+        return (0,)
+
+    def output_shape(self, shape):
+        return (self.number, *shape[1:])
+
+    def sum(self, x, where=None):
+        return x[: self.number]
+
+
+def test_domains_and_reductions_of_ones_own():
+    domain = Firsts()
+    assert jaxpool.pool(X, domain, jaxpool.Sum()).shape == (1, 6, 6, 4)
+    domain.number = 2
+    assert jaxpool.pool(X, domain, jaxpool.Sum()).shape == (2, 6, 6, 4)
+    # What it is known by cannot be hashed.
+    shifted = jaxpool.Monoid(lambda a, b: a + b, jnp.zeros(()))
+    np.testing.assert_allclose(jaxpool.pool(X, jaxpool.Global(0), shifted), X.sum(0), rtol=1e-6)
+
+
+def test_mistakes_are_said_of_what_was_passed():
+    with pytest.raises(ValueError, match=r"got sigma=-1.0"):
+        jaxpool.gaussian_pool(X, (2, 2), filter_size=3, sigma=-1.0)
+    with pytest.raises(TypeError, match=r"empty_value=array\(\[0, 1\]\)"):
+        jaxpool.max_pool(X, (2, 2), empty_value=np.arange(2))
+    with pytest.raises(ValueError, match="only when it is traced"):
+        as_one_program(_refuses_tracers, X)
+
+
+def _refuses_tracers(x):
+    if isinstance(x, jax.core.Tracer):
+        raise ValueError("only when it is traced")

@@ -1,0 +1,103 @@
+"""Facts about global pools."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpool
+from tests.compiling import as_users
+
+TESTS_OF = ("domains/global_.py", "pools/max.py", "reductions/max.py")
+
+POOLS = ["global_max_pool", "global_min_pool", "global_sum_pool", "global_avg_pool",
+         "global_lp_pool"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_axes_and_keepdims(name):
+    function = getattr(jaxpool, name)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 5)), jnp.float32)
+    y = function(x, (1, 2))
+    assert y.shape == (2, 5)
+    for same in (
+        function(x, (2, 1)), function(x, [-3, -2]), function(x, (-2, np.int64(1))),
+        function(x, (1, 2), keepdims=True)[:, 0, 0], function(np.asarray(x), (1, 2)),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(same, y)
+    assert function(x, -1).shape == (2, 3, 4)
+    assert function(x, (0, 1, 2, 3)).shape == ()
+    assert function(x, 0, keepdims=True).shape == (1, 3, 4, 5)
+
+
+def test_seed_facts():
+    x = jnp.arange(16.0).reshape(4, 4)
+    assert jaxpool.global_avg_pool(x, (0, 1)) == 7.5
+    assert jaxpool.global_max_pool(x, (0, 1)) == 15
+    assert jaxpool.global_min_pool(x, (0, 1)) == 0
+    assert jaxpool.global_sum_pool(x, (0, 1)) == 120
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (1,), (0, 2), (2, 0, 1)])
+def test_the_first_maximum_in_row_major_order_of_x_takes_the_gradient(axes):
+    """Whatever order the axes are named in."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (3, 4, 5)).astype(np.float32)
+    expected = np.zeros_like(x)
+    batch = [a for a in range(3) if a not in axes]
+    for index in np.ndindex(*(x.shape[a] for a in batch)):
+        cell = [slice(None)] * 3
+        for a, i in zip(batch, index, strict=True):
+            cell[a] = i
+        part = np.zeros_like(x[tuple(cell)])
+        part.flat[np.argmax(x[tuple(cell)])] = 1
+        expected[tuple(cell)] = part
+    for f in (jaxpool.global_max_pool, lambda x, a: -jaxpool.global_min_pool(-x, a)):
+        np.testing.assert_array_equal(jax.grad(lambda x: f(x, axes).sum())(x), expected)  # noqa: B023
+        y, tangent = jax.jvp(lambda x: f(x, axes), (x,), (np.cumsum(x, 1),))  # noqa: B023
+        np.testing.assert_array_equal(y, x.max(axes))
+        np.testing.assert_array_equal(tangent, (expected * np.cumsum(x, 1)).sum(axes))
+
+
+def test_gradient_of_nothing_but_the_lowest():
+    for value in (-np.inf, np.finfo(np.float32).min):
+        x = jnp.full((3, 50), value)
+        g = jax.grad(lambda x: jaxpool.global_max_pool(x, 1).sum())(x)
+        np.testing.assert_array_equal(g[:, 0], 1)
+        assert g.sum() == 3
+        where = jnp.arange(50) > 20
+        g = jax.grad(lambda x: jaxpool.global_max_pool(x, 1, where=where).sum())(x)
+        np.testing.assert_array_equal(g[:, 21], 1)
+        assert g.sum() == 3
+
+
+def test_masked_nan_and_last_valid_nan():
+    x = jnp.array([np.nan, 1.0, np.nan, 2.0, np.nan])
+    where = jnp.array([True, True, True, True, False])
+    assert np.isnan(jaxpool.global_max_pool(x, 0, where=where))
+    g = jax.grad(lambda x: jaxpool.global_max_pool(x, 0, where=where))(x)
+    np.testing.assert_array_equal(g, [0, 0, 1, 0, 0])
+    where = jnp.array([False, True, False, True, False])
+    assert jaxpool.global_max_pool(x, 0, where=where) == 2
+    assert jaxpool.global_avg_pool(x, 0, where=where) == 1.5
+    assert jaxpool.global_sum_pool(x, 0, where=where) == 3
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_large_float32_arrays_keep_their_nan(name):
+    x = jnp.zeros((4, 64, 64, 16)).at[2, 33, 1, 5].set(jnp.nan)
+    for f in (as_users(lambda x: getattr(jaxpool, name)(x, (1, 2))),
+              lambda x: getattr(jaxpool, name)(x, (1, 2))):  # fmt: skip
+        bad = np.isnan(f(x))
+        assert bad.sum() == 1
+        assert bad[2, 5]
+
+
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 64, 65, 1000])
+def test_any_length(name, length):
+    x = np.random.default_rng(length).uniform(0.5, 1, (2, length)).astype(np.float32)
+    reference = {"max": np.max, "min": np.min, "sum": np.sum, "avg": np.mean,
+                 "lp": lambda x, axis: np.sqrt((x * x).sum(axis))}[name.split("_")[1]]  # fmt: skip
+    y = jax.jit(lambda x: getattr(jaxpool, name)(x, 1))(x)
+    np.testing.assert_allclose(y, reference(x.astype(np.float64), axis=1), rtol=1e-6)
