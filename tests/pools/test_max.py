@@ -19,6 +19,7 @@ TESTS_OF = (
     "lowering/picks.py",
     "lowering/tangent.py",
     "lowering/primitives.py",
+    "lowering/windows.py",
 )
 
 INF, NAN = np.inf, np.nan
@@ -598,3 +599,19 @@ def test_programs_of_other_platforms_agree(platform_form, platform, dtype, exhau
         jit = as_users if k > 3 and has_places(k) else jax.jit
         for a, b in zip(run(*job, jit), on_cpus, strict=True):
             np.testing.assert_array_equal(a, b, err_msg=str((GEOMETRIES[job[0]], job[1])))
+
+
+@pytest.mark.parametrize("implementation", ["taps", "axes"])
+def test_an_infinite_cotangent_reaches_the_picked_element_alone(implementation):
+    """And so does NaN: what is not picked is not multiplied by 0."""
+    x, k, s = np.random.default_rng(0).permutation(26).reshape(2, 13).astype(np.float32), 4, 2
+    pool = functools.partial(
+        jaxpool.max_pool, window_shape=k, strides=s, axes=1, implementation=implementation
+    )
+    y, vjp = jax.vjp(jax.jit(pool), x)
+    ct = np.arange(1, y.size + 1, dtype=np.float32).reshape(y.shape)
+    ct[0, 1], ct[1, 3] = INF, NAN
+    expected = np.zeros_like(x)
+    for row, cell in np.ndindex(*y.shape):
+        expected[row, cell * s + np.argmax(x[row, cell * s : cell * s + k])] += ct[row, cell]
+    np.testing.assert_array_equal(vjp(ct)[0], expected)

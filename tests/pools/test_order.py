@@ -21,6 +21,7 @@ TESTS_OF = (
     "lowering/networks.py",
     "lowering/window_order.py",
     "lowering/bisection.py",
+    "lowering/tangent.py",
 )
 
 METHODS = ["linear", "lower", "higher", "midpoint", "nearest"]
@@ -421,3 +422,39 @@ def test_a_mean_without_a_fifth_on_both_sides():
     x = jnp.arange(9.0) ** 2
     expected = np.sort(x)[1:-1].mean()
     np.testing.assert_allclose(jaxpool.rank_pool(x, 9, axes=0, weights=trimmed), [expected])
+
+
+def test_gradients_of_sets_that_fill_a_word():
+    """Windows of 8, 16 and 32 elements whose last one is chosen, with strides that do not divide."""
+    sizes = [(8, 3), (16, 3), (32, 5)]
+    x = np.arange(70, dtype=np.float32)
+
+    @jax.jit
+    def gradients(x):
+        pools = [
+            lambda x, k=k, s=s: jaxpool.top_k_mean_pool(x, k, s, axes=0, k=2) for k, s in sizes
+        ]
+        return [jax.vjp(pool, x)[1](jnp.ones((70 - k) // s + 1))[0]
+                for pool, (k, s) in zip(pools, sizes, strict=True)]  # fmt: skip
+
+    for (k, s), found in zip(sizes, gradients(x), strict=True):
+        expected = np.zeros(70)
+        for start in range(0, 70 - k + 1, s):
+            expected[start + k - 2 : start + k] += 0.5
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_nan_of_either_sign_is_above_all():
+    """0/0 has its sign bit set on x86."""
+    x = np.arange(120, dtype=np.float32)
+    domains = [jaxpool.Window(3, axes=0), jaxpool.Window(60, axes=0), jaxpool.Global(0, keepdims=True),
+               jaxpool.Adaptive(2, axes=0)]  # fmt: skip
+
+    @jax.jit
+    def medians(x):
+        return [jaxpool.pool(x, domain, jaxpool.Median()) for domain in domains]
+
+    for sign in (1, -1):
+        x[100] = np.copysign(np.nan, sign)
+        for y in medians(x):
+            assert np.isnan(y[(100 * len(y)) // 120])

@@ -13,7 +13,7 @@ from scipy import stats
 
 import jaxpool
 
-TESTS_OF = ("pools/random.py", "reductions/random.py", "pools/s3.py")
+TESTS_OF = ("pools/random.py", "reductions/random.py", "pools/s3.py", "lowering/taps.py")
 
 DRAWS = 4000
 KEY = jax.random.key(0)
