@@ -14,7 +14,19 @@ import jaxpool.linen
 import jaxpool.nnx
 from tests.cases import distinct
 
-TESTS_OF = ("linen.py", "nnx.py")
+TESTS_OF = (
+    "linen.py",
+    "nnx.py",
+    "layers/fields.py",
+    "layers/windows.py",
+    "layers/shapes.py",
+    "layers/regions.py",
+    "layers/filters.py",
+    "layers/random.py",
+    "layers/learned.py",
+    "layers/learned_filters.py",
+    "layers/parameters.py",
+)
 
 frameworks = pytest.mark.parametrize("framework", ["linen", "nnx"])
 KEY = jax.random.key(0)

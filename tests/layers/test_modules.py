@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -18,7 +19,19 @@ import jaxpool
 import jaxpool.linen
 import jaxpool.nnx
 
-TESTS_OF = ("linen.py", "nnx.py")
+TESTS_OF = (
+    "linen.py",
+    "nnx.py",
+    "layers/fields.py",
+    "layers/windows.py",
+    "layers/shapes.py",
+    "layers/regions.py",
+    "layers/filters.py",
+    "layers/random.py",
+    "layers/learned.py",
+    "layers/learned_filters.py",
+    "layers/parameters.py",
+)
 
 FUNCTIONS = {n: f for n, f in vars(jaxpool).items() if inspect.isfunction(f)}
 REGIONS = sorted(n for n, f in FUNCTIONS.items() if "boxes" in inspect.signature(f).parameters)
@@ -739,3 +752,32 @@ def test_flax_is_optional_and_its_lack_says_what_to_install():
         'jaxpool.nnx needs Flax. Write pip install "jaxpool[flax]".',
         "True",
     ]
+
+
+class Halved(jaxpool.linen.MaxPool):
+    """A user's own layer on one of ours."""
+
+    def __call__(self, x, *, where=None):
+        return super().__call__(x, where=where) / 2
+
+
+class HalvedToo(jaxpool.nnx.MaxPool):
+    """And one of NNX."""
+
+    def __call__(self, x, *, where=None):
+        return super().__call__(x, where=where) / 2
+
+
+@pytest.mark.parametrize("layer", [Halved((2, 2)), HalvedToo((2, 2))], ids=["linen", "nnx"])
+def test_layers_can_be_derived_from_and_pickled(layer):
+    x = X[0]
+    np.testing.assert_array_equal(call(layer, x), jaxpool.max_pool(x, (2, 2)) / 2)
+    again = pickle.loads(pickle.dumps(layer))
+    assert (type(again), again.window_shape) == (type(layer), (2, 2))
+    assert "(2, 2)" in repr(layer)
+
+
+def test_tabulate_shows_the_layer():
+    table = jaxpool.linen.LearnedMixedPool((2, 2)).tabulate(jax.random.key(0), X[0])
+    assert "LearnedMixedPool" in table
+    assert "alpha" in table

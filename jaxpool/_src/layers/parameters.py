@@ -1,0 +1,107 @@
+"""Parameters of layers: laid along channels or windows of x, and how they begin."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpool._src.core.arguments import (
+    axis_numbers,
+    fail,
+    integer,
+    resolved_axes,
+    window_axes,
+)
+from jaxpool._src.layers.fields import GlobalPool
+
+
+def window_sizes(layer: Any) -> tuple[int, ...]:
+    """The window's shape, with an entry for each axis."""
+    return window_axes(type(layer).__name__, layer.window_shape, layer.axes)[0]
+
+
+def along_channels(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
+    """A parameter whose last axis is of channels, if one is, to broadcast against the result."""
+    if not layer._channels:
+        return parameter
+    dropped = ()
+    if isinstance(layer, GlobalPool) and not layer.keepdims:
+        op = type(layer).__name__
+        dropped = resolved_axes(op, axis_numbers(op, layer.axes), x.shape)
+    after = [a for a in range(channel_of(layer, x, dropped) + 1, x.ndim) if a not in dropped]
+    return parameter.reshape(*parameter.shape, *[1] * len(after))
+
+
+def along_windows(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
+    """Filters, whose last axis is of channels, if one is, with these and windows as x has them."""
+    if not layer._channels:
+        return parameter
+    pooled = pooled_axes(layer, x)
+    own = (*pooled, channel_of(layer, x, pooled))
+    lead = parameter.ndim - len(own)
+    sizes = dict(zip(own, parameter.shape[lead:], strict=True))
+    order = sorted(range(len(own)), key=lambda i: own[i])
+    parameter = parameter.transpose(*range(lead), *(lead + i for i in order))
+    return parameter.reshape(*parameter.shape[:lead], *(sizes.get(a, 1) for a in range(x.ndim)))
+
+
+def pooled_axes(layer: Any, x: jax.Array) -> tuple[int, ...]:
+    """The axes of windows, counted from the front."""
+    op = type(layer).__name__
+    return resolved_axes(op, window_axes(op, layer.window_shape, layer.axes)[1], x.shape)
+
+
+def channel_of(layer: Any, x: jax.Array, pooled: tuple[int, ...]) -> int:
+    """The axis of channels, counted from the front."""
+    channel, ndim = layer.channel_axis, x.ndim
+    if not -ndim <= channel < ndim or channel % ndim in pooled:
+        allowed = "be an axis of x that is not pooled"
+        fail(type(layer).__name__, "channel_axis", allowed, channel, shape=x.shape)
+    return channel % ndim
+
+
+def constant(value: Any) -> Callable[..., jax.Array]:
+    """An initializer with `value`, for each channel if there are some."""
+
+    def start(_: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        first = np.asarray(value)
+        first = first.reshape(first.shape + (1,) * (len(shape) - first.ndim))
+        return jnp.broadcast_to(jnp.asarray(first, dtype), shape)
+
+    return start
+
+
+def noisy_mean(window: tuple[int, ...]) -> Callable[..., jax.Array]:
+    """An initializer of filters that are a mean and normal noise of the same size."""
+    size = math.prod(window)
+    return lambda key, shape, dtype: (1 + jax.random.normal(key, shape, dtype)) / size
+
+
+def uniform(features: int) -> Callable[..., jax.Array]:
+    """An initializer with numbers up to ``1/sqrt(features)``, of both signs."""
+    most = 1 / math.sqrt(features)
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)
+
+
+def predicted_sizes(layer: Any) -> tuple[tuple[int, ...], int]:
+    """Of a layer that predicts kernels, these kernels' shape and the number of logits."""
+    op, strides, groups = type(layer).__name__, layer.strides, layer.groups
+    if not isinstance(strides, list | tuple):
+        allowed = "be a tuple with one step for each spatial axis"
+        fail(op, "strides", allowed, strides, hint="Write strides=(2, 2) for images.")
+    window_axes(op, strides, None, "strides")
+    allowed = f"be an int >= 1 that divides features={layer.features}"
+    if integer(op, "groups", groups, allowed) < 1 or layer.features % groups:
+        fail(op, "groups", allowed, groups)
+    sizes = (layer.filter_size,) * len(strides)
+    return sizes, groups * math.prod(sizes)
+
+
+def padded_for_logits(x: jax.Array, layer: Any) -> jax.Array:
+    """`x` with what a convolution reads that has the windows of the blur."""
+    size, axes = layer.filter_size, len(layer.strides)
+    widths = [(0, 0)] * (x.ndim - axes - 1) + [((size - 1) // 2, size // 2)] * axes + [(0, 0)]
+    return jnp.pad(x, widths, layer.padding_mode)
