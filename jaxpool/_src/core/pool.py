@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec, auto_axes, use_abstract_mesh
 
-from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.program import as_one_program
 
 
@@ -263,8 +262,8 @@ def _pooled(
             # A number goes by way of NumPy, since it may not fit JAX's default int.
             value = np.asarray(empty_value).astype(dtype) if fill is None else fill.astype(dtype)
             y = jnp.where(jnp.broadcast_to(filled, y.shape), y, jnp.asarray(value))
-        chex.assert_shape(y, domain.output_shape(x.shape))
-        chex.assert_type(y, dtype)
+        contracts.assert_shape(y, domain.output_shape(x.shape))
+        contracts.assert_type(y, dtype)
         return y
 
     shape = domain.output_shape(x.shape)

@@ -5,12 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.core.geometry import axis_window
 from jaxpool._src.core.pool import accumulator, parted_by_xla, pool_mask, run
@@ -238,7 +237,7 @@ def fill_empty(
         if filled is not None:
             value = np.asarray(empty_value).astype(dtype) if fill is None else fill.astype(dtype)
             y = jnp.where(jnp.broadcast_to(filled, y.shape), y, jnp.asarray(value))
-        chex.assert_shape(y, shape)
+        contracts.assert_shape(y, shape)
         return y
 
     with jax.named_scope(f"jaxpool.{op}"):

@@ -3,13 +3,12 @@
 import math
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._src.core import arguments
+from jaxpool._src.core import arguments, contracts
 from jaxpool._src.core.pool import accumulator
 from jaxpool._src.regions import sampling
 
@@ -102,7 +101,7 @@ def result(
 ) -> jax.Array:
     dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(np.float32)
     y = y.astype(dtype)
-    chex.assert_shape(y, (boxes.shape[0], *cells, channels))
+    contracts.assert_shape(y, (boxes.shape[0], *cells, channels))
     return y
 
 

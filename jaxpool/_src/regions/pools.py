@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import chex
 import jax
 
-from jaxpool._src.core import arguments
+from jaxpool._src.core import arguments, contracts
 from jaxpool._src.core.arguments import Ints
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.reductions.max import Max
@@ -61,7 +60,7 @@ def _roi_max_pool(x: Any, boxes: Any, output_shape: Any, spatial_scale: Any) -> 
         rows, columns = places.whole_pixels(boxes, scale, cells, x.shape, inclusive=True)
         y = sampling.interval_max(x.astype(Max().accumulate_dtype(x.dtype)), rows, columns)
         y = y.astype(x.dtype)
-        chex.assert_shape(y, (boxes.shape[0], *cells, x.shape[-1]))
+        contracts.assert_shape(y, (boxes.shape[0], *cells, x.shape[-1]))
         return y
 
 
