@@ -2,13 +2,9 @@
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import programs, report, timing
+from benchmarks import machine, programs, report, timing
 from benchmarks.programs import OWN, Program, Unsupported
 from tests.cases import Case
 
@@ -44,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"Peer {peer} is left out: {reason}.")
     peers = [peer for peer in options.peers if peer not in gone]
 
-    facts = {**facts_of_machine(), "inline": options.inline}
+    facts = {**machine.facts_of_machine(), "inline": options.inline}
     jobs = _jobs(options, cases)
     rows: list[report.Row] = []
     left_out: dict[tuple[str, str], int] = {}
@@ -271,40 +267,6 @@ def _version(implementation: str) -> str:
     if name == OWN:
         return programs.jaxpool.__version__
     return metadata.version(package)
-
-
-def facts_of_machine() -> dict[str, str]:
-    device = jax.devices()[0].device_kind
-    if jax.default_backend() == "cpu":
-        device = f"{_cpu_model()}, {len(_cpus())} cores"
-    return {"device": device, "jax": jax.__version__, "commit": _commit()}
-
-
-def _cpus() -> Collection[int]:
-    return getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    """The commit of the working tree, with + if it has changes, or "unknown"."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,37 +109,8 @@ def with_table(text: str, name: str, table: str) -> str:
 
 
 def tables(rows: Sequence[report.Row]) -> str:
-    """Times of each case beside its peers, and a summary; or what was compiled."""
-    if "target" in rows[0]:
-        return aot.as_table(rows)
-    groups: dict[tuple[str, str, str], dict[str, dict[str, report.Row]]] = defaultdict(dict)
-    for (op, case, dtype, mode), found in report.by_job(rows).items():
-        if report.OWN in found:
-            groups[op, dtype, mode][case.removeprefix("bench_")] = found
-    parts = [report.tables(rows)[1], f"{_machine(rows)}\n"]
-    for (op, dtype, mode), cases in groups.items():
-        peers = report.peers_of([row for found in cases.values() for row in found.values()])
-        lines = []
-        for case, found in cases.items():
-            own = found[report.OWN]
-            temp = None if own["temp_bytes"] is None else own["temp_bytes"] / 2**20
-            ratios = [own["ratios"].get(peer) for peer in peers]
-            lines.append([case, own["median_us"] / 1000, *ratios, temp])
-        title = f"`{op}`, {dtype}, {mode}: time, and time of each peer over it"
-        columns = ["case", "ms", *(f"{peer} /" for peer in peers), "temp MiB"]
-        parts.append(report.table(title, columns, lines))
-    return "\n".join(parts)
-
-
-def _machine(rows: Sequence[report.Row]) -> str:
-    row = rows[0]
-    twins = [ratio for found in rows for ratio in found["self_check"].values()]
-    return (
-        f"{row['device']}, jax {row['jax']}, commit {row['commit']}; copies move "
-        f"{row['bandwidth_gb_s']:.0f} GB/s; two identical programs read "
-        f"{min(twins):.2f} to {max(twins):.2f} of each other."
-        + (" Programs ran on the thread that called them." if row.get("inline") else "")
-    )
+    """What was compiled, or what was measured."""
+    return aot.as_table(rows) if "target" in rows[0] else report.measured(rows)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from benchmarks import page, report, timing
-from benchmarks.__main__ import facts_of_machine
+from benchmarks import machine, report, timing
 from benchmarks.programs import OWN, Program
 
 # Height, width and channels of the map, number of boxes, cells along each axis.
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not peer:
         print("Peer onnxruntime is left out: not installed (pip install onnxruntime onnx).")
     speed = timing.bandwidth()
-    facts = {**facts_of_machine(), "bandwidth_gb_s": speed / 1e9}
+    facts = {**machine.facts_of_machine(), "bandwidth_gb_s": speed / 1e9}
     rows: list[report.Row] = []
     for job in jobs(options.cases.split(","), options.modes.split(",")):
         op, case_name, shape, dtype, mode, _, case = job
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
     if options.out:
         Path(options.out).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    print(page.tables(rows))
+    print(report.measured(rows))
 
 
 def jobs(cases: Sequence[str], modes: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -189,5 +189,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plot(rows, options.plot)
 
 
+def measured(rows: Sequence[Row]) -> str:
+    """Times of each case beside its peers, and a summary."""
+    groups: dict[tuple[str, str, str], dict[str, dict[str, Row]]] = defaultdict(dict)
+    for (op, case, dtype, mode), found in by_job(rows).items():
+        if OWN in found:
+            groups[op, dtype, mode][case.removeprefix("bench_")] = found
+    parts = [tables(rows)[1], f"{_machine(rows)}\n"]
+    for (op, dtype, mode), cases in groups.items():
+        peers = peers_of([row for found in cases.values() for row in found.values()])
+        lines = []
+        for case, found in cases.items():
+            own = found[OWN]
+            temp = None if own["temp_bytes"] is None else own["temp_bytes"] / 2**20
+            ratios = [own["ratios"].get(peer) for peer in peers]
+            lines.append([case, own["median_us"] / 1000, *ratios, temp])
+        title = f"`{op}`, {dtype}, {mode}: time, and time of each peer over it"
+        columns = ["case", "ms", *(f"{peer} /" for peer in peers), "temp MiB"]
+        parts.append(table(title, columns, lines))
+    return "\n".join(parts)
+
+
+def _machine(rows: Sequence[Row]) -> str:
+    row = rows[0]
+    twins = [ratio for found in rows for ratio in found["self_check"].values()]
+    return (
+        f"{row['device']}, jax {row['jax']}, commit {row['commit']}; copies move "
+        f"{row['bandwidth_gb_s']:.0f} GB/s; two identical programs read "
+        f"{min(twins):.2f} to {max(twins):.2f} of each other."
+        + (" Programs ran on the thread that called them." if row.get("inline") else "")
+    )
+
+
 if __name__ == "__main__":
     main()

@@ -41,7 +41,7 @@ def test_faults_can_be_put_into_the_library(file):
         assert what
 
 
-def test_the_quick_tier_has_each_lowering_with_each_feature():
+def test_the_quick_tier_has_each_feature_of_each_path():
     everything = [pair for pair in pairs("ci") if not is_slow(pair)]
     chosen = cover(pairs("ci"), each_operator_twice)
     assert len(chosen) < len(everything) / 3
