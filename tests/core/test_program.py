@@ -9,7 +9,7 @@ import jaxpool
 from jaxpool._src.core.program import as_one_program
 from tests.test_contract import compilations
 
-TESTS_OF = ("core/program.py", "core/pool.py")
+TESTS_OF = ("core/program.py", "core/pool.py", "core/contracts.py")
 
 X = jnp.asarray(np.random.default_rng(0).random((2, 6, 6, 4)), jnp.float32)
 WHERE = X > 0.3
@@ -139,3 +139,16 @@ def test_mistakes_are_said_of_what_was_passed():
 def _refuses_tracers(x):
     if isinstance(x, jax.core.Tracer):
         raise ValueError("only when it is traced")
+
+
+@jax.tree_util.register_static
+class Unpooled(jaxpool.Reduction):
+    """Returns as many values as it gets."""
+
+    def __call__(self, x, domain, where):
+        return x
+
+
+def test_a_promise_that_is_broken_is_our_mistake():
+    with pytest.raises(AssertionError, match="shape"):
+        jaxpool.pool(X, jaxpool.Window((2, 2)), Unpooled())
