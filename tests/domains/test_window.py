@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxpool
+from tests import oracle
 from tests.cases import CASES, OPS, distinct
 from tests.compiling import as_users
 
@@ -346,3 +347,14 @@ def test_large_arrays_equal_small_ones(function, geometry):
         for a, b in zip(large, small, strict=True):
             part = a[i : i + 1, :, :, j : j + 1]
             np.testing.assert_allclose(part, b, rtol=1e-5, atol=1e-5)
+
+
+def test_soft_pools_of_large_windows_have_the_padding_of_small_ones():
+    """They go axis by axis; SAME pads an even window by one more after the input."""
+    x = distinct((6, 7))
+    for k in ((2, 2), (4, 4), (5, 2)):
+        for padding in ("SAME", ((2, 0), (0, 1))):
+            options = {"window_shape": k, "strides": 1, "padding": padding, "axes": (0, 1)}
+            y = jaxpool.softmax_pool(x, **options)
+            expected = oracle.window("softmax", x, **options)
+            np.testing.assert_allclose(y, expected, rtol=1e-5)

@@ -458,3 +458,24 @@ def test_a_nan_of_either_sign_is_above_all():
         x[100] = np.copysign(np.nan, sign)
         for y in medians(x):
             assert np.isnan(y[(100 * len(y)) // 120])
+
+
+def test_quantiles_where_most_of_a_large_window_is_masked():
+    """More elements are missing than a word has bits."""
+    x, where = distinct((160,)), np.random.default_rng(0).random(160) < 0.12
+    pools = [
+        lambda x, w, q=q: jaxpool.quantile_pool(x, 40, axes=0, q=q, where=w) for q in (0.2, 0.5)
+    ]
+    found = jax.jit(lambda x, w: [pool(x, w) for pool in pools])(x, where)
+    for q, y in zip((0.2, 0.5), found, strict=True):
+        for cell in range(4):
+            inside = x[40 * cell : 40 * cell + 40][where[40 * cell : 40 * cell + 40]]
+            assert 0 < inside.size < 9
+            np.testing.assert_allclose(y[cell], np.quantile(inside, q), rtol=1e-6)
+
+
+def test_the_first_of_equal_elements_has_the_first_rank():
+    weights = (0.5, 0.3, 0.2)
+    loss = lambda x: jaxpool.rank_pool(x, 3, axes=0, weights=weights)[0]  # noqa: E731
+    for x, expected in [([1, 1, 0], weights), ([0, 1, 1], (0.2, 0.5, 0.3)), ([2, 2, 2], weights)]:
+        np.testing.assert_allclose(jax.grad(loss)(np.float32(x)), expected)

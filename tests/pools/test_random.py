@@ -377,3 +377,32 @@ def test_errors_of_keys_and_strides():
         jaxpool.stochastic_pool(jnp.ones(4), 2, axes=0, key=jnp.ones(2))
     with pytest.raises(ValueError, match=r"^s3_pool: `strides` must be at most 3 along axis 0"):
         jaxpool.s3_pool(jnp.arange(5.0), 3, 4, axes=0, key=key)
+
+
+def test_one_positive_element_is_always_drawn():
+    """From windows and whole axes of any size, of which large ones are passed in a loop."""
+    x = np.zeros(200, np.float32)
+    x[50] = 3
+    assert jaxpool.global_stochastic_pool(x, 0, key=KEY) == 3
+    for k in (5, 40, 65, 100):
+        y = jaxpool.stochastic_pool(x, k, axes=0, key=KEY)
+        assert y[50 // k] == 3
+        assert np.count_nonzero(y) == 1
+
+
+def test_large_windows_are_ranked_in_order():
+    """With an alpha near 1 the largest element is drawn, which is the first here."""
+    x = -np.arange(200, dtype=np.float32)
+    for k in (5, 20, 100):
+        y = jaxpool.rank_stochastic_pool(x, k, axes=0, key=KEY, alpha=0.99999)
+        np.testing.assert_array_equal(y, x[::k])
+
+
+def test_padding_has_no_rank_along_any_axis():
+    x = -1 - np.random.default_rng(0).permutation(20).reshape(4, 5).astype(np.float32)
+    y = jaxpool.rank_stochastic_pool(x, (3, 3), 1, 1, axes=(0, 1), alpha=0.3, deterministic=True)
+    for i, j in np.ndindex(4, 5):
+        window = x[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].ravel()
+        weights = 0.3 * 0.7 ** np.arange(window.size)
+        expected = np.sort(window)[::-1] @ (weights / weights.sum())
+        np.testing.assert_allclose(y[i, j], expected, rtol=1e-6)
