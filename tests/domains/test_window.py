@@ -4,6 +4,7 @@ import functools
 import re
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -353,8 +354,22 @@ def test_soft_pools_of_large_windows_have_the_padding_of_small_ones():
     """They go axis by axis; SAME pads an even window by one more after the input."""
     x = distinct((6, 7))
     for k in ((2, 2), (4, 4), (5, 2)):
-        for padding in ("SAME", ((2, 0), (0, 1))):
+        for padding in ("SAME", ((1, 0), (0, 1))):
             options = {"window_shape": k, "strides": 1, "padding": padding, "axes": (0, 1)}
             y = jaxpool.softmax_pool(x, **options)
             expected = oracle.window("softmax", x, **options)
             np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
+def test_windows_in_padding_of_a_symbolic_length_are_empty():
+    """Of a known length they are refused; here nobody knows while tracing."""
+    (length,) = jax.export.symbolic_shape("n")
+
+    def pools(x):
+        options = {"window_shape": 2, "strides": 1, "padding": ((2, 0),), "axes": 0}
+        return [pool(x, **options, empty_value=-7) for pool in (jaxpool.max_pool, jaxpool.avg_pool)]
+
+    exported = jax.export.export(jax.jit(pools))(jax.ShapeDtypeStruct((length,), np.float32))
+    largest, mean = exported.call(np.float32([5, 1, 3]))
+    np.testing.assert_array_equal(largest, [-7, 5, 5, 3])
+    np.testing.assert_array_equal(mean, [-7, 2.5, 3, 2])
