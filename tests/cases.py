@@ -404,7 +404,7 @@ MAXIMA = (
 )
 INTERVALS = ("lowering/intervals.py", "lowering/interval_max.py", "lowering/interval_scan.py")
 SUMS = ("pools/mean.py", "reductions/mean.py", "lowering/windows.py")
-TERMS = ("reductions/softmean.py", "lowering/sum.py")
+TERMS = ("reductions/softmean.py", "lowering/sum.py", "core/pool.py")
 ORDER = (
     "pools/global_order.py",
     "reductions/order.py",

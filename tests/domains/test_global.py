@@ -101,3 +101,13 @@ def test_any_length(name, length):
                  "lp": lambda x, axis: np.sqrt((x * x).sum(axis))}[name.split("_")[1]]  # fmt: skip
     y = jax.jit(lambda x: getattr(jaxpool, name)(x, 1))(x)
     np.testing.assert_allclose(y, reference(x.astype(np.float64), axis=1), rtol=1e-6)
+
+
+def test_of_two_zeros_the_first_is_the_maximum():
+    """Zeros of either sign are equal, and the value is the element that takes the gradient."""
+    for zeros, negative in (([0.0, -0.0], False), ([-0.0, 0.0], True), ([-1, -0.0, 0.0], True)):
+        x = jnp.array(zeros)
+        y = jaxpool.global_max_pool(x, 0)
+        assert np.signbit(y) == negative
+        first = zeros.index(0)
+        assert jax.grad(lambda x: jaxpool.global_max_pool(x, 0))(x)[first] == 1

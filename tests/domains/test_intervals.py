@@ -1,0 +1,51 @@
+"""Intervals against slices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxpool
+from tests.cases import distinct
+
+TESTS_OF = ("domains/intervals.py", "core/pool.py")
+
+
+def test_stops_beyond_x_count_no_elements_there():
+    x = distinct((5,))
+    starts, stops = jnp.array([0, 2, 4]), jnp.array([9, 4, 6])
+    y = jaxpool.pool(x, jaxpool.Intervals(starts, stops, axes=0), jaxpool.Mean())
+    np.testing.assert_allclose(y, [x.mean(), x[2:4].mean(), x[4]], rtol=1e-6)
+
+
+def test_axes_in_any_order():
+    """Of equal maxima the first in x takes the gradient, whichever axis is named first."""
+    rows, columns = ([0, 1], [2, 4]), ([0, 3], [4, 6])
+    domain = jaxpool.Intervals((columns[0], rows[0]), (columns[1], rows[1]), axes=(1, 0))
+    same = jaxpool.Intervals((rows[0], columns[0]), (rows[1], columns[1]), axes=(0, 1))
+    x = distinct((4, 6))
+    for reduction in (jaxpool.Max(), jaxpool.Median(), jaxpool.Mean()):
+        y = jaxpool.pool(x, domain, reduction)
+        np.testing.assert_array_equal(y, jaxpool.pool(x, same, reduction))
+    for i, j in np.ndindex(2, 2):
+        part = x[rows[0][i] : rows[1][i], columns[0][j] : columns[1][j]]
+        assert jaxpool.pool(x, domain, jaxpool.Max())[i, j] == part.max()
+    loss = lambda x: jaxpool.pool(x, domain, jaxpool.Max()).sum()  # noqa: E731
+    expected = np.zeros((4, 6))
+    for i, j in np.ndindex(2, 2):
+        expected[rows[0][i], columns[0][j]] += 1
+    np.testing.assert_array_equal(jax.grad(loss)(jnp.ones((4, 6))), expected)
+
+
+def test_indices_of_axes_in_any_order():
+    x = distinct((4, 6))
+    y, indices = jaxpool.adaptive_max_pool_with_argmax(x, (3, 2), axes=(1, 0))
+    np.testing.assert_array_equal(x.ravel()[indices], y)
+    np.testing.assert_array_equal(y, jaxpool.adaptive_max_pool(x, (2, 3), axes=(0, 1)))
+
+
+def test_an_empty_interval_is_not_valid():
+    domain = jaxpool.Intervals([0, 2, 3], [2, 2, 5], axes=0)
+    mask = np.array([True, True, False, True, True])
+    for mode in ("any", "all"):
+        found = jaxpool.pool_mask(mask, domain, mode=mode)
+        np.testing.assert_array_equal(found, [True, False, True])
