@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 
+from tests.cases import OPS
 from tests.faults import FAULTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -59,7 +60,7 @@ def faults(patterns):
 
 
 def files_about(file):
-    """The file's doctests, the test files that name it in `TESTS_OF`, first ones first, the tables."""
+    """The file's doctests, test files that name it in `TESTS_OF`, first ones first, the tables."""
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
@@ -68,7 +69,9 @@ def files_about(file):
                 if file in named:
                     found.append((named.index(file), path))
     paths = [source_files()[file], *(path for _, path in sorted(found))]
-    return [str(path.relative_to(ROOT)) for path in [*paths, ROOT / "tests/test_contract.py"]]
+    if any(file in op.files for op in OPS):
+        paths.append(ROOT / "tests/test_contract.py")
+    return [str(path.relative_to(ROOT)) for path in paths]
 
 
 def run(fault, folder, options):
