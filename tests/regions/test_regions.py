@@ -812,3 +812,16 @@ def test_no_boxes_have_a_gradient_of_zero(op, options):
     assert y.shape == (0, 2, 2, 3)
     for gradient, like in zip(gradients, (x, boxes), strict=True):
         np.testing.assert_array_equal(gradient, np.zeros(like.shape))
+
+
+def test_boxes_too_large_for_the_pyramid_have_their_gradient_in_the_last_map():
+    features = [jnp.ones((64, 64, 1)), jnp.ones((32, 32, 1))]
+    boxes = jnp.array([[8.0, 8.0, 240.0, 240.0]])
+
+    def loss(features):
+        pool = functools.partial(jaxpool.multi_scale_roi_align, canonical_size=8)
+        return pool(features, boxes, (2, 2), spatial_scales=(1 / 8, 1 / 16)).sum()
+
+    fine, coarse = jax.grad(loss)(features)
+    assert not fine.any()
+    np.testing.assert_allclose(coarse.sum(), 4, rtol=1e-6)
