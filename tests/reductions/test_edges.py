@@ -1,0 +1,91 @@
+"""Where a reduction has a case of its own: limits, ties, masks under a second look."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpool
+from jaxpool._src.reductions.soft import importance_logits
+from tests import derivatives
+
+TESTS_OF = (
+    "reductions/max.py", "pools/max.py", "reductions/power.py", "reductions/power_mean.py",
+    "reductions/soft.py", "reductions/softmean.py", "reductions/order.py",
+)  # fmt: skip
+
+X = np.float32([3, -2, np.nan, 5, 1])
+WHERE = np.array([True, True, False, True, True])
+
+
+def test_ints_of_less_than_a_byte_are_compared_with_their_sign():
+    x = jnp.array([-3, 2, -1, 5, -8, 7], jnp.int4)
+    assert jaxpool.global_max_pool(x[:4], 0) == 5
+    assert jaxpool.global_min_pool(x, 0) == -8
+    np.testing.assert_array_equal(jaxpool.max_pool(x, 2, axes=0).astype(int), [2, 5, 7])
+
+
+@pytest.mark.parametrize("pool", [jaxpool.max_pool, jaxpool.min_pool])
+def test_an_unknown_implementation_is_refused(pool):
+    with pytest.raises(ValueError, match="`implementation` must be one of"):
+        pool(X, 2, axes=0, implementation="fastest")
+
+
+def test_the_norm_of_infinity_has_no_slope_where_x_is_masked():
+    norm = lambda x: jaxpool.global_lp_pool(x, 0, p=float("inf"), where=WHERE)  # noqa: E731
+    np.testing.assert_array_equal(jax.grad(norm)(X), [0, 0, 0, 1, 0])
+
+
+def test_elements_up_to_eps_have_gradient_zero():
+    for p in (2.5, 3):
+        mean = lambda x: jaxpool.global_power_mean_pool(x, 0, p=p, eps=0.5)  # noqa: B023, E731
+        gradient = jax.grad(mean)(np.float32([0.5, 0.25, 2]))
+        assert (gradient[:2] == 0).all()
+        assert gradient[2] > 0
+
+
+@pytest.mark.parametrize("p", [3, 4, 2.5, -1])
+def test_second_derivatives_of_power_means(p):
+    with jax.enable_x64(True):
+        x = np.array([0.7, 2.0, 1.3, 0.9])
+        derivatives.check(lambda x: jaxpool.global_power_mean_pool(x, 0, p=p), (x,))
+
+
+def test_a_sharpness_learns_by_full_gradients_only():
+    x = np.float32([1, 2, 4])
+    for gradient, learns in (("full", True), ("semi", False)):
+        mean = lambda s: jaxpool.global_softmax_pool(x, 0, sharpness=s, gradient=gradient)  # noqa: B023, E731
+        assert (jax.grad(mean)(jnp.float32(0.5)) != 0) == learns
+
+
+def test_what_is_masked_is_in_no_limit_of_a_sharpness():
+    for sharpness in (-np.inf, -2.0, jnp.array(-2.0)):
+        for pool in (jaxpool.global_softmax_pool, jaxpool.global_logsumexp_pool):
+            y = pool(X, 0, sharpness=sharpness, where=WHERE)
+            assert np.isfinite(y)
+    assert jaxpool.global_softmax_pool(X, 0, sharpness=-np.inf, where=WHERE) == -2
+    low = np.float32([4, 1, -9, 3])
+    inside = np.array([True, True, False, True])
+    assert jaxpool.global_softmax_pool(low, 0, sharpness=-np.inf, where=inside) == 1
+
+
+def test_importance_is_normalized_over_what_is_not_masked():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(9, 2)), rng.normal(size=(3, 2, 2))
+    where = np.broadcast_to(rng.random((9, 1)) < 0.6, (9, 2))
+    padded = np.pad(np.where(where, x, 0), ((1, 1), (0, 0)))
+    y = sum(padded[k : k + 9] @ kernel[k] for k in range(3))
+    mean, variance = (np.stack([f(y[where[:, c], c]) for c in range(2)]) for f in (np.mean, np.var))
+    expected = 12 / (1 + np.exp(-(y - mean) / np.sqrt(variance + 1e-5)))
+    one, zero = np.ones(2, np.float32), np.zeros(2, np.float32)
+    arrays = (jnp.asarray(a[None] if a is x else a, jnp.float32) for a in (x, kernel))
+    found = importance_logits(*arrays, one, zero, jnp.asarray(where[None]))
+    np.testing.assert_allclose(found[0][where], expected[where], rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6])
+def test_the_nearest_of_two_elements_as_close_is_at_the_even_place(n):
+    x = np.arange(n, dtype=np.float32)
+    for q in (0.1, 0.25, 0.5, 0.75, 0.9):
+        y = jaxpool.global_quantile_pool(x, 0, q=q, interpolation="nearest")
+        assert y == np.quantile(x, q, method="nearest")
