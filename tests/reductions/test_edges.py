@@ -11,7 +11,7 @@ from tests import derivatives
 
 TESTS_OF = (
     "reductions/max.py", "pools/max.py", "reductions/power.py", "reductions/power_mean.py",
-    "reductions/soft.py", "reductions/softmean.py", "reductions/order.py",
+    "reductions/soft.py", "reductions/softmean.py", "reductions/order.py", "reductions/mixed.py",
 )  # fmt: skip
 
 X = np.float32([3, -2, np.nan, 5, 1])
@@ -89,3 +89,28 @@ def test_the_nearest_of_two_elements_as_close_is_at_the_even_place(n):
     for q in (0.1, 0.25, 0.5, 0.75, 0.9):
         y = jaxpool.global_quantile_pool(x, 0, q=q, interpolation="nearest")
         assert y == np.quantile(x, q, method="nearest")
+
+
+def test_the_midpoint_of_ints_is_a_float():
+    y = jaxpool.global_quantile_pool(np.array([1, 2], np.int32), 0, q=0.5, interpolation="midpoint")
+    assert (y, y.dtype) == (1.5, np.float32)
+    lower = jaxpool.global_quantile_pool(np.array([1, 2]), 0, q=0.5, interpolation="lower")
+    assert (lower, lower.dtype) == (1, np.int32)
+
+
+def test_infinities_of_what_is_not_mixed_stay_out():
+    for alpha, x, expected in ((0.0, [np.inf, 1], np.inf), (1.0, [-np.inf, 3], 3.0)):
+        for given in (alpha, jnp.float32(alpha), jnp.full(1, alpha)):
+            y = jaxpool.mixed_pool(np.float32(x), 2, axes=0, alpha=given)
+            np.testing.assert_array_equal(y, [expected])
+    # A mean of -inf and a maximum of inf, each by an entry of its own.
+    x = np.float32([[np.inf, 1], [-np.inf, 3]])
+    y = jaxpool.mixed_pool(x, 2, axes=1, alpha=jnp.array([[1.0], [1.0]]))
+    np.testing.assert_array_equal(y, [[np.inf], [3]])
+
+
+def test_a_gate_counts_padding_as_it_is_told():
+    x, gate = np.float32([4, 8]), np.zeros(3, np.float32)
+    for include, means in ((True, [4, 4]), (False, [6, 6])):
+        y = jaxpool.gated_pool(x, 3, 1, 1, axes=0, gate=gate, count_include_pad=include)
+        np.testing.assert_allclose(y, [(8 + mean) / 2 for mean in means])
