@@ -11,7 +11,7 @@ from tests import derivatives
 
 TESTS_OF = (
     "reductions/max.py", "pools/max.py", "reductions/power.py", "reductions/power_mean.py",
-    "reductions/soft.py", "reductions/softmean.py", "reductions/order.py", "reductions/mixed.py",
+    "reductions/soft.py", "reductions/softmean.py", "reductions/order.py", "reductions/mixed.py", "reductions/detail.py", "reductions/random.py",
 )  # fmt: skip
 
 X = np.float32([3, -2, np.nan, 5, 1])
@@ -114,3 +114,18 @@ def test_a_gate_counts_padding_as_it_is_told():
     for include, means in ((True, [4, 4]), (False, [6, 6])):
         y = jaxpool.gated_pool(x, 3, 1, 1, axes=0, gate=gate, count_include_pad=include)
         np.testing.assert_allclose(y, [(8 + mean) / 2 for mean in means])
+
+
+def test_a_large_element_that_is_masked_moves_no_weight():
+    x, where = np.float32([1, 2, 1000]), np.array([True, True, False])
+    found = jaxpool.ada_pool(x, 3, axes=0, where=where)
+    np.testing.assert_allclose(found, jaxpool.ada_pool(x[:2], 2, axes=0), rtol=1e-6)
+
+
+def test_of_equal_elements_the_first_has_the_lower_rank():
+    for key, deterministic in ((None, True), (jax.random.key(0), False)):
+        options = {"alpha": 0.5 if deterministic else 0.99999, "deterministic": deterministic}
+        loss = lambda x: jaxpool.rank_stochastic_pool(x, 3, axes=0, key=key, **options)[0]  # noqa: B023, E731
+        gradient = jax.grad(loss)(np.float32([2, 2, 1]))
+        expected = np.array([4, 2, 1]) / 7 if deterministic else [1, 0, 0]
+        np.testing.assert_allclose(gradient, expected, rtol=1e-6)
