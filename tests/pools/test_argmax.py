@@ -610,3 +610,12 @@ def test_layers(framework):
                      ("GlobalMinPoolWithArgmin", WHOLE["min"])):  # fmt: skip
         layer = getattr(layers, name)([1, 2], keepdims=True)
         same(call(layer, x, where=where), op(x, (1, 2), keepdims=True, where=where))
+
+
+def test_indices_on_a_mesh_with_explicit_axes():
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    x = cases.distinct((2, 5, 3))
+    sharded = jax.device_put(x, jax.NamedSharding(mesh, jax.P("data")))
+    for pool, axes in ((jaxpool.global_max_pool_with_argmax, 1), (jaxpool.global_min_pool_with_argmin, (1, 2))):  # fmt: skip
+        for a, b in zip(pool(sharded, axes), pool(x, axes), strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -217,3 +217,9 @@ def test_matrices_have_derivatives(semiring, exhaustive):
         derivatives.check(f, at)
         if exhaustive:
             derivatives.check_every_mode(f, at, eps=1e-4)
+
+
+def test_sppf_pads_even_windows_after_the_input():
+    x = np.float32([[5, 1, 4, 2]]).T  # one axis, one channel
+    y = jaxpool.sppf(x, 2, repeats=2, axes=0)
+    np.testing.assert_array_equal(y.T, [[5, 1, 4, 2], [5, 4, 4, 2], [5, 4, 4, 2]])
