@@ -258,3 +258,10 @@ def test_dtypes(dtype):
         assert largest.dtype == np.dtype(dtype)
         assert mean.dtype == (np.float32 if dtype == "int8" else np.dtype(dtype))
         np.testing.assert_array_equal(mean, wide.astype(mean.dtype))
+
+
+@pytest.mark.parametrize("sample", [1.0, -0.1, np.nan])
+def test_samples_out_of_range_are_refused(sample):
+    x, samples = np.arange(7, dtype=np.float32), np.full(1, sample, np.float32)
+    with pytest.raises(ValueError, match=r"`samples` must lie in \[0, 1\)"):
+        jaxpool.fractional_max_pool(x, 2, output_shape=3, samples=samples, axes=0)
