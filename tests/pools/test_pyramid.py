@@ -223,3 +223,9 @@ def test_sppf_pads_even_windows_after_the_input():
     x = np.float32([[5, 1, 4, 2]]).T  # one axis, one channel
     y = jaxpool.sppf(x, 2, repeats=2, axes=0)
     np.testing.assert_array_equal(y.T, [[5, 1, 4, 2], [5, 4, 4, 2], [5, 4, 4, 2]])
+
+
+def test_of_equal_maxima_a_matrix_takes_the_first_in_row_major_order():
+    x, zeros = jnp.array([[0.0, 1.0], [1.0, 0.0]]), jnp.zeros((1, 2))
+    loss = lambda x: jaxpool.matrix_pool(x, [zeros, zeros], (0, 1), "max").sum()  # noqa: E731
+    np.testing.assert_array_equal(jax.grad(loss)(x), [[0, 1], [0, 0]])

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.extend.core import concrete_or_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,13 +66,7 @@ _inlined = jax.jit(_pooling, static_argnums=(0, 1, 2), inline=True)
 
 def _is_staged(array: Any) -> bool:
     """Whether it is part of a program that is being made; under `jax.grad` alone it is at hand."""
-    if not isinstance(array, Tracer):
-        return False
-    try:
-        concrete_or_error(None, array)
-    except jax.errors.ConcretizationTypeError:
-        return True
-    return False
+    return isinstance(array, Tracer) and array.to_concrete_value() is None
 
 
 def _is_array(leaf: Any) -> bool:
