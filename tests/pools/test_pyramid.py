@@ -229,3 +229,14 @@ def test_of_equal_maxima_a_matrix_takes_the_first_in_row_major_order():
     x, zeros = jnp.array([[0.0, 1.0], [1.0, 0.0]]), jnp.zeros((1, 2))
     loss = lambda x: jaxpool.matrix_pool(x, [zeros, zeros], (0, 1), "max").sum()  # noqa: E731
     np.testing.assert_array_equal(jax.grad(loss)(x), [[0, 1], [0, 0]])
+
+
+def test_an_infinity_stays_out_of_rows_that_leave_it_out():
+    y = jaxpool.matrix_pool(np.float32([np.inf, 1]), jnp.array([[0.0, 1], [1, 0], [1, 1]]), 0)
+    np.testing.assert_array_equal(y, [1, np.inf, np.inf])
+
+
+def test_empty_cells_of_adaptive_pools_have_the_given_value():
+    x, where = np.arange(4, dtype=np.float32), np.array([False, False, True, True])
+    for pool, full in ((jaxpool.adaptive_min_pool, 2), (jaxpool.adaptive_max_pool, 3)):
+        np.testing.assert_array_equal(pool(x, 2, axes=0, where=where, empty_value=7), [7, full])
