@@ -781,3 +781,11 @@ def test_tabulate_shows_the_layer():
     table = jaxpool.linen.LearnedMixedPool((2, 2)).tabulate(jax.random.key(0), X[0])
     assert "LearnedMixedPool" in table
     assert "alpha" in table
+
+
+def test_each_parameter_starts_from_a_key_of_its_own():
+    layer = jaxpool.nnx.LearnedDetailPreservingPool((2, 2), features=4, rngs=nnx.Rngs(0))
+    assert (layer.alpha[...] != layer.lam[...]).all()
+    layer = jaxpool.linen.LearnedDetailPreservingPool((2, 2), features=4)
+    parameters = layer.init(KEY, X[0])["params"]
+    assert (parameters["alpha"] != parameters["lam"]).all()
