@@ -34,12 +34,15 @@ Example:
   (2, 2, 1)
 """
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.layers import (
     fields,
     filters,
@@ -62,15 +65,11 @@ class _Layer(nn.Module):
     """Makes a module of what stands beside it: a class of `jaxpool._src.layers`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        beside = [
-            c for c in cls.__mro__ if issubclass(c, fields.Pool) and not issubclass(c, _Layer)
-        ]
-        if cls.__module__ == __name__ and beside:
-            pool = beside[0]
-            cls.__doc__ = cls.__doc__ or pool.__doc__
+        pool: Any = fields.pool_of(cls)
+        if cls.__module__ == __name__ and pool:  # not of a class that a user derives
+            cls.__doc__ = pool.__doc__
             # Linen wraps only what a class has of its own.
-            call: Any = pool.__call__
-            cls.__call__ = nn.compact(call) if issubclass(cls, _Learned) else call
+            cls.__call__ = nn.compact(pool.__call__) if issubclass(cls, _Learned) else pool.__call__
         super().__init_subclass__(**options)
 
 
@@ -78,8 +77,8 @@ class _Random(_Layer):
     """The default key is of the stream `pool`, if there is one."""
 
     def _key(self, key: jax.Array | None) -> jax.Array | None:
-        deterministic: bool = getattr(self, "deterministic")  # noqa: B009
-        draws = key is None and not deterministic and self.has_rng("pool")
+        layer: Any = self
+        draws = key is None and not layer.deterministic and self.has_rng("pool")
         return self.make_rng("pool") if draws else key
 
 
@@ -202,6 +201,15 @@ class LearnedDetailPreservingPool(_Learned, learned.LearnedDetailPreservingPool)
 
 
 class LearnedImportancePool(_Learned, learned.LearnedImportancePool):
+    window_shape: Sequence[int]
+    strides: Ints | None = None
+    padding: Padding = "VALID"
+    _: dataclasses.KW_ONLY
+    dilation: Ints = 1
+    ceil_mode: bool = False
+    empty_value: Any = 0
+    param_dtype: Any = jnp.float32
+
     def _parameters(self, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:
         zeros, dtype = nn.initializers.zeros, self.param_dtype
         shape = (*(3 for _ in self.window_shape), channels, channels)

@@ -61,12 +61,9 @@ class _Layer(nnx.Module):
     """Makes a module of what stands beside it: a class of `jaxpool._src.layers`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        beside = [
-            c for c in cls.__mro__ if issubclass(c, fields.Pool) and not issubclass(c, _Layer)
-        ]
-        if cls.__module__ == __name__ and beside:
-            pool = beside[0]
-            cls.__doc__ = cls.__doc__ or pool.__doc__
+        pool: Any = fields.pool_of(cls)
+        if cls.__module__ == __name__ and pool:  # not of a class that a user derives
+            cls.__doc__ = pool.__doc__
         super().__init_subclass__(**options)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -222,7 +219,7 @@ class LearnedDetailPreservingPool(_Learned, learned.LearnedDetailPreservingPool)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class LearnedImportancePool(_Layer, learned.LearnedImportance):
+class LearnedImportancePool(_Layer, learned.LearnedImportancePool):
     features: int
     window_shape: Sequence[int]
     strides: Ints | None = None

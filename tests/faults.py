@@ -846,8 +846,8 @@ FAULTS = [
     ),
     (
         "linen.py",
-        'draws = key is None and not deterministic and self.has_rng("pool")',
-        'draws = not deterministic and self.has_rng("pool")',
+        'draws = key is None and not layer.deterministic and self.has_rng("pool")',
+        'draws = not layer.deterministic and self.has_rng("pool")',
         "a key that the caller gives is replaced by one of the stream `pool`",
     ),
     (
@@ -1116,8 +1116,8 @@ FAULTS = [
     ),
     (
         "linen.py",
-        "cls.__call__ = nn.compact(call) if",
-        "cls.__call__ = call if",
+        "nn.compact(pool.__call__) if issubclass(cls, _Learned) else",
+        "pool.__call__ if issubclass(cls, _Learned) else",
         "learned Linen layers cannot make parameters",
     ),
     (

@@ -259,7 +259,7 @@ IMPORTS = """
 import sys
 import jaxpool
 loaded = {name.split(".")[0] for name in sys.modules}
-heavy = {"flax", "torch", "tensorflow", "optax", "matplotlib", "sklearn", "scipy.ndimage"}
+heavy = {"chex", "flax", "torch", "tensorflow", "optax", "matplotlib", "sklearn", "scipy.ndimage"}
 print(sorted(loaded & heavy), hasattr(jaxpool, "linen"), hasattr(jaxpool, "nnx"))
 import jax
 print(jax._src.xla_bridge._backends)

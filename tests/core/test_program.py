@@ -152,3 +152,12 @@ class Unpooled(jaxpool.Reduction):
 def test_a_promise_that_is_broken_is_our_mistake():
     with pytest.raises(AssertionError, match="shape"):
         jaxpool.pool(X, jaxpool.Window((2, 2)), Unpooled())
+
+
+def test_functions_that_want_numbers_run_operation_by_operation():
+    """As they would without a program; in a user's own they cannot."""
+    total = jaxpool.Monoid(jnp.add, 0.0, finish=lambda total: total if total > 0 else -total)
+    found = jaxpool.pool(jnp.array([-3.0, 1.0]), jaxpool.Global(0), total)
+    assert found == 2
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        jax.jit(lambda x: jaxpool.pool(x, jaxpool.Global(0), total))(jnp.array([-3.0, 1.0]))

@@ -789,3 +789,11 @@ def test_each_parameter_starts_from_a_key_of_its_own():
     layer = jaxpool.linen.LearnedDetailPreservingPool((2, 2), features=4)
     parameters = layer.init(KEY, X[0])["params"]
     assert (parameters["alpha"] != parameters["lam"]).all()
+
+
+def test_both_frameworks_have_one_text():
+    for name, layer in vars(jaxpool.linen).items():
+        if getattr(layer, "__module__", "") == "jaxpool.linen" and not name.startswith("_"):
+            text = getattr(jaxpool.nnx, name).__doc__
+            assert layer.__doc__ == text
+            assert "jaxpool." in text, name

@@ -24,7 +24,8 @@ def as_one_program(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
 
     Arrays are traced, so checks of their values belong before it; what else there is in the trees
     of arguments is known while tracing. Of a user's own `jax.jit` this leaves no trace. `function`
-    is called as it is if an argument cannot be part of a signature: a domain that is no tree, say.
+    is called as it is if an argument cannot be part of a signature (a domain that is no tree, say)
+    or has a function in it that cannot be traced.
     """
     leaves, tree = jax.tree.flatten((args, kwargs))
     arrays, fixed = [], []
@@ -45,6 +46,8 @@ def as_one_program(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     program = _inlined if any(map(_is_staged, arrays)) else _program
     try:
         return program(function, tree, tuple(fixed), arrays)
+    except jax.errors.JAXTypeError:  # a function of the user's own wants numbers, and no tracers
+        return function(*args, **kwargs)
     except (TypeError, ValueError) as error:
         mistake = error
     function(*args, **kwargs)  # says what came, which in the program is a tracer

@@ -17,6 +17,11 @@ def layer(cls: type[T]) -> type[T]:
     return dataclasses.dataclass(eq=False, repr=False)(cls)
 
 
+def pool_of(module: type) -> type | None:
+    """The class of this room that a framework's `module` stands for, if it is one of a pool."""
+    return next((c for c in module.__mro__ if c.__module__.startswith(f"{__package__}.")), None)
+
+
 @layer
 class Pool:
     """Calls `_function` with the fields."""

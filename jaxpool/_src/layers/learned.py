@@ -10,8 +10,6 @@ import jax.numpy as jnp
 
 import jaxpool
 from jaxpool._src.core.arguments import (
-    Ints,
-    Padding,
     fail,
     integer,
 )
@@ -235,7 +233,7 @@ class LearnedGlobalSoftmaxPool(LearnedPool, GlobalPool):
 
 
 @layer
-class LearnedImportance(Pool):
+class LearnedImportancePool(Pool):
     """Local importance pooling (LIP): a mean whose weights a small network predicts.
 
     The network is the paper's simplified one, over channels that are last: a convolution of 3
@@ -257,20 +255,6 @@ class LearnedImportance(Pool):
         """The pooled x; `where` masks as in the function."""
         logits = importance_logits(x, *self._parameters(x.shape[-1]), where)
         return jaxpool.importance_pool(x, logits, where=where, **self._options())
-
-
-@layer
-class LearnedImportancePool(LearnedImportance):
-    """The fields where the framework can see how many channels x has."""
-
-    window_shape: Sequence[int]
-    strides: Ints | None = None
-    padding: Padding = "VALID"
-    _: dataclasses.KW_ONLY
-    dilation: Ints = 1
-    ceil_mode: bool = False
-    empty_value: Any = 0
-    param_dtype: Any = jnp.float32
 
 
 @layer
