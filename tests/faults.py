@@ -912,8 +912,8 @@ FAULTS = [
     ),
     (
         "core/program.py",
-        "static_argnums=(0, 1, 2), inline=True",
-        "static_argnums=(0, 1, 2), inline=False",
+        "static_argnums=0, inline=True",
+        "static_argnums=0, inline=False",
         "a call is left in the programs of users",
     ),
     (
@@ -930,9 +930,15 @@ FAULTS = [
     ),
     (
         "core/program.py",
-        "    except TypeError:  # arrays among",
-        "    except KeyError:  # arrays among",
+        "    except TypeError:  # an array or",
+        "    except KeyError:  # an array or",
         "a reduction that cannot be hashed is refused",
+    ),
+    (
+        "core/program.py",
+        "self.hash = hash(self.key)",
+        "self.hash = hash(self.tree)",
+        "one window is looked for among all others",
     ),
     (
         "filters/content_aware.py",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxpool
-from jaxpool._src.core.program import as_one_program
+from jaxpool._src.core.program import _Signature, as_one_program
 from tests.test_contract import compilations
 
 TESTS_OF = ("core/program.py", "core/pool.py", "core/contracts.py")
@@ -122,9 +122,30 @@ def test_domains_and_reductions_of_ones_own():
     assert jaxpool.pool(X, domain, jaxpool.Sum()).shape == (1, 6, 6, 4)
     domain.number = 2
     assert jaxpool.pool(X, domain, jaxpool.Sum()).shape == (2, 6, 6, 4)
-    # What it is known by cannot be hashed.
-    shifted = jaxpool.Monoid(lambda a, b: a + b, jnp.zeros(()))
-    np.testing.assert_allclose(jaxpool.pool(X, jaxpool.Global(0), shifted), X.sum(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrapped", [lambda c: c, lambda c: {"total": c}], ids=["array", "tree"])
+def test_a_reduction_that_cannot_be_hashed_runs_operation_by_operation(wrapped):
+    def reduction(identity):
+        add = lambda a, b: jax.tree.map(jnp.add, a, b)  # noqa: E731
+        first = lambda carrier: jax.tree.leaves(carrier)[0]  # noqa: E731
+        return jaxpool.Monoid(add, wrapped(identity), wrapped, first)
+
+    for identity in (0.0, jnp.zeros(()), jnp.zeros(()), np.zeros(()), np.zeros(())):
+        found = jaxpool.pool(X, jaxpool.Global(0), reduction(identity))
+        np.testing.assert_allclose(found, X.sum(0), rtol=1e-6)
+
+
+def test_programs_are_found_by_what_they_are():
+    """Else each would be looked for among all others, which would take longer with each."""
+    windows = [jaxpool.Window((size,), stride) for size in range(1, 9) for stride in range(1, 9)]
+    signatures = [
+        _Signature(jaxpool.pool, jax.tree.structure((window, {"where": None})), ())
+        for window in windows
+    ]
+    assert len(set(map(hash, signatures))) == len(set(signatures)) == len(windows)
+    same = _Signature(jaxpool.pool, jax.tree.structure((jaxpool.Window((1,), 1), {"where": 0})), ())
+    assert same != signatures[0]
 
 
 def test_mistakes_are_said_of_what_was_passed():

@@ -8,7 +8,13 @@ import pytest
 import jaxpool
 from tests.compiling import as_users
 
-TESTS_OF = ("domains/global_.py", "pools/max.py", "reductions/max.py")
+TESTS_OF = (
+    "domains/global_.py",
+    "pools/attention.py",
+    "pools/max.py",
+    "pools/power_mean.py",
+    "reductions/max.py",
+)
 
 POOLS = ["global_max_pool", "global_min_pool", "global_sum_pool", "global_avg_pool",
          "global_lp_pool"]  # fmt: skip
@@ -111,3 +117,37 @@ def test_of_two_zeros_the_first_is_the_maximum():
         assert np.signbit(y) == negative
         first = zeros.index(0)
         assert jax.grad(lambda x: jaxpool.global_max_pool(x, 0))(x)[first] == 1
+
+
+NAMES = [name for name in dir(jaxpool) if name.startswith("global_")]
+NEEDED = {"global_quantile_pool": {"q": 0.3}, "global_top_k_mean_pool": {"k": 2},
+          "global_rank_pool": {"weights": np.array([0.5, 0.25, 0.125])},
+          "global_stochastic_pool": {"deterministic": True}}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mask_is_as_if_the_rest_were_not_there(name):
+    rng = np.random.default_rng(1)
+    x = rng.uniform(0.1, 0.9, (7, 3)).astype(np.float32)
+    keep = np.array([False, True, True, False, True, False, True])
+    options = NEEDED.get(name, {})
+    of_all = of_some = (0,)
+    if name == "global_importance_pool":
+        logits = rng.normal(size=x.shape).astype(np.float32)
+        of_all, of_some = (logits, *of_all), (logits[keep], *of_some)
+    function = getattr(jaxpool, name)
+    found = function(x, *of_all, where=keep[:, None], **options)
+    expected = function(x[keep], *of_some, **options)
+    if "argm" in name:  # indices count what is masked out
+        found, indices = found
+        np.testing.assert_array_equal(np.take_along_axis(x, indices[None], 0)[0], found)
+        expected, _ = expected
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_importance_is_a_ratio():
+    rng = np.random.default_rng(2)
+    x, logits = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    weights = np.exp(logits.astype(np.float64))
+    expected = (x * weights).sum(0) / weights.sum(0)
+    np.testing.assert_allclose(jaxpool.global_importance_pool(x, logits, 0), expected, rtol=1e-5)

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxpool
 from tests.cases import distinct
 
-TESTS_OF = ("domains/intervals.py", "core/pool.py")
+TESTS_OF = ("domains/intervals.py", "core/pool.py", "lowering/interval_scan.py")
 
 
 def test_stops_beyond_x_count_no_elements_there():
@@ -49,3 +50,22 @@ def test_an_empty_interval_is_not_valid():
     for mode in ("any", "all"):
         found = jaxpool.pool_mask(mask, domain, mode=mode)
         np.testing.assert_array_equal(found, [True, False, True])
+
+
+@pytest.mark.parametrize("at_once", [64, 1], ids=["written out", "loop"])
+def test_a_scan_goes_along_several_axes_in_order(at_once):
+    x = distinct((4, 2, 6))
+    rows, columns = [(0, 3), (1, 4)], [(0, 2), (1, 4), (3, 6)]
+    bounds = [[interval[end] for interval in axis] for end in (0, 1) for axis in (rows, columns)]
+    domain = jaxpool.Intervals(bounds[:2], bounds[2:], axes=(0, 2))
+    step = lambda state, element, number: (  # noqa: E731
+        state * 0.75 + element * jnp.asarray(number + 1, jnp.float32)
+    )
+    found = domain.scan(step, jnp.zeros((2, 2, 3)), x, at_once=at_once)
+    for i, j in np.ndindex(2, 3):
+        state = np.zeros(2)
+        width = max(stop - start for start, stop in columns)
+        for row, column in np.ndindex(rows[i][1] - rows[i][0], columns[j][1] - columns[j][0]):
+            element = x[rows[i][0] + row, :, columns[j][0] + column]
+            state = state * 0.75 + element * (row * width + column + 1)
+        np.testing.assert_allclose(found[i, :, j], state, rtol=1e-5)

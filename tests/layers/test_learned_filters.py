@@ -1,5 +1,6 @@
 """Layers that learn filters and structuring functions, alike in Linen and NNX."""
 
+import functools
 import inspect
 
 import jax
@@ -100,6 +101,17 @@ def test_structures(framework, name):
     np.testing.assert_array_equal(of_shared, flat)
     np.testing.assert_array_equal(masked, structured)
     assert (np.asarray(gradient) != 0).any(axis=(0, 1)).all()
+
+
+@frameworks
+@pytest.mark.parametrize("name", ["DilationPool", "ErosionPool", "OpeningPool", "ClosingPool"])
+def test_structures_come_with_the_call(framework, name):
+    function, args = STRUCTURES[f"Learned{name}"]
+    structure = filled(np.zeros((3, 2, 4), np.float32))
+    layer = getattr(getattr(jaxpool, framework), name)(*args)
+    call = functools.partial(layer.apply, {}) if framework == "linen" else layer
+    expected = function(X, *args, where=MASK, structure=structure)
+    np.testing.assert_array_equal(call(X, where=MASK, structure=structure), expected)
 
 
 @frameworks

@@ -38,14 +38,14 @@ def as_one_program(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
         else:
             return function(*args, **kwargs)
     try:
-        hash(tree)
-    except TypeError:  # arrays among what a reduction is known by
+        signature = _Signature(function, tree, tuple(fixed))
+    except TypeError:  # an array or a dict among what a reduction is known by
         return function(*args, **kwargs)
     # A call of its own within a program would hide from JAX what is known; in a gradient that is
     # taken outside of programs, each part of it is one.
     program = _inlined if any(map(_is_staged, arrays)) else _program
     try:
-        return program(function, tree, tuple(fixed), arrays)
+        return program(signature, arrays)
     except jax.errors.JAXTypeError:  # a function of the user's own wants numbers, and no tracers
         return function(*args, **kwargs)
     except (TypeError, ValueError) as error:
@@ -54,17 +54,45 @@ def as_one_program(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     raise mistake
 
 
-def _pooling(
-    function: Callable, tree: Any, fixed: tuple["_Fixed | None", ...], arrays: list[jax.Array]
-) -> Any:
+class _Signature:
+    """All that a program depends on but its arrays.
+
+    A tree of JAX's hashes alike whatever its static nodes are, so that every window would be
+    looked for among all others, and compares them even where that is an error.
+    """
+
+    __slots__ = ("fixed", "function", "hash", "key", "tree")
+
+    def __init__(self, function: Callable, tree: Any, fixed: tuple["_Fixed | None", ...]) -> None:
+        self.function, self.tree, self.fixed = function, tree, fixed
+        self.key = (function, _nodes(tree), fixed)
+        self.hash = hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Signature) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return self.hash
+
+
+def _nodes(tree: Any) -> tuple[Any, ...] | None:
+    """The static part of a tree's nodes, to be hashed; None for a leaf."""
+    node = tree.node_data()
+    if node is None:
+        return None
+    kind, static = node
+    return (kind, tuple(static) if kind is dict else static, *map(_nodes, tree.children()))
+
+
+def _pooling(signature: _Signature, arrays: list[jax.Array]) -> Any:
     rest = iter(arrays)
-    leaves = [next(rest) if entry is None else entry.value for entry in fixed]
-    args, kwargs = jax.tree.unflatten(tree, leaves)
-    return function(*args, **kwargs)
+    leaves = [next(rest) if entry is None else entry.value for entry in signature.fixed]
+    args, kwargs = jax.tree.unflatten(signature.tree, leaves)
+    return signature.function(*args, **kwargs)
 
 
-_program = jax.jit(_pooling, static_argnums=(0, 1, 2))
-_inlined = jax.jit(_pooling, static_argnums=(0, 1, 2), inline=True)
+_program = jax.jit(_pooling, static_argnums=0)
+_inlined = jax.jit(_pooling, static_argnums=0, inline=True)
 
 
 def _is_staged(array: Any) -> bool:
