@@ -130,16 +130,16 @@ class AxisWindow:
         shifts = list(self.shifts(run))
         return max(shifts[-1], 0), max(self.blocks - shifts[0] - self.output, 0)
 
-    def run_lengths(self, few: int) -> list[int]:
-        """Lengths of runs of taps, each at most `few` times the next, that make up a window."""
+    def run_lengths(self, max_runs: int) -> list[int]:
+        """Lengths of runs of taps that make up a window, each at most `max_runs` times the next."""
         taps, lengths = self.window, []
         # Taps one by one read taps / stride elements for each element of the input. That may be
         # few, and yet be too many to write out.
-        most = max(few, min(few * self.stride, _MOST_TAPS))
+        most = max(max_runs, min(max_runs * self.stride, _MOST_TAPS))
         while taps > most:
-            levels = next(n for n in itertools.count(2) if few**n >= taps)
+            levels = next(n for n in itertools.count(2) if max_runs**n >= taps)
             pieces = next(n for n in itertools.count(2) if n**levels >= taps)
-            taps, most = -(-taps // pieces), few
+            taps, most = -(-taps // pieces), max_runs
             lengths.append(taps)
         return lengths
 

@@ -116,11 +116,11 @@ class Global(Domain):
         self, x: jax.Array, where: jax.Array | None = None, *, implementation: str | None = None
     ) -> jax.Array:
         del implementation  # there is one
-        narrow, x = x.dtype, widened(x)
+        input_dtype, x = x.dtype, widened(x)
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
         y = _compiled_first_max(x, where, self.pooled_axes(x.ndim))
-        return self._drop_axes(y).astype(narrow)
+        return self._drop_axes(y).astype(input_dtype)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         x = widened(x)

@@ -93,7 +93,7 @@ class _Intervals(Domain):
         del implementation  # there is one for each geometry
         if self._overlap_as_windows:
             return self._max_of_windows(x, where)
-        narrow, x = x.dtype, widened(x)
+        input_dtype, x = x.dtype, widened(x)
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
         # The last axis first: then the first of equal elements is so in row-major order.
@@ -103,7 +103,7 @@ class _Intervals(Domain):
             if lowering_intervals.is_long(geometry, bounds):
                 (x, where), geometry = lowering_intervals.side_by_side((x, where), axis, geometry)
             x, where = interval_max.interval_max(x, where, bounds, axis, geometry)
-        return x.astype(narrow)
+        return x.astype(input_dtype)
 
     @property
     def _overlap_as_windows(self) -> bool:

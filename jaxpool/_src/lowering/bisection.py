@@ -22,11 +22,11 @@ from jaxpool._src.lowering.networks import (
 from jaxpool._src.lowering.picks import known, tap_dtype
 from jaxpool._src.lowering.tangent import Step, has_tap, tangent_in_blocks, tangent_in_slices
 from jaxpool._src.lowering.windows import (
-    TAPS_APART,
+    PEEL_LIMIT,
     Windows,
     by_runs,
-    directly,
-    once,
+    fused,
+    materialized,
     one_cpu,
     pad_windows,
     taps_at,
@@ -54,7 +54,7 @@ def _picks_jvp(
         lax.stop_gradient(x),
         valid,
         windows,
-        once=once,
+        materialized=materialized,
     )
     half = len(found) // 2
     values, picked = found[:half], found[half:]
@@ -76,17 +76,17 @@ def _by_platform(
     x: jax.Array,
     valid: jax.Array | None,
     windows: Windows,
-    once: Callable | None = None,
+    materialized: Callable | None = None,
 ) -> Any:
     """``form(x, valid, windows, pad_each=...)`` as each platform has it best."""
     on_cpu = functools.partial(form, pad_each=False)
-    if one_cpu() and window_size(windows) <= TAPS_APART:
+    if one_cpu() and window_size(windows) <= PEEL_LIMIT:
         on_cpu = functools.partial(_in_runs, on_cpu)
     on_cpu = functools.partial(on_cpu, windows=windows)
     return lax.platform_dependent(
         x,
         valid,
-        cpu=on_cpu if once is None else functools.partial(once, on_cpu),
+        cpu=on_cpu if materialized is None else functools.partial(materialized, on_cpu),
         default=functools.partial(form, windows=windows, pad_each=True),
     )
 
@@ -196,7 +196,7 @@ def _top_sum_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     x, valid = primals
     form = functools.partial(_topped, numbers=numbers, with_sets=True)
-    y, sets = _by_platform(form, lax.stop_gradient(x), valid, windows, once=once)
+    y, sets = _by_platform(form, lax.stop_gradient(x), valid, windows, materialized=materialized)
     return _with_sets(x, y, sets, windows), _sum_of_sets(tangents[0], sets, windows)
 
 
@@ -216,11 +216,11 @@ def _with_sets_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.A
 def _sum_of_sets(tangent: jax.Array, sets: jax.Array, windows: Windows) -> jax.Array:
     """The tangents of the elements in `sets`, added up."""
     if known(windows):
-        way = [Step(windows, sets=True)]
+        path = [Step(windows, sets=True)]
         rule = functools.partial(
             lax.platform_dependent,
-            cpu=functools.partial(tangent_in_blocks, way=way, once=once),
-            default=functools.partial(tangent_in_blocks, way=way, once=directly),
+            cpu=functools.partial(tangent_in_blocks, path=path, materialized=materialized),
+            default=functools.partial(tangent_in_blocks, path=path, materialized=fused),
         )
     else:
         rule = functools.partial(tangent_in_slices, windows=windows, match=has_tap)

@@ -27,7 +27,13 @@ from jaxpool._src.lowering.intervals import (
     total_of,
 )
 from jaxpool._src.lowering.max import window_max
-from jaxpool._src.lowering.windows import along, fold, lowest_value, once, once_on_cpus
+from jaxpool._src.lowering.windows import (
+    along,
+    fold,
+    lowest_value,
+    materialized,
+    materialized_on_cpus,
+)
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
@@ -67,7 +73,7 @@ def _max_jvp(
         lax.stop_gradient(x),
         valid,
         bounds,
-        cpu=functools.partial(once, pick),
+        cpu=functools.partial(materialized, pick),
         default=pick,
     )
     y = _with_picked(x, y, picked, axis, geometry)
@@ -118,7 +124,7 @@ def with_tangent_apart(x: jax.Array) -> jax.Array:
 
 @with_tangent_apart.defjvp
 def _with_tangent_apart_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    return with_tangent_apart(*primals), once_on_cpus(lambda tangent: tangent, tangents[0])
+    return with_tangent_apart(*primals), materialized_on_cpus(lambda tangent: tangent, tangents[0])
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))

@@ -26,7 +26,7 @@ from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.windows import (
     along,
     fold_whole_axis,
-    once_on_cpus,
+    materialized_on_cpus,
     pad,
     taps_at,
     window_sum,
@@ -336,7 +336,7 @@ def side_by_side(x: Any, axis: int, geometry: AxisIntervals) -> tuple[Any, AxisI
 
     repeats = len(geometry.hulls) * geometry.repeats
     one = AxisIntervals(size, ((0, 0),), ((size, size),), repeats)
-    return jax.tree.map(functools.partial(once_on_cpus, lay_out), x), one
+    return jax.tree.map(functools.partial(materialized_on_cpus, lay_out), x), one
 
 
 def are_drawn_windows(bounds: Bounds, geometry: AxisIntervals) -> TypeGuard[tuple]:
@@ -416,4 +416,4 @@ def _taken(x: jax.Array, places: np.ndarray, axis: int) -> jax.Array:
     """``jnp.take``, in slices of places that follow one another, which transpose to the like."""
     ends = np.flatnonzero(np.diff(places) != 1) + 1
     ranges = [range(part[0], part[-1] + 1) for part in np.split(places, ends)]
-    return once_on_cpus(lambda x: lax.concatenate(cut_elements(x, ranges, axis), axis), x)
+    return materialized_on_cpus(lambda x: lax.concatenate(cut_elements(x, ranges, axis), axis), x)

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.lowering.picks import (
-    FEW,
+    MAX_RUNS,
     Offsets,
     Picked,
     known,
@@ -37,14 +37,14 @@ from jaxpool._src.lowering.tangent import (
 from jaxpool._src.lowering.windows import (
     Windows,
     along,
-    borders_apart,
     by_runs,
-    directly,
+    fused,
     groups,
     in_rows,
     lowest_value,
+    materialized,
     numeric_module,
-    once,
+    peels_borders,
     widened,
     window_size,
 )
@@ -126,10 +126,12 @@ def _picked_form(platform: str, windows: Windows, style: str | None, result: str
     elif window_size(windows) <= limit:
         form = _picked_on_cpu
     else:
-        form = functools.partial(picked_by_axes, once=once, only_maxima=result == "maxima")
+        form = functools.partial(
+            picked_by_axes, materialized=materialized, only_maxima=result == "maxima"
+        )
     form = functools.partial(form, windows=windows)
     if result == "both":
-        return functools.partial(once, form) if kind == "cpu" else form
+        return functools.partial(materialized, form) if kind == "cpu" else form
     return lambda *operands: form(*operands)[result == "taps" :][:1]
 
 
@@ -140,7 +142,7 @@ def _picked_on_cpu(
     if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
         # Widens each element once and not for each tap.
         return picked_by_axes(x, valid, windows=windows)
-    if borders_apart(x, windows):
+    if peels_borders(x, windows):
         # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
         wide = widened(x) if x.dtype == jnp.bfloat16 else x
         at_once = functools.partial(picked_at_once, offsets=offsets)
@@ -295,8 +297,10 @@ def _sum_forms(platform: str, windows: Windows, style: str | None) -> tuple[Call
     cpu = platform == "cpu"
     kind = "cpu" if cpu else "default"
     limit = _limits(style)[kind]
-    way = steps(windows, limit, FEW[kind], not cpu)
-    in_blocks = functools.partial(tangent_in_blocks, way=way, once=once if cpu else directly)
+    path = steps(windows, limit, MAX_RUNS[kind], not cpu)
+    in_blocks = functools.partial(
+        tangent_in_blocks, path=path, materialized=materialized if cpu else fused
+    )
     forward = in_blocks
     if window_size(windows) <= limit:
         forward = functools.partial(tangent_forward, windows=windows, on_cpu=cpu)

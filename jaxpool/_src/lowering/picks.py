@@ -15,8 +15,8 @@ from jaxpool._src.lowering.windows import (
     Windows,
     all_taps,
     along,
-    directly,
     fold_runs,
+    fused,
     groups,
     lowest_value,
     numeric_module,
@@ -29,7 +29,7 @@ from jaxpool._src.lowering.windows import (
 )
 
 # Along one axis, a window of up to this many elements is taken tap by tap, a larger one in runs.
-FEW = {"cpu": 16, "default": 64}
+MAX_RUNS = {"cpu": 16, "default": 64}
 Picked = tuple[jax.Array, Any]  # maxima, and the taps that they come from
 
 # What is added to the elements at each tap, in row-major order; of size 1 along pooled axes.
@@ -45,9 +45,9 @@ def picked_at_once(
     x: jax.Array, valid: jax.Array | None, windows: Windows, offsets: Offsets = None
 ) -> Picked:
     """All elements of a window compared with one another, over a padded copy of x."""
-    narrow, x = x.dtype, masked_out(widened(x), valid)
+    input_dtype, x = x.dtype, masked_out(widened(x), valid)
     y, _, picked = _compared(x, valid, None, windows, tap_dtype(windows), offsets=offsets)
-    return y.astype(narrow), picked
+    return y.astype(input_dtype), picked
 
 
 def picked_in_passes(
@@ -62,7 +62,7 @@ def picked_in_passes(
 
     All axes at once if a window has at most `limit` elements, else the last one first.
     """
-    narrow, dtype, picked, unit = x.dtype, tap_dtype(windows), None, 1
+    input_dtype, dtype, picked, unit = x.dtype, tap_dtype(windows), None, 1
     if x.dtype.itemsize == 1 or offsets is not None:
         x = widened(x)  # of 8 bits not all floats have an infinity, and sums are in 32
     for step in reversed(groups(windows, limit)):
@@ -71,7 +71,7 @@ def picked_in_passes(
             x, valid, picked, step, dtype, unit=unit, pad_each=True, offsets=offsets
         )
         unit *= window_size(step)
-    return x.astype(narrow), picked
+    return x.astype(input_dtype), picked
 
 
 def _compared(
@@ -157,7 +157,7 @@ def picked_by_axes(
     offsets: None = None,
     *,
     windows: Windows,
-    once: Callable = directly,
+    materialized: Callable = fused,
     only_maxima: bool = False,
 ) -> Picked:
     """Maxima and the taps that they come from, one axis after the other, the last one first.
@@ -165,7 +165,7 @@ def picked_by_axes(
     Selections have all derivatives, so this form needs no rule.
     """
     del offsets  # none: they need not be a sum over axes
-    narrow, x = x.dtype, masked_out(widened(x), valid)
+    input_dtype, x = x.dtype, masked_out(widened(x), valid)
     lowest, dtype = lowest_value(x.dtype), tap_dtype(windows)
     picked, weight = None if only_maxima else lax.full_like(x, 0, dtype, [1] * x.ndim), 1
     for axis, window in reversed(windows):
@@ -187,13 +187,13 @@ def picked_by_axes(
             picked = jnp.broadcast_to(picked, shape)
         pick = functools.partial(_pick, weight=weight)
         carrier = (x, here, picked)
-        x, here, picked = fold_runs(carrier, axis, window, pick, once, FEW["cpu"])
+        x, here, picked = fold_runs(carrier, axis, window, pick, materialized, MAX_RUNS["cpu"])
         # Without a mask every window has an element to pick, so no cell of this pass is invalid.
         valid = None if valid is None else here
         weight *= window.window
     if picked is not None:
         picked = jnp.broadcast_to(picked, x.shape)
-    return x.astype(narrow), picked
+    return x.astype(input_dtype), picked
 
 
 def _is_one(size: Any) -> bool:

@@ -20,18 +20,18 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._src.lowering.windows import (
-    TAPS_APART,
+    PEEL_LIMIT,
     Windows,
     all_taps,
     along,
-    borders_apart,
     by_runs,
-    directly,
+    fused,
+    materialized,
     numeric_module,
-    once,
     only_where,
     pad,
     pad_windows,
+    peels_borders,
     taps_at,
     traced,
     window_size,
@@ -62,7 +62,7 @@ def tap_sum(
     # which may be denormal, hence 0.
     known = known and any(n != 1 for n in shape)
     if known and window_size(windows) <= _UNROLLED_TAPS:
-        return _dense_sum(function, windows, kept, TAPS_APART, x, cells, valid)
+        return _dense_sum(function, windows, kept, PEEL_LIMIT, x, cells, valid)
     return _plain_sum(function, x, valid, cells, windows)
 
 
@@ -115,11 +115,17 @@ def _only_where(conditions: list[jax.Array], x: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _dense_sum(
-    function: Function, windows: Windows, kept: bool, apart: int, x: Any, cells: Any, valid: Any
+    function: Function,
+    windows: Windows,
+    kept: bool,
+    peel_limit: int,
+    x: Any,
+    cells: Any,
+    valid: Any,
 ) -> Any:
     """The sum, with the derivative in blocks; `kept` if the sums are read more than once.
 
-    Windows of up to `apart` elements may be taken apart at borders.
+    Borders of windows of up to `peel_limit` elements may be peeled.
     """
     plain = functools.partial(_plain_sum, function)
     form = functools.partial(plain, windows=windows)
@@ -130,9 +136,9 @@ def _dense_sum(
     copies = len(jax.tree.leaves(x)) if any(w.padded for _, w in windows) else 0
     kept = kept or copies > 1
     alone = kept or len(jax.tree.leaves(jax.eval_shape(form, x, valid, cells))) == 1
-    alone &= window_size(windows) <= apart
+    alone &= window_size(windows) <= peel_limit
     on_cpu = form
-    if alone and borders_apart(jax.tree.leaves(x)[0], windows):
+    if alone and peels_borders(jax.tree.leaves(x)[0], windows):
         on_cpu = functools.partial(_in_runs, plain, windows)
     if kept:
         on_cpu = functools.partial(_one_by_one, on_cpu)
@@ -155,11 +161,11 @@ def _one_by_one(function: Callable, *operands: Any) -> Any:
         return jax.tree.leaves(function(*operands))[number]
 
     results = [functools.partial(result, number) for number in range(tree.num_leaves)]
-    return tree.unflatten(once(result, *operands) for result in results)
+    return tree.unflatten(materialized(result, *operands) for result in results)
 
 
 def _dense_sum_jvp(
-    function: Function, windows: Windows, kept: bool, apart: int, primals: Any, tangents: Any
+    function: Function, windows: Windows, kept: bool, peel_limit: int, primals: Any, tangents: Any
 ) -> Any:
     del kept
     x, cells, valid = primals
@@ -169,16 +175,18 @@ def _dense_sum_jvp(
     of_x = {i: move for i, move in moves.items() if i < count}
     of_cells = {i - count: move for i, move in moves.items() if i >= count}
 
-    def tangent(x: Any, cells: Any, valid: Any, moves: Any, once: Callable) -> Any:
-        return _tangent_in_blocks(function, windows, x, cells, valid, moves, once=once)
+    def tangent(x: Any, cells: Any, valid: Any, moves: Any, materialized: Callable) -> Any:
+        return _tangent_in_blocks(
+            function, windows, x, cells, valid, moves, materialized=materialized
+        )
 
     def one_by_one(x: Any, cells: Any, valid: Any, moves: Any) -> Any:
         """As in `_one_by_one`, since each operand that moves is a result of the transpose."""
-        form = functools.partial(tangent, once=once)
+        form = functools.partial(tangent, materialized=materialized)
         if len(moves) == 1 or all(len(w.shifts()) == 1 for _, w in windows):
             return form(x, cells, valid, moves)
         form = jax.checkpoint(form)
-        parts = (once(form, x, cells, valid, {i: move}) for i, move in moves.items())
+        parts = (materialized(form, x, cells, valid, {i: move}) for i, move in moves.items())
         return functools.reduce(_add, parts)
 
     # Recomputing keeps the backward pass from holding the function's slope for each tap.
@@ -186,7 +194,7 @@ def _dense_sum_jvp(
     def total(x: Any, cells: Any, valid: Any, of_x: Any, of_cells: Any) -> Any:
         terms = []
         if of_x:
-            together = functools.partial(tangent, once=directly)
+            together = functools.partial(tangent, materialized=fused)
             terms.append(
                 lax.platform_dependent(x, cells, valid, of_x, cpu=one_by_one, default=together)
             )
@@ -197,7 +205,7 @@ def _dense_sum_jvp(
             terms.append(jax.tree.map(lambda slope, move=move: _finite(slope) * move, slope))
         return functools.reduce(_add, terms)
 
-    y = _dense_sum(function, windows, True, apart, x, cells, valid)
+    y = _dense_sum(function, windows, True, peel_limit, x, cells, valid)
     if not moves:
         return y, jax.tree.map(jnp.zeros_like, y)
     return y, total(x, cells, valid, of_x, of_cells)
@@ -235,14 +243,14 @@ def _tangent_in_blocks(
     valid: jax.Array | None,
     moves: dict[int, jax.Array],
     *,
-    once: Callable,
+    materialized: Callable,
 ) -> Any:
     """The sum of the function's tangents, with `moves` of some of the leaves of x."""
     leaves, tree = jax.tree.flatten(x)
     blocks = _Blocks(windows, leaves[0].shape)
     leaves, moves, valid = jax.tree.map(blocks.cut, (leaves, moves, valid))
     # What comes of them is dropped. By contract, the function is finite there.
-    cells = blocks.add_border(cells, 1, once)
+    cells = blocks.add_border(cells, 1, materialized)
     total = None
     for shift in blocks.shifts():
         conditions = blocks.reached(shift) if valid is None else [valid, *blocks.reached(shift)]
@@ -257,7 +265,7 @@ def _tangent_in_blocks(
         _, part = jax.jvp(value, ({i: elements[i] for i in moves},), (tangents,))
         part = jax.tree.map(functools.partial(blocks.collect, shift), _where(conditions, part))
         total = part if total is None else _add(total, part)
-    return blocks.drop_border(total, once)
+    return blocks.drop_border(total, materialized)
 
 
 Shift = tuple[tuple[int, np.ndarray], ...]  # for each pooled axis, as in `AxisWindow.shifts`
@@ -334,14 +342,14 @@ class _Blocks:
     def has_border(self) -> bool:
         return any(low or high for low, high, _ in self.border)
 
-    def add_border(self, cells: Any, value: int, once: Callable) -> Any:
+    def add_border(self, cells: Any, value: int, materialized: Callable) -> Any:
         """`cells` with additional windows, which hold `value`."""
         if not self.has_border or cells is None:
             return cells
         widened = lambda c: lax.pad(c, np.array(value, c.dtype), self.border)  # noqa: E731
-        return once(lambda cells: jax.tree.map(widened, cells), cells)
+        return materialized(lambda cells: jax.tree.map(widened, cells), cells)
 
-    def drop_border(self, cells: Any, once: Callable) -> Any:
+    def drop_border(self, cells: Any, materialized: Callable) -> Any:
         if not self.has_border:
             return cells
         starts = [low for low, _, _ in self.border]
@@ -350,4 +358,4 @@ class _Blocks:
             stops = [n - high for n, (_, high, _) in zip(c.shape, self.border, strict=True)]
             return lax.slice(c, starts, stops)
 
-        return once(lambda cells: jax.tree.map(narrowed, cells), cells)
+        return materialized(lambda cells: jax.tree.map(narrowed, cells), cells)

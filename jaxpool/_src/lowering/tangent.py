@@ -19,13 +19,13 @@ from jaxpool._src.lowering.windows import (
     Windows,
     all_taps,
     along,
-    borders_apart,
     by_runs,
-    directly,
-    once,
+    fused,
+    materialized,
     pad,
     pad_windows,
     padded_taps_at,
+    peels_borders,
     taps_at,
     widened,
     window_size,
@@ -58,7 +58,7 @@ class Step:
     sets: bool = False
 
 
-def steps(windows: Windows, limit: float, few: int, own_borders: bool) -> list["Step"]:
+def steps(windows: Windows, limit: float, max_runs: int, own_borders: bool) -> list["Step"]:
     """All axes at once if a window has at most `limit` elements, else one by one.
 
     And that in several steps where a window is large: as runs of taps, and then within runs.
@@ -71,7 +71,7 @@ def steps(windows: Windows, limit: float, few: int, own_borders: bool) -> list["
     for axis, w in windows:
         unit //= w.window
         own = own_borders
-        for run in w.run_lengths(few):
+        for run in w.run_lengths(max_runs):
             outer, w = w.runs_and_rest(run)
             found.append(Step(((axis, outer),), run, unit, own))
             own = True
@@ -80,7 +80,7 @@ def steps(windows: Windows, limit: float, few: int, own_borders: bool) -> list["
 
 
 def tangent_in_blocks(
-    tangent: jax.Array, taps: jax.Array, way: list[Step], once: Callable
+    tangent: jax.Array, taps: jax.Array, path: list[Step], materialized: Callable
 ) -> jax.Array:
     """The tangents of the picked elements, step by step.
 
@@ -90,54 +90,54 @@ def tangent_in_blocks(
     transpose is a sum of dense slices; that of strided slices would be full of holes, and that of
     slices without the additional windows would ask of each element whether it is at the border.
     """
-    narrow = tangent.dtype
-    together = [step for step in way if not step.own_border]
-    taps = _add_border(taps, together, once)
-    told = []
-    for step in way:
+    input_dtype = tangent.dtype
+    together = [step for step in path if not step.own_border]
+    taps = _add_border(taps, together, materialized)
+    taps_by_step = []
+    for step in path:
         if step.own_border:
-            taps = _add_border(taps, [step], once)
-        told.append((step, taps))
-        if step is not way[-1]:
-            taps = once(functools.partial(_taps_left, step=step), taps)
+            taps = _add_border(taps, [step], materialized)
+        taps_by_step.append((step, taps))
+        if step is not path[-1]:
+            taps = materialized(functools.partial(_taps_left, step=step), taps)
     tangent = widened(tangent)
-    for step, taps in reversed(told):
+    for step, taps in reversed(taps_by_step):
         along_step = functools.partial(_tangent_along, step=step)
         # The transpose of the last step gives the result.
-        tangent = (directly if step is way[-1] else once)(along_step, tangent, taps)
+        tangent = (fused if step is path[-1] else materialized)(along_step, tangent, taps)
         if step.own_border:
-            tangent = _drop_border(tangent, [step], once)
-    return _drop_border(tangent, together, once, narrow)
+            tangent = _drop_border(tangent, [step], materialized)
+    return _drop_border(tangent, together, materialized, input_dtype)
 
 
-def _borders(way: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], bool]:
+def _borders(path: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], bool]:
     """The additional windows on each axis, as padding, and whether there are any."""
     widths = [(0, 0, 0)] * ndim
-    for step in way:
+    for step in path:
         for axis, w in step.windows:
             widths[axis] = (*w.border(step.run), 0)
     return widths, any(low or high for low, high, _ in widths)
 
 
-def _add_border(taps: jax.Array, way: list[Step], once: Callable) -> jax.Array:
+def _add_border(taps: jax.Array, path: list[Step], materialized: Callable) -> jax.Array:
     """`taps` with those of additional windows, which pick nothing."""
-    widths, any_ = _borders(way, taps.ndim)
-    sets = any(step.sets for step in way)
+    widths, any_ = _borders(path, taps.ndim)
+    sets = any(step.sets for step in path)
     nothing = np.zeros((), taps.dtype) if sets else _no_tap(_BEYOND, taps.dtype)
-    return once(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
+    return materialized(lambda taps: lax.pad(taps, nothing, widths), taps) if any_ else taps
 
 
 def _drop_border(
-    tangent: jax.Array, way: list[Step], once: Callable, dtype: Any = None
+    tangent: jax.Array, path: list[Step], materialized: Callable, dtype: Any = None
 ) -> jax.Array:
     """`tangent` without those of additional windows."""
-    widths, any_ = _borders(way, tangent.ndim)
+    widths, any_ = _borders(path, tangent.ndim)
     dtype = tangent.dtype if dtype is None else dtype
     starts = [low for low, _, _ in widths]
     stops = [n - high for n, (_, high, _) in zip(tangent.shape, widths, strict=True)]
     if not any_:
         return tangent.astype(dtype)
-    return once(lambda tangent: lax.slice(tangent, starts, stops).astype(dtype), tangent)
+    return materialized(lambda tangent: lax.slice(tangent, starts, stops).astype(dtype), tangent)
 
 
 @functools.partial(jax.jit, static_argnames="step")
@@ -254,15 +254,15 @@ def tangent_forward(
     tangent: jax.Array, taps: jax.Array, windows: Windows, *, on_cpu: bool
 ) -> jax.Array:
     """The tangents of the picked elements tap by tap: to be run as it is, and not transposed."""
-    if not (on_cpu and borders_apart(tangent, windows)):
+    if not (on_cpu and peels_borders(tangent, windows)):
         return tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
 
-    def apart(tangent: jax.Array, taps: jax.Array) -> jax.Array:
+    def separate(tangent: jax.Array, taps: jax.Array) -> jax.Array:
         found = by_runs(tangent_in_slices, (widened(tangent),), (taps,), windows)
         return found.astype(tangent.dtype)
 
     # Apart from its readers too, where XLA:CPU would ask of each element which part it is in.
-    return once(apart, tangent, taps)
+    return materialized(separate, tangent, taps)
 
 
 def tangent_in_slices(
@@ -273,7 +273,7 @@ def tangent_in_slices(
     pad_each: bool = False,
 ) -> jax.Array:
     """Tap by tap, also for sizes that are symbolic."""
-    narrow, tangent = tangent.dtype, widened(tangent)
+    input_dtype, tangent = tangent.dtype, widened(tangent)
     zero = np.zeros((), tangent.dtype)
     if pad_each:
         at = functools.partial(padded_taps_at, tangent, windows, value=zero)
@@ -283,4 +283,4 @@ def tangent_in_slices(
         jnp.where(match(taps, lax.full_like(taps, number)), at(taps=tap), zero)
         for number, tap in enumerate(all_taps(windows))
     )
-    return functools.reduce(lax.add, terms).astype(narrow)
+    return functools.reduce(lax.add, terms).astype(input_dtype)

@@ -16,9 +16,9 @@ from jaxpool._src.lowering.windows import (
     Windows,
     all_taps,
     along,
-    directly,
+    fused,
+    materialized,
     numeric_module,
-    once,
     pad_windows,
     taps_at,
     window_size,
@@ -247,10 +247,10 @@ def _pick_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array,
 
     def by_platform(tangent: jax.Array, taps: jax.Array) -> jax.Array:
         # All axes at once, since windows that pick from one row do not agree on where in it.
-        form = functools.partial(tangent_in_blocks, way=[Step(windows)])
-        on_cpu = functools.partial(form, once=once)
+        form = functools.partial(tangent_in_blocks, path=[Step(windows)])
+        on_cpu = functools.partial(form, materialized=materialized)
         return lax.platform_dependent(
-            tangent, taps, cpu=on_cpu, default=functools.partial(form, once=directly)
+            tangent, taps, cpu=on_cpu, default=functools.partial(form, materialized=fused)
         )
 
     # The checkpoint makes the backward pass keep `taps` and not the masks made of them.

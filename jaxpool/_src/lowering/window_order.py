@@ -32,7 +32,7 @@ from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.windows import (
     Windows,
     all_taps,
-    once_on_cpus,
+    materialized_on_cpus,
     pad_windows,
     taps_at,
     window_size,
@@ -171,7 +171,7 @@ def _weighed_taps_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[An
     total, nan = _weighed_in_order(x, valid, weights, tangents[2], windows)
     find = functools.partial(_ranks, windows=windows)
     fixed = lax.stop_gradient(x)
-    ranks = once_on_cpus(find, fixed, valid)
+    ranks = materialized_on_cpus(find, fixed, valid)
     tangent, zero = pad_windows(tangents[0], windows, 0), np.zeros((), x.dtype)
     for taps, rank in zip(all_taps(windows), ranks, strict=True):
         own = lax.full_like(total, 0)

@@ -28,10 +28,10 @@ SMALL = 2**14
 # Windows of up to this many elements are summed at once; of larger ones the transpose takes long.
 _SUMS_AT_ONCE = 49
 
-# On CPUs, windows of up to so many elements are taken apart at borders: programs grow with them.
-TAPS_APART = 9
+# On CPUs, borders of windows of up to so many elements are peeled: programs grow with them.
+PEEL_LIMIT = 9
 
-# On CPUs, borders are apart from the rest if at least `_WIDE` elements lie side by side along an
+# On CPUs, borders are peeled off if at least `_WIDE` elements lie side by side along an
 # axis that is not pooled, or if a padded copy would have `_LARGE` bytes.
 _WIDE, _LARGE = 16, 2**24
 
@@ -47,8 +47,8 @@ def numeric_module(*sizes: Any) -> Any:
     return np if all(isinstance(size, int) for size in sizes) else jnp
 
 
-def once(function: Callable, *operands: Any) -> Any:
-    """``function(*operands)``, computed once. XLA:CPU fuses cheap producers into all of their uses.
+def materialized(function: Callable, *operands: Any) -> Any:
+    """``function(*operands)`` in memory. XLA:CPU fuses cheap producers into all of their uses.
 
     It does not fuse a conditional, and it cannot see through a barrier that the predicate is True
     until fusion is done.
@@ -63,12 +63,12 @@ def once(function: Callable, *operands: Any) -> Any:
     return lax.cond(lax.optimization_barrier(np.True_), function, never, *operands)
 
 
-def once_on_cpus(function: Callable, *operands: Any) -> Any:
-    """As `once` where it is lowered for CPUs, and left to XLA elsewhere."""
+def materialized_on_cpus(function: Callable, *operands: Any) -> Any:
+    """As `materialized` where it is lowered for CPUs, and left to XLA elsewhere."""
     if not traced(operands):
         return function(*operands)
     return lax.platform_dependent(
-        *operands, cpu=functools.partial(once, function), default=function
+        *operands, cpu=functools.partial(materialized, function), default=function
     )
 
 
@@ -108,7 +108,7 @@ def one_cpu() -> bool:
         return False
 
 
-def borders_apart(x: jax.Array, windows: Windows) -> bool:
+def peels_borders(x: jax.Array, windows: Windows) -> bool:
     """Whether `by_runs` is fast on a CPU: a padded copy of x takes longer than what it is for."""
     size, last = known_size(x), x.ndim - 1
     is_wide = (
@@ -224,8 +224,8 @@ def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
 
 
 def _sum_on_cpu(x: jax.Array, windows: Windows) -> jax.Array:
-    few = window_size(windows) <= TAPS_APART
-    if few and borders_apart(x, windows) and jnp.issubdtype(x.dtype, jnp.floating):
+    small = window_size(windows) <= PEEL_LIMIT
+    if small and peels_borders(x, windows) and jnp.issubdtype(x.dtype, jnp.floating):
         return _sum_by_taps(x, windows)
     return _sum_by_axes(x, windows, in_blocks=one_cpu())
 
@@ -346,15 +346,20 @@ def fold_axis(carrier: Any, axis: int, window: AxisWindow, combine: Callable) ->
 
 
 def fold_runs(
-    carrier: Any, axis: int, window: AxisWindow, combine: Callable, once: Callable, few: int
+    carrier: Any,
+    axis: int,
+    window: AxisWindow,
+    combine: Callable,
+    materialized: Callable,
+    max_runs: int,
 ) -> Any:
     """As `fold_axis`, where combining what is already in does no harm: parts may overlap.
 
-    A large window is at most `few` runs of taps, and each of these is as many shorter runs.
-    ``once(f, x)`` is f(x), as arrays in memory if that is of use.
+    A large window is at most `max_runs` runs of taps, and each of these is as many shorter runs.
+    ``materialized(f, x)`` is f(x), as arrays in memory if that is of use.
     """
     taps = 1  # of which `carrier` holds folds, from every position
-    for run in reversed(window.run_lengths(few)):
+    for run in reversed(window.run_lengths(max_runs)):
         starts = run_starts(run, taps)
 
         def fold(tree: Any, starts: Any = starts, reach: int = (run - taps)) -> Any:
@@ -366,7 +371,7 @@ def fold_runs(
 
             return _fold_parts(tree, starts, part, combine)
 
-        carrier, taps = once(fold, carrier), run
+        carrier, taps = materialized(fold, carrier), run
     part = functools.partial(_tap, axis=axis, window=window)
     return _fold_parts(carrier, run_starts(window.window, taps), part, combine)
 
@@ -424,8 +429,8 @@ def all_taps(windows: Windows) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(w.window) for _, w in windows)))
 
 
-def directly(function: Callable, *operands: Any) -> Any:
-    """In place of `once`, where XLA knows best."""
+def fused(function: Callable, *operands: Any) -> Any:
+    """In place of `materialized`, where XLA knows best."""
     return function(*operands)
 
 

@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction
-from jaxpool._src.lowering.windows import once_on_cpus, only_where
+from jaxpool._src.lowering.windows import materialized_on_cpus, only_where
 from jaxpool._src.reductions.mean import Mean
 from jaxpool._src.reductions.mixed import finite_where_empty
 from jaxpool._src.reductions.power import absolute
@@ -80,7 +80,7 @@ class AdaptiveWeighted(Reduction):
 def _mean(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
     """The plain mean, on CPUs apart: beside it, XLA does not vectorize exponentials."""
     mean = Mean(count_include_pad=False)
-    return once_on_cpus(lambda x, where: mean(x, domain, where), x, where)
+    return materialized_on_cpus(lambda x, where: mean(x, domain, where), x, where)
 
 
 def _finite(mean: jax.Array) -> tuple[jax.Array, jax.Array]:

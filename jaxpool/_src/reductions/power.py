@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import parameters
 from jaxpool._src.core.pool import Domain, Reduction
-from jaxpool._src.lowering.windows import once_on_cpus
+from jaxpool._src.lowering.windows import materialized_on_cpus
 
 # Up to this exponent a power is a product.
 LARGEST_PRODUCT = 16
@@ -49,7 +49,9 @@ class Lp(Reduction):
             return jnp.maximum(domain.max(absolute(x), where), zero)  # an empty cell holds -inf
         # As a constant: the scale cancels, so it has no part in any derivative.
         constant = jax.lax.stop_gradient(x)
-        largest = once_on_cpus(lambda x, where: domain.max(jnp.abs(x), where), constant, where)
+        largest = materialized_on_cpus(
+            lambda x, where: domain.max(jnp.abs(x), where), constant, where
+        )
         scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
         p = given if isinstance(given, int | float) else jnp.asarray(given).astype(x.dtype)
         if isinstance(p, int | float) and _is_product(p):

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxpool._src.core import parameters
 from jaxpool._src.core.pool import Domain, Reduction
-from jaxpool._src.lowering.windows import once_on_cpus
+from jaxpool._src.lowering.windows import materialized_on_cpus
 from jaxpool._src.reductions.power import LARGEST_PRODUCT
 from jaxpool._src.reductions.soft import LogSumExp, laid_parameter
 
@@ -71,7 +71,7 @@ def _integer_mean(
     if p == 1:
         return domain.sum(_at_least(x, eps), where) / count
     # As a constant: the scale cancels, so it has no part in any derivative.
-    largest = _at_least(once_on_cpus(domain.max, jax.lax.stop_gradient(x), where), eps)
+    largest = _at_least(materialized_on_cpus(domain.max, jax.lax.stop_gradient(x), where), eps)
     # Of a larger one the reciprocal is denormal. Products, since of quotients XLA:CPU keeps arrays.
     most = np.array(2.0 ** (jnp.finfo(x.dtype).maxexp - 3), x.dtype)
     scale = jnp.where(jnp.isfinite(largest), jnp.minimum(largest, most), one)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core.pool import Domain
-from jaxpool._src.lowering.windows import once_on_cpus
+from jaxpool._src.lowering.windows import materialized_on_cpus
 
 
 def logsumexp(
@@ -77,7 +77,7 @@ def _cells(
 
     def largest(x: jax.Array, where: jax.Array | None) -> jax.Array:
         # Finite afterwards and not before: else XLA:CPU clips each element anew in every window.
-        return _finite(once_on_cpus(domain.max, x, where))
+        return _finite(materialized_on_cpus(domain.max, x, where))
 
     if isinstance(sharpness, int | float):
         top = largest(constant if sharpness >= 0 else -constant, where)
