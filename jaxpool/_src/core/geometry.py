@@ -70,6 +70,27 @@ class AxisWindow:
         last = xp.minimum((self.length - 1 - starts) // self.dilation, self.window - 1)
         return xp.maximum(last - first + 1, 0)
 
+    @property
+    def count(self) -> int | None:
+        """What `counts` says of each window, if all lie inside."""
+        return None if self.padded else self.window
+
+    @property
+    def padded_count(self) -> int | None:
+        """What `padded_counts` says of each window, if none reaches over declared padding."""
+        room = self.length + self.high + self.low - self.span - (self.output - 1) * self.stride
+        return self.window if isinstance(room, int) and room >= 0 else None
+
+    def first_empty(self) -> int | None:
+        """The first window without a tap inside the input, of sizes that are known."""
+        if self.low > (self.window - 1) * self.dilation:
+            return 0
+        # A tap may step over an input that is shorter than the step.
+        found = _first_residue(self.stride, -self.low, self.dilation, self.length)
+        after = -(-(self.length + self.low) // self.stride)  # the first that starts behind it
+        found = after if found is None else min(found, after)
+        return found if found < self.output else None
+
     def padded_counts(self, xp: Any = np) -> Any:
         """Number of taps inside the input or its declared padding (PyTorch's default divisor)."""
         room = self.length + self.high - self.starts(xp)
@@ -104,30 +125,36 @@ class AxisWindow:
         """Number of blocks of `stride` elements that the input falls into, the last padded."""
         return -(-self.length // self.stride)
 
-    def shifts(self, run: int = 1) -> dict[int, np.ndarray]:
-        """For each q such that taps of window i begin in block ``i + q``: which, and where.
+    def shifts(self, run: int = 1) -> list[int]:
+        """All q such that taps of window i begin in block ``i + q``, for taps in runs of `run`.
 
-        Taps come in runs of `run`, of which the last ends with the window and so may overlap the
-        one before. A matrix has a row for each element of the block: the first tap that the run
-        which begins there is for, the number of taps that it is for (0 if none begins), and the
-        first tap that it has. Of a length that is known; q counts up. For 3 taps, stride 2 and 1
-        element of padding, window i has its tap 0 in block i - 1, as the second element, and its
-        taps 1 and 2 in block i: ``{-1: [(0, 0, 0), (0, 1, 0)], 0: [(1, 1, 1), (2, 1, 2)]}``.
+        The last run ends with the window and so may overlap the one before. For 3 taps, stride 2
+        and 1 element of padding, window i has its tap 0 in block i - 1, and its taps 1 and 2 in
+        block i: ``[-1, 0]``.
         """
-        found: dict[int, np.ndarray] = {}
-        for number, start in enumerate(run_starts(self.window, run)):
-            first = number * run
-            q, element = divmod(start * self.dilation - self.low, self.stride)
-            rows = found.setdefault(q, np.zeros((self.stride, 3), np.int64))
-            rows[element] = first, min(run, self.window - first), start
-        return dict(sorted(found.items()))
+        starts = run_starts(self.window, run)
+        return sorted({(start * self.dilation - self.low) // self.stride for start in starts})
+
+    def taps_of(self, element: Any, q: int, run: int = 1, xp: Any = np) -> tuple[Any, Any, Any]:
+        """What begins at an element of a block, for the window that is `q` blocks before it.
+
+        The first tap that the run is for, the number of taps that it is for (0 if none begins
+        there), and the first tap that it has.
+        """
+        offset = element + (q * self.stride + self.low)
+        start, last = offset // self.dilation, self.window - run
+        begins = (offset % self.dilation == 0) & (start >= 0) & (start <= last)
+        begins &= (start % run == 0) | (start == last)
+        first = xp.where(start == last, -(-last // run) * run, start)
+        count = xp.where(begins, xp.minimum(self.window - first, run), 0)
+        return first, count, start
 
     def border(self, run: int = 1) -> tuple[int, int]:
         """How many windows more, before and after, would begin or end all of their runs outside.
 
         With these, every block is reached by windows ``block - q`` for all q of `shifts`.
         """
-        shifts = list(self.shifts(run))
+        shifts = self.shifts(run)
         return max(shifts[-1], 0), max(self.blocks - shifts[0] - self.output, 0)
 
     def run_lengths(self, max_runs: int) -> list[int]:
@@ -152,10 +179,44 @@ class AxisWindow:
         )
         return outer, inner
 
-    def inside(self, tap: int, xp: Any = np) -> Any:
-        """For each window, whether tap number `tap` lies inside the input."""
-        position = self.starts(xp) + tap * self.dilation
-        return (position >= 0) & (position < self.length)
+    def inside(self, tap: int) -> tuple[int, int]:
+        """From which window up to which tap number `tap` lies inside the input."""
+        first = tap * self.dilation - self.low
+        return -(first // self.stride), (self.length - 1 - first) // self.stride + 1
+
+    def begun_by(self, tap: int) -> tuple[int, int]:
+        """From which window up to which `tap` is the first inside an input that has no end."""
+        reach = self.low - tap * self.dilation  # of padding, in which no later tap may lie
+        until = -(-(reach + self.dilation) // self.stride) if tap else self.output
+        return -(-reach // self.stride), until
+
+
+def _first_residue(step: int, start: int, modulus: int, least: int) -> int | None:
+    """The first i >= 0 with ``(start + step * i) % modulus >= least``."""
+    if least >= modulus:
+        return None
+    shift = start % modulus
+    low, high = least - shift, modulus - 1 - shift  # what step * i has to be, modulo `modulus`
+    return 0 if low <= 0 <= high else _first_multiple(step, modulus, low % modulus, high % modulus)
+
+
+def _first_multiple(step: int, modulus: int, low: int, high: int) -> int | None:
+    """The first i >= 0 with ``low <= step * i % modulus <= high``, as Euclid finds divisors."""
+    if low > high:  # a range that goes over 0
+        return 0
+    step %= modulus
+    if low == 0:
+        return 0
+    if step == 0:
+        return None
+    if 2 * step > modulus:
+        step, low, high = modulus - step, modulus - high, modulus - low
+    first = -(-low // step)
+    if first * step <= high:
+        return first
+    # No multiple within the first lap: count laps instead.
+    laps = _first_multiple(modulus, step, -high % step, -low % step)
+    return None if laps is None else -(-(low + modulus * laps) // step)
 
 
 def run_starts(taps: int, run: int) -> list[int]:
@@ -179,6 +240,7 @@ def axis_window(
         output = (length + stride - 1) // stride
         total = max_dim((output - 1) * stride + span - length, 0)
         low = total // 2 if padding == "SAME" else total - total // 2
+        stride = _used_stride(stride, length, output)
         return AxisWindow(length, window, stride, dilation, low, total - low, output)
     low, high = padding
     room = length + low + high - dilation * (window - 1) - 1
@@ -192,7 +254,15 @@ def axis_window(
             else:
                 bound = (length + low - 1) // stride + 1
                 output = min_dim(output, max_dim(output - 1, bound))
+    stride = _used_stride(stride, length, output)
     return AxisWindow(length, window, stride, dilation, low, high, output, ceil_mode)
+
+
+def _used_stride(stride: int, length: Size, output: Size) -> int:
+    """Of one window alone there is no next one, and blocks of `stride` are no longer than x."""
+    if isinstance(length, int) and isinstance(output, int) and output == 1:
+        return min(stride, max(length, 1))
+    return stride
 
 
 @dataclasses.dataclass(frozen=True)

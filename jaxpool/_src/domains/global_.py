@@ -15,7 +15,7 @@ from jaxpool._src.core.geometry import axis_window
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import taps
 from jaxpool._src.lowering.order import LaidOut
-from jaxpool._src.lowering.windows import fold_whole_axis, lowest_value, pad, positions, widened
+from jaxpool._src.lowering.windows import fold_whole_axis, lowest_value, positions, widened
 
 
 @jax.tree_util.register_static
@@ -232,13 +232,11 @@ def _first_max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> 
         return jnp.where(jnp.any(jnp.isnan(x), axes, keepdims=True), np.array(np.nan, x.dtype), y)
     # Not jnp.max: XLA:CPU's reduction loses NaN in large float32 arrays, and for lax.max 0.0 is
     # larger than -0.0. Neighbours are compared, so that of equal elements the first is the value.
+    def larger(a: jax.Array, b: jax.Array) -> jax.Array:
+        return lax.select((b > a) | (b != b), b, a)
+
     for axis in reversed(axes):
-        while x.shape[axis] > 1:
-            if x.shape[axis] % 2:
-                x = pad(axis, (0, 1), x, lowest_value(x.dtype))
-            even = lax.slice_in_dim(x, 0, None, 2, axis)
-            odd = lax.slice_in_dim(x, 1, None, 2, axis)
-            x = lax.select((odd > even) | (odd != odd), odd, even)
+        x = fold_whole_axis(x, axis, larger, lowest_value(x.dtype))
     return x
 
 

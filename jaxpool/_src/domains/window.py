@@ -111,8 +111,7 @@ class Window(Domain):
                     hint="Write a smaller window, padding, or `axes` if these are not the axes "
                     "that you mean.",
                 )
-            if not w.always_meets_input and w.counts().min() == 0:
-                cell = int(w.counts().argmin())
+            if not w.always_meets_input and (cell := w.first_empty()) is not None:
                 pads = (w.low, w.high)
                 arguments.fail(
                     op,
@@ -162,18 +161,24 @@ class Window(Domain):
           ValueError: the window does not fit.
         """
         self.check("Window", shape)
-        vectors = self._count_vectors(shape, include_pad, np)
         counts = np.ones([1] * len(shape), np.int64)
-        for vector in vectors:
-            counts = counts * vector
+        for axis, w in self.windows(shape):
+            vector = w.padded_counts() if include_pad else w.counts()
+            counts = counts * lowering.along(vector, axis, len(shape))
         return counts
 
-    def _count_vectors(self, shape: Sequence[Any], include_pad: bool, xp: Any = None) -> list[Any]:
-        """One vector for each pooled axis, laid along it; their product counts each window."""
+    def _count_vectors(self, shape: Sequence[Any], include_pad: bool) -> list[Any]:
+        """One vector for each pooled axis, laid along it; their product counts each window.
+
+        Numbers where they are the same for all windows, else computed by the program.
+        """
         vectors = []
         for axis, w in self.windows(shape):
-            module = xp or lowering.numeric_module(w.length, w.low, w.output)
-            vector = w.padded_counts(module) if include_pad else w.counts(module)
+            one = w.padded_count if include_pad else w.count
+            if one is not None:
+                vectors.append(np.full([1] * len(shape), one))
+                continue
+            vector = w.padded_counts(jnp) if include_pad else w.counts(jnp)
             vectors.append(lowering.along(vector, axis, len(shape)))
         return vectors
 
@@ -219,22 +224,23 @@ class Window(Domain):
         return lowering_sum.tap_sum(function, x, cells, windows, where, kept=kept)
 
     def stages(self, shape: Sequence[Any]) -> Sequence[Domain]:
-        windows = sorted(self.windows(shape), reverse=True)
-        if lowering.window_size(tuple(windows)) <= _AT_ONCE:
+        windows = dict(self.windows(shape))
+        if lowering.window_size(tuple(windows.items())) <= _AT_ONCE:
             return (self,)
+        strides = dict(zip(windows, self._canonical.strides, strict=True))
         return tuple(
-            Window(w.window, w.stride, ((w.low, w.high),), dilation=w.dilation,
+            Window(w.window, strides[axis], ((w.low, w.high),), dilation=w.dilation,
                    ceil_mode=self.ceil_mode, axes=axis)
-            for axis, w in windows
+            for axis, w in sorted(windows.items(), reverse=True)
         )  # fmt: skip
 
     def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
         windows = self.windows(x.shape)
-        if where is None and all(isinstance(w.output, int) for _, w in windows):
-            count = self.counts(x.shape)
-        else:
-            count = self.count(x.shape, where)
-        return window_order.Taps(x, where, tuple(sorted(windows)), count)
+        known = where is None and all(w.count is not None for _, w in windows)
+        count = self.count(x.shape, where)
+        if known:
+            count = np.full([1] * x.ndim, lowering.window_size(windows))
+        return window_order.elements_of(x, where, tuple(sorted(windows)), count)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape

@@ -175,11 +175,16 @@ def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisInte
 
     def chosen(x: jax.Array, picked: jax.Array, elements: range, axis: int) -> jax.Array:
         """Those of `elements`, which is where `x` is from; compared with each of `picked`."""
-        place = np.arange(elements.start, elements.stop).astype(picked.dtype)
+
+        def place(axis: int, ndim: int) -> jax.Array:
+            shape = [len(elements) if i == axis else 1 for i in range(ndim)]
+            number = lax.broadcasted_iota(picked.dtype, shape, axis)
+            return number + np.array(elements.start, picked.dtype)
+
         if picked.shape[axis] == 1:
-            hit = picked == along(place, axis, x.ndim)
+            hit = picked == place(axis, x.ndim)
             return jnp.sum(jnp.where(hit, x, zero), axis, x.dtype, keepdims=True)
-        hit = jnp.expand_dims(picked, axis + 1) == along(place, axis + 1, x.ndim + 1)
+        hit = jnp.expand_dims(picked, axis + 1) == place(axis + 1, x.ndim + 1)
         return jnp.sum(jnp.where(hit, jnp.expand_dims(x, axis), zero), axis + 1, x.dtype)
 
     def run(axis: int, x: jax.Array, picked: jax.Array) -> jax.Array:

@@ -27,6 +27,7 @@ from jaxpool._src.lowering.windows import (
     along,
     fold_whole_axis,
     materialized_on_cpus,
+    numbered,
     pad,
     taps_at,
     window_sum,
@@ -137,13 +138,13 @@ def _insides(geometry: AxisIntervals, bounds: Bounds, axis: int) -> list[list[Co
 
 def mask_of(geometry: AxisIntervals, bounds: Bounds, axis: int, ndim: int) -> jax.Array:
     """Whether each element, on `axis` + 1, lies in each interval, on `axis`."""
-    place = along(np.arange(geometry.length, dtype=np.int32), axis + 1, ndim + 1)
+    place = numbered(axis + 1, geometry.length, ndim + 1)
     if bounds is None:
         starts, stops = (
             along(np.array([low for low, _ in bound], np.int32), axis, ndim + 1)
             for bound in (geometry.starts, geometry.stops)
         )
-        return jnp.asarray((place >= starts) & (place < stops))
+        return (place >= starts) & (place < stops)
     starts, stops = (jnp.expand_dims(bound, axis + 1) for bound in bounds)
     return (starts <= place) & (place < stops)
 

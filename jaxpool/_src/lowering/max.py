@@ -36,14 +36,13 @@ from jaxpool._src.lowering.tangent import (
 )
 from jaxpool._src.lowering.windows import (
     Windows,
-    along,
     by_runs,
     fused,
     groups,
     in_rows,
     lowest_value,
     materialized,
-    numeric_module,
+    numbered,
     peels_borders,
     widened,
     window_size,
@@ -97,10 +96,10 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     taps = _picked(windows, None, "taps")(x, valid, None)[0].astype(np.int32)
     position, size = jnp.zeros(taps.shape, np.int32), 1
     for axis, w in reversed(windows):
-        starts = jnp.asarray(w.starts(numeric_module(w.output, w.low)), np.int32)
-        place = along(starts, axis, x.ndim) + taps % w.window * w.dilation
+        start = numbered(axis, w.output, x.ndim) * np.int32(w.stride) - w.low
+        place = start + taps % np.int32(w.window) * np.int32(w.dilation)
         position = position + place * size
-        taps, size = taps // w.window, size * w.length
+        taps, size = taps // np.int32(w.window), size * w.length
     return position
 
 

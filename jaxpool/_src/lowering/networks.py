@@ -11,18 +11,15 @@ from jax import lax
 
 from jaxpool._src.lowering.windows import (
     Windows,
+    all_of,
     all_taps,
     along,
+    inside,
     lowest_value,
-    numeric_module,
     pad_windows,
     padded_taps_at,
     taps_at,
 )
-
-# Where in a cell's sorted elements to look, from 0 to n - 1, for each number n of elements: a
-# function of floats, that grows by 0 to 1 with n.
-Position = Callable[[Any], Any]
 
 # The weight of each rank, from 0 for the largest element: one for each along the first axis, scaled
 # where a cell has fewer elements, so that their sum stays; or a function of rank and number of
@@ -99,16 +96,15 @@ def plain_position(y: jax.Array, nan: jax.Array | None) -> jax.Array:
     return lax.select(nan, not_a_number, lax.select(lax.eq(y, zero), zero, y))
 
 
-def rank_table(position: Position, most: int) -> np.ndarray:
-    """`position` of 0 to `most` elements, where no element has that of one."""
-    return np.asarray(position(np.maximum(np.arange(most + 1.0), 1)), np.float64)
+def each_number(most: int) -> np.ndarray:
+    """The numbers of elements that a cell may have, up to `most`; none counts as one."""
+    return np.maximum(np.arange(most + 1), 1)
 
 
 def looked_up(table: np.ndarray, count: Any, dtype: Any) -> Any:
     """``table[count]``, without a gather where `count` is known to the program only."""
     if isinstance(count, np.ndarray):
-        found = table[count].astype(dtype)
-        return found.flat[0] if _is_one_number(found) else found
+        return table[count].astype(dtype)
     place = along(np.arange(len(table), dtype=np.int32), count.ndim, count.ndim + 1)
     chosen = jnp.expand_dims(count, count.ndim) == place
     entries = jnp.asarray(table.astype(dtype).reshape(place.shape))
@@ -143,10 +139,6 @@ def always(missing: Any) -> Any:
     return missing >= 0
 
 
-def _is_one_number(values: Any) -> bool:
-    return isinstance(values, np.ndarray) and bool((values == values.flat[0]).all())
-
-
 def entries_of(table: np.ndarray, count: Any) -> np.ndarray:
     """The entries that some cell has, as far as it is known."""
     return table[count] if isinstance(count, np.ndarray) else table
@@ -161,8 +153,6 @@ def is_low(ranks: Sequence[int], missing: Any) -> Any:
     """
     size = len(ranks) - 1
     low = [False] + [ranks[size - m + 1] > ranks[size - m] for m in range(1, size + 1)]
-    if isinstance(missing, np.ndarray):
-        return np.array(low)[missing]
     found = None
     for start in range(0, len(low), 32):
         word = np.uint32(sum(bit << i for i, bit in enumerate(low[start : start + 32])))
@@ -199,20 +189,15 @@ def filled_in(
     found, missing = [], None
     for taps in all_taps(windows):
         e = element(x, taps, 0)
-        inside = None
         if valid is not None:
-            inside = element(valid, taps, False)  # padding is not valid either
+            here = element(valid, taps, False)  # padding is not valid either
         else:
-            for (axis, w), tap in zip(windows, taps, strict=True):
-                xp = numeric_module(w.output, w.length, w.low)
-                if w.padded and not (xp is np and w.inside(tap).all()):
-                    here = along(w.inside(tap, xp), axis, x.ndim)
-                    inside = here if inside is None else inside & here
-        if inside is None:
+            here = all_of(inside(windows, taps, x.ndim))
+        if here is None:
             found.append((e, None))
             continue
-        missing = (0 if missing is None else missing) + (~inside).astype(np.int32)
+        missing = (0 if missing is None else missing) + (~here).astype(np.int32)
         limits = jnp.where(is_low(missing), lowest, np.array(highest, x.dtype)[()])
-        e = jnp.where(inside, e, jnp.broadcast_to(limits, e.shape))
-        found.append((e, inside))
+        e = jnp.where(here, e, jnp.broadcast_to(limits, e.shape))
+        found.append((e, here))
     return found, missing

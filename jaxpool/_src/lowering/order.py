@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,16 +12,13 @@ from jax import lax
 
 from jaxpool._src.lowering.bisection import largest_key, sortable_keys
 from jaxpool._src.lowering.networks import (
-    Position,
     Weights,
-    entries_of,
     factor_of,
     interpolated,
-    looked_up,
-    rank_table,
     weighed_by,
 )
-from jaxpool._src.lowering.windows import along, numeric_module, positions
+from jaxpool._src.lowering.ranks import Number, Place, numbers, places
+from jaxpool._src.lowering.windows import along, numbered, positions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +30,6 @@ class LaidOut:
     axes: tuple[int, ...]
     count: Any  # how many these are for each cell: by NumPy, if it is known
     keepdims: bool = False
-
-    @property
-    def _most(self) -> Any:
-        """The most elements that a cell may have."""
-        return functools.reduce(operator.mul, [self.x.shape[axis] for axis in self.axes])
 
     @property
     def _shape(self) -> tuple[Any, ...]:
@@ -63,29 +54,12 @@ class LaidOut:
     def _reduced(self, y: jax.Array) -> jax.Array:
         return y if self.keepdims else lax.squeeze(y, self.axes)
 
-    def at(self, position: Position) -> jax.Array:
+    def at(self, place: Place) -> jax.Array:
         """As that of `Taps`."""
-        ranks, fractions, both = self._places(position)
-        fractions = fractions if both else None
+        ranks, fractions = places(place, self._counts, self.x.dtype)
         return self._reduced(
             _value_at(self.x, self.valid, self._counts, ranks, fractions, self.axes)
         )
-
-    def _places(self, position: Position) -> tuple[Any, Any, bool]:
-        """For each cell the rank below a position, what is left, and whether anything may be."""
-        if isinstance(self._most, int):
-            table = rank_table(position, self._most)
-            ranks = np.floor(table).astype(np.int32)
-            both = bool(entries_of(table - ranks, self.count).any())
-            return (
-                looked_up(ranks, self._counts, np.int32),
-                looked_up(table - ranks, self._counts, self.x.dtype),
-                both,
-            )
-        # Of sizes that are symbolic there is no table: float32 has to do.
-        place = jnp.asarray(position(self._counts.astype(np.float32)))
-        ranks = jnp.floor(place)
-        return ranks.astype(np.int32), (place - ranks).astype(self.x.dtype), True
 
     def has_nan(self) -> jax.Array:
         """Whether a cell has a NaN."""
@@ -128,18 +102,17 @@ class LaidOut:
         """The element of a rank, ascending; of equal ones the first."""
         return self.sum(self.first(keys == self.key_at(keys, ranks)))
 
-    def top(self, k: Callable[[Any], Any]) -> jax.Array:
-        """Which elements are the ``k(n)`` largest of each cell's n; of equal ones the first."""
-        return _top(self.x, self.valid, self._counts, self._places(k)[0], self.axes)
+    def top(self, k: Number) -> jax.Array:
+        """Which elements are so many largest ones of each cell; of equal ones the first."""
+        return _top(self.x, self.valid, self._counts, numbers(k, self._counts), self.axes)
 
-    def top_sum(self, k: Callable[[Any], Any]) -> jax.Array:
+    def top_sum(self, k: Number) -> jax.Array:
         """As that of `Taps`."""
         return self._reduced(_sum_unless_nan(self.x, self.valid, self.top(k), self.axes))
 
-    def number(self, k: Callable[[Any], Any]) -> jax.Array:
+    def number(self, k: Number) -> jax.Array:
         """As that of `Taps`."""
-        number = jnp.asarray(self._places(k)[0]).astype(self.x.dtype)
-        return number if number.ndim == 0 else self._reduced(number)
+        return self._reduced(jnp.asarray(numbers(k, self._counts)).astype(self.x.dtype))
 
     def rank_sum(self, weights: Weights) -> jax.Array:
         """As that of `Taps`."""
@@ -149,7 +122,7 @@ class LaidOut:
             count = count.reshape([n for i, n in enumerate(np.shape(count)) if i not in self.axes])
         count = count.reshape(*count.shape[:axis], 1, *count.shape[axis:])
         size = x.shape[axis]
-        rank = along(numeric_module(size).arange(size, dtype=np.int32), axis, x.ndim)
+        rank = numbered(axis, size, x.ndim)
         if callable(weights):
             weight = jnp.asarray(weights(rank, count)).astype(x.dtype)
             wanted = np.ones((), x.dtype)

@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._src.core.geometry import AxisWindow
 from jaxpool._src.lowering.tangent import NO_TAPS
 from jaxpool._src.lowering.windows import (
     Windows,
+    all_of,
     all_taps,
-    along,
+    are_known,
+    between,
     fold_runs,
     fused,
     groups,
     lowest_value,
-    numeric_module,
+    numbered,
     pad,
     pad_windows,
     padded_taps_at,
@@ -100,7 +101,6 @@ def _compared(
 
     element, is_valid = reader(x, lowest_value(x.dtype)), reader(valid, False)
     later_taps = reader(later, 0)
-    firsts = [_first_inside(w, axis, x.ndim) for axis, w in windows]
     best = None
     for number, taps in enumerate(all_taps(windows)):
         new, new_valid, picked = element(taps), is_valid(taps), later_taps(taps)
@@ -117,7 +117,7 @@ def _compared(
         take = exceeds(new, y)
         if seen is not None:
             take, seen = take | ~seen, seen | new_valid
-        elif (begins := _begins(firsts, taps)) is not None:
+        elif (begins := _begins(windows, taps, x.ndim)) is not None:
             take = take | begins
         best = lax.select(take, new, y), seen, lax.select(take, picked, y_picked)
     assert best is not None
@@ -130,25 +130,24 @@ def plus(x: jax.Array, offset: jax.Array) -> jax.Array:
     return jnp.where(offset == lowest, lowest, x + offset)
 
 
-def _first_inside(w: AxisWindow, axis: int, ndim: int) -> Any:
-    """For each window along `axis`, its first tap inside the input; None if it is the first."""
-    if isinstance(w.low, int) and w.low == 0:
-        return None
-    xp = numeric_module(w.output, w.length, w.low)
-    tap = -(xp.minimum(w.starts(xp), 0) // w.dilation)  # ceil(-start / dilation), at least 0
-    return along(tap, axis, ndim)
-
-
-def _begins(firsts: list[Any], taps: tuple[int, ...]) -> Any:
+def _begins(windows: Windows, taps: tuple[int, ...], ndim: int) -> Any:
     """For which windows `taps` are the first inside the input; None if for none.
 
     Padding before the input comes before its elements, and would be picked in place of -inf.
     """
-    begins = None
-    for first, tap in zip(firsts, taps, strict=True):
-        here = np.bool_(tap == 0) if first is None else first == tap
-        begins = here if begins is None else begins & here
-    return None if isinstance(begins, np.ndarray | np.generic) and not begins.any() else begins
+    begins = []
+    for (axis, w), tap in zip(windows, taps, strict=True):
+        if are_known(w.low, w.output):
+            first, stop = w.begun_by(tap)
+            if first >= min(stop, w.output):
+                return None
+            begins += between(first, stop, axis, w.output, ndim)
+        else:
+            reach = w.low - numbered(axis, w.output, ndim) * w.stride  # of padding
+            begins.append(
+                (reach <= tap * w.dilation) & ((reach > (tap - 1) * w.dilation) | (tap == 0))
+            )
+    return all_of(begins) if begins else np.True_  # for all
 
 
 def picked_by_axes(
@@ -179,8 +178,7 @@ def picked_by_axes(
                 here = pad(axis, widths, valid, False)
             elif not (isinstance(window.low, int) and window.low == 0):
                 # As above. On the right, padding comes after an element of the input.
-                place = numeric_module(x.shape[axis]).arange(x.shape[axis])
-                here = along(jnp.asarray(place >= window.low), axis, x.ndim)
+                here = numbered(axis, x.shape[axis], x.ndim) >= window.low
         if picked is not None:
             shape = list(picked.shape)
             shape[axis] = x.shape[axis]

@@ -9,7 +9,6 @@ cells. That of strided slices would be full of holes.
 
 import functools
 import itertools
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,17 +21,20 @@ from jax.custom_derivatives import SymbolicZero
 from jaxpool._src.lowering.windows import (
     PEEL_LIMIT,
     Windows,
+    all_of,
     all_taps,
-    along,
+    between,
     by_runs,
     fused,
+    inside,
     materialized,
-    numeric_module,
+    numbered,
     only_where,
     pad,
     pad_windows,
     peels_borders,
     taps_at,
+    taps_of,
     traced,
     window_size,
 )
@@ -74,25 +76,21 @@ def _plain_sum(function: Function, x: Any, valid: Any, cells: Any, windows: Wind
 
     def term(taps: Sequence[Any]) -> Any:
         conditions = [] if valid is None else [taps_at(valid, windows, taps)]
-        for (axis, w), tap in zip(windows, taps, strict=True):
-            if w.padded:
-                xp = numeric_module(w.output, w.length, w.low, tap)
-                inside = w.inside(tap, xp)
-                if xp is jnp or not inside.all():
-                    conditions.append(along(jnp.asarray(inside), axis, ndim))
+        conditions += inside(windows, taps, ndim)
         elements = jax.tree.map(lambda x: taps_at(x, windows, taps), x)
         return _where(conditions, function(elements, cells))
 
-    taps = all_taps(windows)
-    if len(taps) <= _UNROLLED_TAPS:
-        return functools.reduce(_add, map(term, taps))
+    size = window_size(windows)
+    if size <= _UNROLLED_TAPS:
+        return functools.reduce(_add, map(term, all_taps(windows)))
 
     # Recomputing the terms keeps the backward pass from holding one array per tap.
     @jax.checkpoint
-    def step(total: Any, taps: jax.Array) -> tuple[Any, None]:
-        return _add(total, term(list(taps))), None
+    def step(total: Any, number: jax.Array) -> tuple[Any, None]:
+        return _add(total, term(taps_of(number, windows))), None
 
-    return lax.scan(step, term(taps[0]), jnp.asarray(taps[1:], np.int32))[0]
+    numbers = jnp.arange(1, size, dtype=np.int32)
+    return lax.scan(step, term(taps_of(0, windows)), numbers)[0]
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -103,14 +101,14 @@ def _where(conditions: list[jax.Array], tree: Any) -> Any:
     """`tree` where all conditions hold, else 0."""
     if not conditions:
         return tree
-    condition = functools.reduce(operator.and_, conditions)
+    condition = all_of(conditions)
     return jax.tree.map(lambda x: jnp.where(condition, x, np.zeros((), x.dtype)), tree)
 
 
 def _only_where(conditions: list[jax.Array], x: jax.Array) -> jax.Array:
     if not conditions or not jnp.issubdtype(x.dtype, jnp.floating):
         return _where(conditions, x)
-    return only_where(functools.reduce(operator.and_, conditions), x)
+    return only_where(all_of(conditions), x)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
@@ -268,7 +266,7 @@ def _tangent_in_blocks(
     return blocks.drop_border(total, materialized)
 
 
-Shift = tuple[tuple[int, np.ndarray], ...]  # for each pooled axis, as in `AxisWindow.shifts`
+Shift = tuple[int, ...]  # for each pooled axis, as in `AxisWindow.shifts`
 
 
 class _Blocks:
@@ -292,7 +290,7 @@ class _Blocks:
         self.ndim = ndim
 
     def shifts(self) -> Iterator[Shift]:
-        return itertools.product(*(w.shifts().items() for _, w in self.windows))
+        return itertools.product(*(w.shifts() for _, w in self.windows))
 
     def cut(self, x: jax.Array) -> jax.Array:
         """An array like the elements, in blocks."""
@@ -309,21 +307,24 @@ class _Blocks:
     def reached(self, shift: Shift) -> list[jax.Array]:
         """Which elements are in the windows that are `shift` blocks before theirs."""
         conditions = []
-        for (axis, w), (q, rows) in zip(self.windows, shift, strict=True):
-            block, element = np.ogrid[: w.blocks, : w.stride]
-            is_window = (block >= q) & (block < q + w.output)
-            is_element = block * w.stride + element < w.length
-            found = is_window & is_element & (rows[:, 1] > 0)
-            if not found.all():
-                place = self.places[axis]
-                shape = [1] * self.ndim
-                shape[place : place + 1 + (w.stride > 1)] = found.shape if w.stride > 1 else (-1,)
-                conditions.append(jnp.asarray(found.reshape(shape)))
+        for (axis, w), q in zip(self.windows, shift, strict=True):
+            place = self.places[axis]
+            conditions += between(q, q + w.output, place, w.blocks, self.ndim)
+            if w.stride == 1:
+                continue
+            element = numbered(place + 1, w.stride, self.ndim)
+            if w.blocks * w.stride > w.length:
+                block = numbered(place, w.blocks, self.ndim)
+                conditions.append(block * w.stride + element < w.length)
+            first = q * w.stride + w.low  # how far into its window the block begins
+            conditions += between(-first, w.span - first, place + 1, w.stride, self.ndim)
+            if w.dilation > 1:
+                conditions.append((element + first) % w.dilation == 0)
         return conditions
 
     def cells(self, shift: Shift, c: jax.Array) -> jax.Array:
         """For each block, the entry of the window that is `shift` blocks before it."""
-        for (axis, w), (q, _) in zip(self.windows, shift, strict=True):
+        for (axis, w), q in zip(self.windows, shift, strict=True):
             start = self.border[axis][0] - q
             c = lax.slice_in_dim(c, start, start + w.blocks, 1, axis)
         return lax.expand_dims(c, self.inner)
@@ -333,7 +334,7 @@ class _Blocks:
         if self.inner:
             part = lax.reduce_sum(part, self.inner)
         widths = [(0, 0, 0)] * part.ndim
-        for (axis, w), (q, _) in zip(self.windows, shift, strict=True):
+        for (axis, w), q in zip(self.windows, shift, strict=True):
             before, after, _ = self.border[axis]
             widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
         return lax.pad(part, np.zeros((), part.dtype), widths)

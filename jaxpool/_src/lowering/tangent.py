@@ -7,6 +7,7 @@ transpose, which is what a backward pass runs.
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from jaxpool._src.lowering.windows import (
     by_runs,
     fused,
     materialized,
+    numbered,
     pad,
     pad_windows,
     padded_taps_at,
@@ -35,6 +37,9 @@ from jaxpool._src.lowering.windows import (
 # an element asks for at which no tap begins.
 NO_TAPS = 2
 _BEYOND, _NOWHERE = 0, 1  # below the largest
+
+# Up to this many elements of a block say in the program's text which tap they are.
+_WRITTEN = 64
 
 
 def _no_tap(which: int, dtype: Any) -> Any:
@@ -215,16 +220,25 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
             return lax.full(whole, x.item(), x.dtype)
         return x if list(x.shape) == whole else lax.broadcast_in_dim(x, whole, range(len(whole)))
 
-    shifts = [w.shifts(step.run).items() for _, w in step.windows]
+    shifts = [w.shifts(step.run) for _, w in step.windows]
+    # Which tap begins at which element of a block is written down for small blocks only.
+    short = math.prod(w.stride for _, w in step.windows) <= _WRITTEN
+    xp = np if short else jnp
     for blocks in itertools.product(*shifts):
         widths, starts, stops = [(0, 0, 0)] * len(places), [0] * len(shape), list(shape)
-        first = start = np.zeros([1] * len(shape), np.int64)
+        first = start = np.zeros([1] * len(shape), np.int32)
         count, unit = first + 1, step.unit
-        for (axis, w), (q, rows) in reversed(list(zip(step.windows, blocks, strict=True))):
+        for (axis, w), q in reversed(list(zip(step.windows, blocks, strict=True))):
             at, (before, after) = places[axis], w.border(step.run)
             widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
             starts[at], stops[at] = before - q, before - q + w.blocks
-            here = [along(column, at + (w.stride > 1), len(shape)) for column in rows.T]
+            if short:
+                element = along(
+                    np.arange(w.stride, dtype=np.int32), at + (w.stride > 1), len(shape)
+                )
+            else:
+                element = numbered(at + (w.stride > 1), w.stride, len(shape))
+            here = w.taps_of(element, q, step.run, xp)
             first, count, start = first + here[0] * unit, count * here[1], start + here[2] * unit
             unit *= w.window
         part = taps
@@ -234,7 +248,7 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
         part = spread(part)
         first, start = first.astype(kind), start.astype(kind)
         if step.unit == step.run == 1:
-            first = np.where(count, first, _no_tap(_NOWHERE, kind))
+            first = xp.where(count > 0, first, _no_tap(_NOWHERE, kind))
             match = (has_tap if step.sets else lax.eq)(part, spread(first))
             yield widths, match, None
         else:

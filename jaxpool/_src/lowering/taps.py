@@ -14,13 +14,15 @@ from jax import lax
 from jaxpool._src.lowering.tangent import Step, tangent_in_blocks, tangent_in_slices
 from jaxpool._src.lowering.windows import (
     Windows,
+    all_of,
     all_taps,
     along,
     fused,
+    inside,
     materialized,
-    numeric_module,
     pad_windows,
     taps_at,
+    taps_of,
     window_size,
 )
 
@@ -70,15 +72,16 @@ def _correlate_by_taps(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax
                 weight = lax.dynamic_slice_in_dim(weight, tap, 1, axis)
         return taps_at(x, windows, taps) * weight
 
-    taps = all_taps(windows)
-    if len(taps) <= UNROLLED_TAPS:
-        return functools.reduce(operator.add, map(term, taps))
+    size = window_size(windows)
+    if size <= UNROLLED_TAPS:
+        return functools.reduce(operator.add, map(term, all_taps(windows)))
 
     @jax.checkpoint
-    def step(total: jax.Array, taps: jax.Array) -> tuple[jax.Array, None]:
-        return total + term(list(taps)), None
+    def step(total: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+        return total + term(taps_of(number, windows)), None
 
-    return lax.scan(step, term(taps[0]), jnp.asarray(taps[1:], np.int32))[0]
+    numbers = jnp.arange(1, size, dtype=np.int32)
+    return lax.scan(step, term(taps_of(0, windows)), numbers)[0]
 
 
 def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
@@ -176,11 +179,13 @@ def scan(
     valid: jax.Array | None,
     at_once: int,
     laid: Callable[[jax.Array], jax.Array] = lambda x: x,
+    unroll: int = 1,
 ) -> Any:
     """For each window ``state = step(state, element, number)`` over its valid elements, in order.
 
     `state` and `elements` are arrays or trees of them. `laid` brings an element of each window into
-    the shape of the state. Up to `at_once` taps are written out one by one.
+    the shape of the state. Up to `at_once` taps are written out one by one; more are a loop, which
+    takes `unroll` of them in a round.
     """
     windows = tuple(sorted(windows))
     elements = jax.tree.map(lambda x: pad_windows(x, windows, np.zeros((), x.dtype)), elements)
@@ -189,32 +194,25 @@ def scan(
 
     def visit(state: Any, taps: Sequence[Any], number: Any) -> Any:
         conditions = [] if valid is None else [taps_at(valid, windows, taps)]
-        for (axis, w), tap in zip(windows, taps, strict=True):
-            if w.padded:
-                xp = numeric_module(w.output, w.length, w.low, tap)
-                inside = w.inside(tap, xp)
-                if xp is jnp or not inside.all():
-                    conditions.append(along(jnp.asarray(inside), axis, ndim))
+        conditions += inside(windows, taps, ndim)
         element = jax.tree.map(lambda x: laid(taps_at(x, windows, taps)), elements)
         new = step(state, element, number)
         if not conditions:
             return new
-        condition = laid(functools.reduce(operator.and_, conditions))
+        condition = laid(all_of(conditions))
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, state)
 
-    taps = all_taps(windows)
-    if len(taps) <= at_once:
-        for number, tap in enumerate(taps):
+    size = window_size(windows)
+    if size <= at_once:
+        for number, tap in enumerate(all_taps(windows)):
             state = visit(state, tap, np.int32(number))
         return state
 
     @jax.checkpoint  # else the backward pass would keep what is known of each window, for every tap
-    def body(state: Any, place: Any) -> tuple[Any, None]:
-        number, taps = place
-        return visit(state, list(taps), number), None
+    def body(state: Any, number: jax.Array) -> tuple[Any, None]:
+        return visit(state, taps_of(number, windows), number), None
 
-    places = (np.arange(len(taps), dtype=np.int32), np.asarray(taps, np.int32))
-    return lax.scan(body, state, jax.tree.map(jnp.asarray, places))[0]
+    return lax.scan(body, state, jnp.arange(size, dtype=np.int32), unroll=unroll)[0]
 
 
 def pick(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Array:

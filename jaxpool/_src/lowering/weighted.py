@@ -149,12 +149,13 @@ def _in_blocks(x: jax.Array, weights: Weights, windows: Windows, mode: str) -> j
     blocks = x.reshape(shape)
     by_tap = dict(zip(all_taps(windows), _with_border(weights, windows), strict=True))
     zero, total = np.zeros((), x.dtype), None
-    for shifts in itertools.product(*(w.shifts().items() for _, w in windows)):
+    for shifts in itertools.product(*(w.shifts() for _, w in windows)):
         widths, taps = [(0, 0, 0)] * x.ndim, []
-        for (axis, w), (q, rows) in zip(windows, shifts, strict=True):
+        for (axis, w), q in zip(windows, shifts, strict=True):
             before, after = w.border()
             widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
-            taps.append([int(tap) if count else None for tap, count, _ in rows])
+            tap, count, _ = w.taps_of(np.arange(w.stride), q)
+            taps.append([int(t) if c else None for t, c in zip(tap, count, strict=True)])
         starts = {axis: (widths[axis][0], w.blocks) for axis, w in windows}
         laid = _laid(by_tap, taps, [axis for axis, _ in windows], starts, inner)
         part = blocks * laid

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,23 +11,24 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.lowering.bisection import compiled_picks, compiled_top_sum
+from jaxpool._src.lowering.looped_order import LoopedTaps
 from jaxpool._src.lowering.networks import (
     MOST_IN_NETWORK,
-    Position,
     Weights,
     always,
     any_nan,
+    each_number,
     entries_of,
     expanded,
     factor_of,
     filled_in,
     interpolated,
     looked_up,
-    rank_table,
     sorted_entries,
     weighed_by,
 )
 from jaxpool._src.lowering.order import LaidOut
+from jaxpool._src.lowering.ranks import Number, Place
 from jaxpool._src.lowering.windows import (
     Windows,
     all_taps,
@@ -44,6 +44,15 @@ _MOST_IN_SETS = 32
 # Of windows of up to this many elements, the rank of each is found by comparing all pairs.
 _MOST_IN_PAIRS = 25
 
+# Windows of up to this many elements are written out element by element.
+_MOST_WRITTEN = 64
+
+
+def elements_of(x: jax.Array, valid: jax.Array | None, windows: Windows, count: Any) -> Any:
+    """The valid elements of each window of x; `count` says how many, by NumPy if it is known."""
+    kind = Taps if window_size(windows) <= _MOST_WRITTEN else LoopedTaps
+    return kind(x, valid, windows, count)
+
 
 @dataclasses.dataclass(frozen=True)
 class Taps:
@@ -58,14 +67,12 @@ class Taps:
     def _size(self) -> int:
         return window_size(self.windows)
 
-    def at(self, position: Position) -> jax.Array:
-        """The value at a position among each cell's elements, in ascending order.
+    def at(self, place: Place) -> jax.Array:
+        """The value at a place among each cell's elements, in ascending order.
 
         Between two ranks it is on the line between their elements.
         """
-        table = rank_table(position, self._size)
-        ranks = np.floor(table).astype(np.int64)
-        fractions = table - ranks
+        ranks, fractions = place.known(each_number(self._size))
         both = bool(entries_of(fractions, self.count).any())
         picks = compiled_picks(self.x, self.valid, self.windows, tuple(ranks.tolist()), both)
         if not both:
@@ -73,16 +80,17 @@ class Taps:
         low, high = picks
         return interpolated(low, high, looked_up(fractions, self.count, low.dtype))
 
-    def top_sum(self, k: Callable[[Any], Any]) -> jax.Array:
-        """Sum of the ``k(n)`` largest of each cell's n elements."""
+    def top_sum(self, k: Number) -> jax.Array:
+        """Sum of so many of each cell's largest elements."""
         if self._size > _MOST_IN_SETS:
             return self._laid_out().top_sum(k)
-        numbers = tuple(int(number) for number in rank_table(k, self._size))
+        numbers = tuple(k.known(each_number(self._size)).tolist())
         return compiled_top_sum(self.x, self.valid, self.windows, numbers)
 
-    def number(self, k: Callable[[Any], Any]) -> jax.Array:
-        """``k(n)`` for each cell, as a float."""
-        return jnp.asarray(looked_up(rank_table(k, self._size), self.count, self.x.dtype))
+    def number(self, k: Number) -> jax.Array:
+        """How many elements of each cell these are, as a float."""
+        numbers = k.known(each_number(self._size))
+        return jnp.asarray(looked_up(numbers, self.count, self.x.dtype))
 
     def rank_sum(self, weights: Weights) -> jax.Array:
         """Sum of each cell's elements times the weights of their ranks, 0 for the largest."""
@@ -190,11 +198,9 @@ def _ranks(x: jax.Array, valid: jax.Array | None, windows: Windows) -> list[jax.
     """
     taps, _ = filled_in(x, valid, windows, always, pad_each=False)
     ranks = [lax.full_like(taps[0][0], 0, np.int8)] * len(taps)
-    for i, (a, a_valid) in enumerate(taps):
+    for i, (a, _) in enumerate(taps):
         for j, (b, b_valid) in enumerate(taps[:i]):
-            larger = lax.gt(a, b)
-            if a_valid is not None:
-                larger = larger & a_valid
+            larger = lax.gt(a, b)  # not so if a is not valid, which has the lowest value
             if b_valid is not None:
                 larger = larger | ~b_valid
             ranks[j] = ranks[j] + larger.astype(np.int8)

@@ -8,6 +8,7 @@ computes wrong values for the one and aborts on the other.
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,13 +39,16 @@ _WIDE, _LARGE = 16, 2**24
 # Sums over all elements are added up in rows of up to this many.
 _ROW = 2**13
 
+# So many times a whole axis is halved before a loop does the rest, and programs stay small.
+_WRITTEN_ROUNDS = 6
+
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
 _UNROLLED_TAPS = 64
 
 
-def numeric_module(*sizes: Any) -> Any:
-    """NumPy where all sizes are known, so that geometry is computed once, at trace time."""
-    return np if all(isinstance(size, int) for size in sizes) else jnp
+def are_known(*sizes: Any) -> bool:
+    """Whether none of the sizes is symbolic or traced."""
+    return all(isinstance(size, int) for size in sizes)
 
 
 def materialized(function: Callable, *operands: Any) -> Any:
@@ -192,6 +196,40 @@ def along(vector: Any, axis: int, ndim: int) -> Any:
     shape = [1] * ndim
     shape[axis] = vector.shape[0]
     return vector.reshape(shape)
+
+
+def numbered(axis: int, size: Any, ndim: int) -> jax.Array:
+    """0, 1, .. along `axis` of an array with `ndim` axes, which the program counts."""
+    return lax.broadcasted_iota(np.int32, [size if i == axis else 1 for i in range(ndim)], axis)
+
+
+def between(first: int, stop: int, axis: int, size: int, ndim: int) -> list[jax.Array]:
+    """Conditions, all of which hold for the entries from `first` up to `stop` of `size`."""
+    number, found = numbered(axis, size, ndim), []
+    if first > 0:
+        found.append(number >= np.int32(min(first, size)))
+    if stop < size:
+        found.append(number < np.int32(max(stop, 0)))
+    return found
+
+
+def inside(windows: Windows, taps: Sequence[Any], ndim: int) -> list[jax.Array]:
+    """Conditions, all of which hold for windows whose tap lies inside x; `taps` may be traced."""
+    found = []
+    for (axis, w), tap in zip(windows, taps, strict=True):
+        if not w.padded:
+            continue
+        if are_known(w.length, w.low, w.output, tap):
+            found += between(*w.inside(tap), axis, w.output, ndim)
+        else:
+            position = numbered(axis, w.output, ndim) * w.stride + (tap * w.dilation - w.low)
+            found += [position >= 0, position < w.length]
+    return found
+
+
+def all_of(conditions: Sequence[jax.Array]) -> jax.Array | None:
+    """Whether all of them hold; None if there is none."""
+    return functools.reduce(operator.and_, conditions) if conditions else None
 
 
 def lowest_value(dtype: Any) -> Any:
@@ -401,17 +439,28 @@ def fold_whole_axis(carrier: Any, axis: int, combine: Callable, identity: Any) -
         )
         rest = jax.tree.map(lambda c: jnp.expand_dims(jnp.moveaxis(c, axis, 0), axis + 1), rest)
         return lax.scan(lambda total, c: (combine(total, c), None), first, rest)[0]
-    while length > 1:
-        if length % 2:
-            carrier = jax.tree.map(functools.partial(pad, axis, (0, 1)), carrier, identity)
-            length += 1
+
+    def padded(carrier: Any, extra: int) -> Any:
+        return jax.tree.map(functools.partial(pad, axis, (0, extra)), carrier, identity)
+
+    def halved(carrier: Any) -> Any:
         even, odd = (
             jax.tree.map(lambda c, a=start: lax.slice_in_dim(c, a, None, 2, axis), carrier)
             for start in (0, 1)
         )
-        carrier = combine(even, odd)
-        length //= 2
-    return carrier
+        return combine(even, odd)
+
+    rounds = (length - 1).bit_length()
+    for _ in range(min(rounds, _WRITTEN_ROUNDS)):
+        carrier = halved(padded(carrier, 1) if length % 2 else carrier)
+        length = -(-length // 2)
+    if length == 1:
+        return carrier
+    # What is left is little. In a loop it always has the same size, so that one program does.
+    left = rounds - _WRITTEN_ROUNDS
+    carrier = padded(carrier, 2**left - length)
+    carrier = lax.fori_loop(0, left, lambda _, c: padded(halved(c), 2 ** (left - 1)), carrier)
+    return jax.tree.map(lambda c: lax.slice_in_dim(c, 0, 1, 1, axis), carrier)
 
 
 def window_size(windows: Windows) -> int:
@@ -427,6 +476,15 @@ def groups(windows: Windows, limit: float) -> tuple[Windows, ...]:
 def all_taps(windows: Windows) -> list[tuple[int, ...]]:
     """All taps of a window, one index per axis, in row-major order."""
     return list(itertools.product(*(range(w.window) for _, w in windows)))
+
+
+def taps_of(number: Any, windows: Windows) -> list[Any]:
+    """The tap of a row-major number, which may be traced: one index per axis."""
+    found = []
+    for _, w in reversed(windows):
+        found.append(number % np.int32(w.window))
+        number = number // np.int32(w.window)
+    return found[::-1]
 
 
 def fused(function: Callable, *operands: Any) -> Any:

@@ -1,6 +1,5 @@
 """Order statistics of whole axes."""
 
-import functools
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from jaxpool._src.core.arguments import Ints
 from jaxpool._src.core.pool import accumulator, parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, global_pool
+from jaxpool._src.lowering.ranks import Number
 from jaxpool._src.reductions.max import comparable
 from jaxpool._src.reductions.order import (
     FallingMean,
@@ -21,7 +21,6 @@ from jaxpool._src.reductions.order import (
     RankMean,
     TopKMean,
     Wildcat,
-    number_of_top,
 )
 
 
@@ -386,7 +385,7 @@ def _k_max_pool(x: Any, k: Any, axis: Any, where: Any, empty_value: Any) -> jax.
     def compute(x: jax.Array, mask: jax.Array | None, fill: jax.Array | None) -> jax.Array:
         wide = x.astype(accumulator(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating)
                         else comparable(x.dtype))  # fmt: skip
-        chosen = domain.elements(wide, mask).top(functools.partial(number_of_top, k=number))
+        chosen = domain.elements(wide, mask).top(Number(number))
         # Which place an element takes is the number of those before it.
         before = jnp.cumsum(chosen, place, dtype=np.int32) - 1
         places = np.arange(number, dtype=np.int32).reshape(

@@ -1,9 +1,8 @@
 """Order statistics: medians, quantiles, and means of elements by their rank."""
 
 import dataclasses
-import functools
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,27 +10,13 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
+from jaxpool._src.lowering.ranks import Interpolation, Number, Place
 from jaxpool._src.reductions.max import comparable
 from jaxpool._src.reductions.soft import broadcasts
-
-Interpolation = Literal["linear", "lower", "higher", "midpoint", "nearest"]
 
 # The logit of a rank that is to have nearly all of the weight.
 _SURE = 10.0
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
-
-
-def _position(n: Any, q: float, interpolation: Interpolation) -> Any:
-    """Where among n sorted elements the quantile is, from 0 to n - 1."""
-    xp = jnp if isinstance(n, jax.Array) else np
-    place = (n - 1) * q
-    low = xp.floor(place)
-    if interpolation == "linear":
-        return place
-    if interpolation == "midpoint":
-        return low + (place > low) / 2
-    rounded = {"lower": xp.floor, "higher": xp.ceil, "nearest": xp.round}
-    return rounded[interpolation](place)
 
 
 @jax.tree_util.register_static
@@ -79,8 +64,7 @@ class Quantile(Reduction):
         return dtype if self._picks else super().output_dtype(dtype)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        position = functools.partial(_position, q=float(self.q), interpolation=self.interpolation)
-        return domain.elements(x, where).at(position)
+        return domain.elements(x, where).at(Place(float(self.q), self.interpolation))
 
 
 @jax.tree_util.register_static
@@ -179,13 +163,6 @@ class RankMean(Reduction):
         return domain.elements(x, where).rank_sum(weights)
 
 
-def number_of_top(n: Any, k: Any) -> Any:
-    """How many of n elements are the top k, or the fraction k."""
-    xp = jnp if isinstance(n, jax.Array) else np
-    wanted = k if isinstance(k, int) else xp.maximum(xp.round(k * n), 1)
-    return xp.minimum(n, wanted)
-
-
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class TopKMean(Reduction):
@@ -211,7 +188,7 @@ class TopKMean(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         k = float(self.k) if isinstance(self.k, float | np.floating) else int(self.k)
-        number = functools.partial(number_of_top, k=k)
+        number = Number(k)
         elements = domain.elements(x, where)
         return elements.top_sum(number) / elements.number(number)
 
