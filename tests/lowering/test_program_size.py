@@ -10,35 +10,37 @@ import pytest
 
 import jaxpool
 
+TESTS_OF = ("core/geometry.py", "lowering/folds.py")
+
 KEY = jax.random.key(0)
 BOXES = np.array([[0.0, 0, 4, 4], [1, 2, 30, 20]], np.float32)
 OFFSETS = np.zeros((2, 3, 3, 2), np.float32)
 
 # What functions of windows are called with besides the geometry.
 OPTIONS = {
-    "gated_pool": lambda x, n: {"gate": jnp.ones((3,) * n)},
-    "quantile_pool": lambda x, n: {"q": 0.3},
-    "rank_pool": lambda x, n: {"weights": np.array([0.5, 0.3, 0.2], np.float32)},
-    "top_k_mean_pool": lambda x, n: {"k": 2},
-    "tree_pool": lambda x, n: {
-        "leaves": jnp.ones((2, *(3,) * n, 1)), "gates": jnp.ones((1, *(3,) * n, 1))},
-    "opening_pool": lambda x, n: {"structure": jnp.ones((3,) * n)},
-    "closing_pool": lambda x, n: {"structure": jnp.ones((3,) * n)},
-    "dilation_pool": lambda x, n: {"structure": jnp.ones((3,) * n)},
-    "erosion_pool": lambda x, n: {"structure": jnp.ones((3,) * n)},
-    "stochastic_pool": lambda x, n: {"key": KEY},
-    "rank_stochastic_pool": lambda x, n: {"key": KEY},
-    "max_pool_dropout": lambda x, n: {"key": KEY},
-    "random_mixed_pool": lambda x, n: {"key": KEY},
-    "s3_pool": lambda x, n: {"key": KEY},
-    "importance_pool": lambda x, n: {"logits": x},
-    "global_importance_pool": lambda x, n: {"logits": x},
-    "global_quantile_pool": lambda x, n: {"q": 0.3},
-    "global_rank_pool": lambda x, n: {"weights": np.array([0.5, 0.3, 0.2], np.float32)},
-    "global_top_k_mean_pool": lambda x, n: {"k": 0.1},
-    "global_stochastic_pool": lambda x, n: {"key": KEY},
-    "wildcat_pool": lambda x, n: {"kmin": 0.1, "kmax": 0.2},
-    "ada_pool": lambda x, n: {"beta": 0.5},
+    "gated_pool": lambda x, window: {"gate": jnp.ones(window)},
+    "quantile_pool": lambda x, window: {"q": 0.3},
+    "rank_pool": lambda x, window: {"weights": np.array([0.5, 0.3, 0.2], np.float32)},
+    "top_k_mean_pool": lambda x, window: {"k": 2},
+    "tree_pool": lambda x, window: {
+        "leaves": jnp.ones((2, *window, 1)), "gates": jnp.ones((1, *window, 1))},
+    "opening_pool": lambda x, window: {"structure": jnp.ones(window)},
+    "closing_pool": lambda x, window: {"structure": jnp.ones(window)},
+    "dilation_pool": lambda x, window: {"structure": jnp.ones(window)},
+    "erosion_pool": lambda x, window: {"structure": jnp.ones(window)},
+    "stochastic_pool": lambda x, window: {"key": KEY},
+    "rank_stochastic_pool": lambda x, window: {"key": KEY},
+    "max_pool_dropout": lambda x, window: {"key": KEY},
+    "random_mixed_pool": lambda x, window: {"key": KEY},
+    "s3_pool": lambda x, window: {"key": KEY},
+    "importance_pool": lambda x, window: {"logits": x},
+    "global_importance_pool": lambda x, window: {"logits": x},
+    "global_quantile_pool": lambda x, window: {"q": 0.3},
+    "global_rank_pool": lambda x, window: {"weights": np.array([0.5, 0.3, 0.2], np.float32)},
+    "global_top_k_mean_pool": lambda x, window: {"k": 0.1},
+    "global_stochastic_pool": lambda x, window: {"key": KEY},
+    "wildcat_pool": lambda x, window: {"kmin": 0.1, "kmax": 0.2},
+    "ada_pool": lambda x, window: {"beta": 0.5},
 }  # fmt: skip
 
 # Functions with other arguments. x has `n` axes to pool, and one of channels.
@@ -83,12 +85,20 @@ NAMES = sorted({n for n in dir(jaxpool) if callable(getattr(jaxpool, n))} - CLAS
                - {"parabolic_structure"})  # fmt: skip
 
 
-def call(name, n, geometry, x):
+OF_WINDOWS = {
+    name: name not in OTHERS and not name.startswith("fractional") and name != "sppf"
+    and "window_shape" in inspect.signature(getattr(jaxpool, name)).parameters
+    for name in NAMES
+}  # fmt: skip
+
+
+def call(name, n, size, geometry, x):
+    """Of windows of that many elements, or of what else the function pools."""
     if name in OTHERS:
         return OTHERS[name](x, n)
     function = getattr(jaxpool, name)
     given = inspect.signature(function).parameters
-    options = OPTIONS.get(name, lambda x, n: {})(x, n)
+    options = OPTIONS.get(name, lambda *_: {})(x, (size,) * n)
     axes = tuple(range(n))
     if name.startswith("fractional"):
         return function(x, (2,) * n, output_shape=(5,) * n, key=KEY, axes=axes)
@@ -96,7 +106,7 @@ def call(name, n, geometry, x):
         return function(x, (5,) * n, axes=axes, **options)
     if "window_shape" in given:
         accepted = {k: v for k, v in geometry.items() if k in given}
-        return function(x, window_shape=(3,) * n, axes=axes, **accepted, **options)
+        return function(x, window_shape=(size,) * n, axes=axes, **accepted, **options)
     return function(x, axes=axes, **options)
 
 
@@ -111,15 +121,61 @@ def length(function, shape, dtype=jnp.float32):
     return len(jax.jit(jax.value_and_grad(loss)).lower(x).as_text())
 
 
-GEOMETRY = {"strides": 2, "padding": 1}
+# Of windows: on all paths, in the exhaustive tier of all functions.
+GEOMETRIES = {
+    "same": (9, {"strides": 1, "padding": "SAME"}),
+    "ceil": (17, {"strides": 5, "padding": 3, "ceil_mode": True}),
+    "dilated": (9, {"strides": 2, "padding": 6, "dilation": 3}),
+    "long": (1921, {"strides": 1, "padding": 960}),
+    "strides": (3, {"strides": 1000, "padding": 1}),
+}
+PATHS = ["max_pool", "avg_pool", "logsumexp_pool", "median_pool", "rank_pool"]
+# Its windows are shares of the axis, and programs of maxima grow with the logarithm of a window.
+GROWTH = {"spatial_pyramid_pool": 1.5}
 
 
-@pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("name", NAMES)
-def test_programs_do_not_grow(name, n):
-    if name in IMAGES and n == 1:
-        return
-    function = functools.partial(call, name, n, GEOMETRY)
+def assert_same_length(function, n, most=1.2):
     small, large = (100_000, 1_600_000) if n == 1 else (128, 1024)
     before, after = (length(function, (*(size,) * n, 1)) for size in (small, large))
-    assert after <= 1.2 * before
+    assert after <= most * before
+    assert after < 1_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_programs_do_not_grow_with_an_image(name):
+    geometry = {"strides": 2, "padding": 1}
+    assert_same_length(functools.partial(call, name, 2, 3, geometry), 2)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", sorted(set(NAMES) - IMAGES))
+def test_programs_do_not_grow_with_an_axis(name):
+    geometry = {"strides": 2, "padding": 1}
+    assert_same_length(functools.partial(call, name, 1, 3, geometry), 1, GROWTH.get(name, 1.2))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=() if name in PATHS else pytest.mark.exhaustive)
+    for name in NAMES if OF_WINDOWS[name]])  # fmt: skip
+def test_programs_do_not_grow_with_an_axis_of_windows(name, geometry):
+    size, options = GEOMETRIES[geometry]
+    assert_same_length(functools.partial(call, name, 1, size, options), 1)
+
+
+def test_programs_do_not_grow_with_strides():
+    def pool(stride, x):
+        return jaxpool.max_pool(x, (2, 2), stride), jaxpool.logsumexp_pool(x, (2, 2), stride)
+
+    few, many = (length(functools.partial(pool, s), (4, 4, 1)) for s in (5, 20_000))
+    assert few == many
+    few, many = (length(functools.partial(pool, s), (100, 30_000, 1)) for s in (90, 10_000))
+    assert many <= 1.2 * few
+
+
+def test_programs_of_order_statistics_do_not_grow_with_windows():
+    def pool(size, x):
+        return jaxpool.median_pool(x, size, size, axes=0)
+
+    few, many = (length(functools.partial(pool, size), (100_000, 1)) for size in (200, 4000))
+    assert many <= 1.2 * few

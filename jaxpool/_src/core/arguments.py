@@ -45,10 +45,18 @@ def integer(op: str, name: str, value: Any, allowed: str) -> int:
     fail(op, name, allowed, value, error=TypeError)
 
 
+def entries(value: Any) -> tuple[Any, ...] | None:
+    """The entries of a sequence or of a NumPy array with axes; None of anything else."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return tuple(value.tolist())
+    return tuple(value) if isinstance(value, list | tuple | range) else None
+
+
 def ints(op: str, name: str, value: Any, n: int, minimum: int) -> tuple[int, ...]:
     """`value`, an int or `n` of them, as `n` ints that are at least `minimum`."""
     allowed = f"be an int >= {minimum}, or {n} of them (one per window axis)"
-    items = value if isinstance(value, list | tuple) else (value,) * n
+    items = entries(value)
+    items = (value,) * n if items is None else items
     items = tuple(integer(op, name, item, allowed) for item in items)
     if len(items) != n or any(item < minimum for item in items):
         fail(op, name, allowed, value)
@@ -60,17 +68,15 @@ def window_axes(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The window's shape, or what `name` is, and the pooled axes, as tuples of one length."""
     given = None if axes is None else axis_numbers(op, axes)
-    if isinstance(window_shape, list | tuple):
-        if not window_shape:
+    sizes = entries(window_shape)
+    if sizes is not None:
+        if not sizes:
             fail(op, name, "have at least one entry", window_shape)
-        if given is not None and len(given) != len(window_shape):
+        if given is not None and len(given) != len(sizes):
             fail(
-                op,
-                "axes",
-                f"name one axis for each of the {len(window_shape)} entries of `{name}`",
-                axes,
+                op, "axes", f"name one axis for each of the {len(sizes)} entries of `{name}`", axes
             )
-        n = len(window_shape)
+        n = len(sizes)
     elif given is None:
         integer(op, name, window_shape, "be an int or a sequence of ints")
         fail(
@@ -89,7 +95,8 @@ def window_axes(
 def axis_numbers(op: str, axes: Any) -> tuple[int, ...]:
     """`axes`, an int or several, as a tuple."""
     allowed = "be an int or a sequence of ints, all different"
-    items = axes if isinstance(axes, list | tuple) else (axes,)
+    items = entries(axes)
+    items = (axes,) if items is None else items
     if not items:
         fail(op, "axes", "name at least one axis", axes)
     items = tuple(integer(op, "axes", item, allowed) for item in items)
@@ -127,7 +134,8 @@ def padding(op: str, value: Any, n: int) -> str | tuple[tuple[int, int], ...]:
         if value.upper() not in ("VALID", "SAME", "SAME_LOWER"):
             fail(op, "padding", allowed, value)
         return value.upper()
-    items = value if isinstance(value, list | tuple) else (value,) * n
+    items = entries(value)
+    items = (value,) * n if items is None else items
     hint = ""
     if n == 1 and len(items) == 2 and not any(isinstance(i, list | tuple) for i in items):
         hint = f"Write padding=({tuple(items)},) for low and high padding of the one axis."
@@ -135,7 +143,7 @@ def padding(op: str, value: Any, n: int) -> str | tuple[tuple[int, int], ...]:
         fail(op, "padding", allowed, value, hint=hint)
     pairs = []
     for item in items:
-        pair = item if isinstance(item, list | tuple) else (item, item)
+        pair = entries(item) or (item, item)
         pair = tuple(integer(op, "padding", p, allowed) for p in pair)
         if len(pair) != 2 or min(pair) < 0:
             fail(op, "padding", allowed, value)

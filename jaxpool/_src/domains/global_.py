@@ -14,8 +14,9 @@ from jaxpool._src.core import arguments
 from jaxpool._src.core.geometry import axis_window
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import taps
+from jaxpool._src.lowering.folds import fold_whole_axis
 from jaxpool._src.lowering.order import LaidOut
-from jaxpool._src.lowering.windows import fold_whole_axis, lowest_value, positions, widened
+from jaxpool._src.lowering.windows import lowest_value, positions, widened
 
 
 @jax.tree_util.register_static
@@ -230,6 +231,7 @@ def _first_max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> 
         if not jnp.issubdtype(x.dtype, jnp.floating):
             return y
         return jnp.where(jnp.any(jnp.isnan(x), axes, keepdims=True), np.array(np.nan, x.dtype), y)
+
     # Not jnp.max: XLA:CPU's reduction loses NaN in large float32 arrays, and for lax.max 0.0 is
     # larger than -0.0. Neighbours are compared, so that of equal elements the first is the value.
     def larger(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from jaxpool._src.core import arguments, geometry
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import max as lowering_max
 from jaxpool._src.lowering import sum as lowering_sum
-from jaxpool._src.lowering import taps, window_order
+from jaxpool._src.lowering import folds, taps, window_order
 from jaxpool._src.lowering import windows as lowering
 
 # Windows of more elements are taken axis by axis, where that is possible.
@@ -244,7 +244,7 @@ class Window(Domain):
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape
-        return lowering.fold(carrier, self.windows(shape), combine, identity)
+        return folds.fold(carrier, self.windows(shape), combine, identity)
 
     def scan(
         self,

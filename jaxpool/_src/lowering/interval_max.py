@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core.geometry import AxisIntervals
+from jaxpool._src.lowering.folds import fold
 from jaxpool._src.lowering.intervals import (
     MOST_ROWS,
     Bounds,
@@ -27,13 +28,7 @@ from jaxpool._src.lowering.intervals import (
     total_of,
 )
 from jaxpool._src.lowering.max import window_max
-from jaxpool._src.lowering.windows import (
-    along,
-    fold,
-    lowest_value,
-    materialized,
-    materialized_on_cpus,
-)
+from jaxpool._src.lowering.windows import along, lowest_value, materialized, materialized_on_cpus
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))

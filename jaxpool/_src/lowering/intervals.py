@@ -23,9 +23,9 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core.geometry import AxisIntervals
+from jaxpool._src.lowering.folds import fold_whole_axis
 from jaxpool._src.lowering.windows import (
     along,
-    fold_whole_axis,
     materialized_on_cpus,
     numbered,
     pad,

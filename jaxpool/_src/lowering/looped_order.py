@@ -12,10 +12,11 @@ from jax import lax
 
 from jaxpool._src.lowering import taps
 from jaxpool._src.lowering.bisection import largest_key, sortable_keys
+from jaxpool._src.lowering.folds import fold
 from jaxpool._src.lowering.networks import Weights, interpolated
 from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.ranks import Number, Place, numbers, places
-from jaxpool._src.lowering.windows import Windows, fold, pad_windows, taps_at, taps_of, window_size
+from jaxpool._src.lowering.windows import Windows, pad_windows, taps_at, taps_of, window_size
 
 # So many elements are read in each round of a loop.
 _AT_ONCE = 16

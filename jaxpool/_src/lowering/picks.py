@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.folds import fold_runs
 from jaxpool._src.lowering.tangent import NO_TAPS
 from jaxpool._src.lowering.windows import (
     Windows,
@@ -16,7 +17,6 @@ from jaxpool._src.lowering.windows import (
     all_taps,
     are_known,
     between,
-    fold_runs,
     fused,
     groups,
     lowest_value,
