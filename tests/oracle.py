@@ -20,7 +20,8 @@ def starts(length, k, s, d, padding, ceil_mode):
     found = []
     for i in itertools.count():
         fits = i * s + span <= low + length + high
-        something_left = i > 0 and (i - 1) * s + span < low + length + high
+        # PyTorch: (room + stride - 1) // stride + 1 windows, one of them larger than its input.
+        something_left = i * s + span < low + length + high + s
         if not (fits or (ceil_mode and something_left)):
             break
         found.append(i * s - low)

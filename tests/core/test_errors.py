@@ -85,7 +85,7 @@ WINDOW_MISTAKES = {
     "window larger by its dilation": wrong(ValueError, message("max_pool", "window_shape", "fit the padded input: the window of 4 (10 with dilation 3) is larger than the 8 + 1 + 0 elements of axis 2", (1, 4),
         shape=(2, 8, 8, 3), hint="Write a smaller window, padding, or `axes` if these are not the axes that you mean."), X, (1, 4), None, (0, (1, 0)), dilation=(1, 3)),
     "window larger in ceil mode too": wrong(ValueError, message("max_pool", "window_shape", "fit the padded input: the window of 9 is larger than the 8 + 0 + 0 elements of axis 1", (9, 2),
-        shape=(2, 8, 8, 3), hint="Write a smaller window, padding, or `axes` if these are not the axes that you mean."), X, (9, 2), ceil_mode=True),
+        shape=(2, 8, 8, 3), hint="Write a smaller window, padding, or `axes` if these are not the axes that you mean."), X, (9, 2), 1, ceil_mode=True),
     "first window in padding": wrong(ValueError, message("max_pool", "padding", "leave every window an element of the input: window 0 of axis 1 lies wholly in padding (2, 0)", ((2, 0), (0, 0)),
         shape=(2, 8, 8, 3), hint="Write less padding."), X, (2, 2), 1, ((2, 0), 0)),
     "last window in padding": wrong(ValueError, message("max_pool", "padding", "leave every window an element of the input: window 8 of axis 2 lies wholly in padding (0, 2)", ((0, 0), (0, 2)),
@@ -339,7 +339,6 @@ ADAPTIVE_MISTAKES = {
     "empty": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "have at least one entry", ()), X, ()),
     "an int without axes": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "be a sequence when `axes` is not given, since its "
         "length says how many axes are pooled", 7, hint="Write output_shape=(7, 7) for 2D pooling."), X, 7),
-    "nothing to pool": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "have an entry that is not None", (None, None)), X, (None, None)),
     "other axes": wrong(ValueError, message("adaptive_avg_pool", "axes", "name one axis for each of the 2 entries of `output_shape`", 1), X, (2, 2), axes=1),
     "axis beyond x": wrong(ValueError, message("adaptive_avg_pool", "axes", "lie in [-4, 4) since x has 4 axes", (4,), shape=(2, 8, 8, 3),
         hint="Without `axes`, the axes just before the last (channels) are pooled: name them if x has no channel axis."), X, 2, axes=4),

@@ -29,8 +29,7 @@ def counted(length, k, s, padding, d, ceil):
 
 def refused(length, k, s, padding, d, ceil):
     """Why jaxpool does not take this geometry, if it does not."""
-    _, (low, high) = oracle.starts(length, k, s, d, padding, ceil)
-    if (k - 1) * d + 1 > length + low + high:
+    if not oracle.starts(length, k, s, d, padding, ceil)[0]:
         return "must fit the padded input"
     return "lies wholly in padding" if min(counted(length, k, s, padding, d, ceil)[0]) == 0 else ""
 

@@ -151,3 +151,24 @@ def test_importance_is_a_ratio():
     weights = np.exp(logits.astype(np.float64))
     expected = (x * weights).sum(0) / weights.sum(0)
     np.testing.assert_allclose(jaxpool.global_importance_pool(x, logits, 0), expected, rtol=1e-5)
+
+
+def test_more_elements_than_int32_counts(monkeypatch):
+    shape = jax.ShapeDtypeStruct((65536, 32768), jnp.float32)
+    mask = jax.ShapeDtypeStruct(shape.shape, jnp.bool_)
+    for pool in (jaxpool.global_avg_pool, jaxpool.global_gem_pool, jaxpool.global_logsumexp_pool):
+        for arrays in ((shape,), (shape, mask)):
+            loss = lambda x, where=None: pool(x, (0, 1), where=where)  # noqa: B023, E731
+            assert jax.eval_shape(jax.grad(loss), *arrays).shape == shape.shape
+    for pool in (jaxpool.global_median_pool, jaxpool.global_stochastic_pool):
+        options = {"key": jax.random.key(0)} if "stoch" in pool.__name__ else {}
+        with pytest.raises(ValueError, match=f"^{pool.__name__}: `x` must have at most 2"):
+            jax.eval_shape(lambda x: pool(x, (0, 1), **options), shape)  # noqa: B023
+    # Of as many as can be held here, the same.
+    x = np.random.default_rng(3).normal(size=(5, 4, 3)).astype(np.float32)
+    where = x > 0
+    monkeypatch.setattr(jaxpool.Global, "_too_many", lambda *_: True)
+    jax.clear_caches()
+    domain = jaxpool.Global((0, 1))
+    np.testing.assert_array_equal(domain.count(x.shape, where), where.sum((0, 1)))
+    assert domain.count(x.shape).tolist() == [20]

@@ -1,6 +1,7 @@
 """What the programs of window pools are made of, and facts that hold for all of them."""
 
 import functools
+import itertools
 import re
 
 import jax
@@ -373,3 +374,70 @@ def test_windows_in_padding_of_a_symbolic_length_are_empty():
     largest, mean = exported.call(np.float32([5, 1, 3]))
     np.testing.assert_array_equal(largest, [-7, 5, 5, 3])
     np.testing.assert_array_equal(mean, [-7, 2.5, 3, 2])
+
+
+@pytest.mark.parametrize("name", ["max", "avg"])
+def test_ceil_mode_takes_a_window_that_is_larger_than_x(name):
+    """As PyTorch does, and no larger ones: SqueezeNet needs it on small images."""
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
+    pools = {"max": (jaxpool.max_pool, torch.nn.functional.max_pool1d),
+             "avg": (jaxpool.avg_pool, torch.nn.functional.avg_pool1d)}  # fmt: skip
+    ours, theirs = pools[name]
+    seen = set()
+    for n, k, s, p in itertools.product((1, 2, 3), (2, 3, 5, 6), (1, 2, 3, 7), (0, 1)):
+        x = np.random.default_rng(n).normal(size=(1, n)).astype(np.float32)
+        try:
+            wanted = theirs(torch.from_numpy(x), k, s, p, ceil_mode=True)
+        except RuntimeError:
+            with pytest.raises(ValueError, match=r"fit the padded input|wholly in padding"):
+                ours(x, (k,), s, p, ceil_mode=True, axes=1)
+            seen.add("refused")
+            continue
+        found = ours(x, (k,), s, p, ceil_mode=True, axes=1)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, err_msg=str((n, k, s, p)))
+        seen.add(k > n + 2 * p)
+    assert seen == {"refused", True, False}
+
+
+def test_of_a_window_larger_than_x_the_gradient_is_that_of_x():
+    x = jnp.array([[1.0, 4.0], [3.0, 2.0]])[..., None]
+    pool = functools.partial(jaxpool.max_pool, window_shape=(3, 3), strides=2, ceil_mode=True)
+    y, back = jax.vjp(pool, x)
+    assert y.ravel().tolist() == [4]
+    assert back(jnp.ones((1, 1, 1)))[0].ravel().tolist() == [0, 1, 0, 0]
+    with pytest.raises(ValueError, match="fit the padded input"):
+        jaxpool.max_pool(x, (3, 3), 2)
+
+
+def test_what_is_too_much_is_refused_in_no_time():
+    """Nothing as long as what was asked for is made to look at it."""
+    x = jnp.ones((8, 8, 1))
+    with pytest.raises(ValueError, match=r"window 0 of axis 0 lies wholly in padding"):
+        jaxpool.max_pool(x, (2, 2), padding=10**12)
+    with pytest.raises(ValueError, match=r"window 4 of axis 0 lies wholly in padding \(0, 1"):
+        jaxpool.avg_pool(x, (2,), padding=((0, 10**12),), axes=0)
+    with pytest.raises(ValueError, match=r"window 4 of axis 0 lies wholly .* a smaller dilation"):
+        jaxpool.avg_pool(x, (3,), 2, padding=((12, 20),), dilation=12, axes=0)
+    many = jax.ShapeDtypeStruct((65536, 65536, 1), jnp.float32)
+    for loss in (jaxpool.max_pool, lambda *args: jax.grad(jaxpool.max_pool)(*args)):
+        with pytest.raises(ValueError, match=r"^max_pool: `window_shape` must have less than 2"):
+            jax.eval_shape(lambda x: loss(x, (65536, 65536)), many)  # noqa: B023
+
+
+def test_a_full_window_is_told_which_entries_are_too_many():
+    x = jnp.ones((2, 8, 8, 3))
+    with pytest.raises(
+        ValueError, match=r"window_shape` must have at most 3 .* window_shape=\(3, 3\)"
+    ):
+        jaxpool.max_pool(x, (1, 3, 3, 1))
+
+
+def test_sequences_of_ints():
+    x = jnp.arange(2 * 6 * 6 * 3.0).reshape(2, 6, 6, 3)
+    wanted = jaxpool.max_pool(x, (2, 3), (1, 2), ((0, 1), (1, 1)))
+    pads = np.array([[0, 1], [1, 1]])
+    found = jaxpool.max_pool(x, np.array([2, 3]), range(1, 3), pads, axes=range(1, 3))
+    np.testing.assert_array_equal(found, wanted)
+    for bad in (np.array([2.0, 3.0]), np.array([True, True])):
+        with pytest.raises(TypeError, match="max_pool: `window_shape` must be an int"):
+            jaxpool.max_pool(x, bad)

@@ -179,6 +179,16 @@ def check_array(op: str, x: Any) -> None:
             f"{op}: `x` must be a JAX or NumPy array; got an object of type "
             f"{type(x).__name__}. Write jnp.asarray(x)."
         )
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"{op}: `x` must hold numbers or bools; got keys, x.dtype={x.dtype}. "
+            "Write jax.random.normal(x) or the like, or key=x."
+        )
+    if x.dtype == jnp.float8_e8m0fnu:
+        raise TypeError(
+            f"{op}: `x` must have a dtype with signs and a zero; got x.dtype={x.dtype}, which is "
+            "for scales. Write x.astype(jnp.float32)."
+        )
     if np.issubdtype(x.dtype, np.complexfloating):
         raise TypeError(
             f"{op}: `x` must be real, since complex numbers have no order and no one mean of "
@@ -215,11 +225,19 @@ def mask(
     if not fits:
         raise ValueError(
             f"{op}: `where` must broadcast to x; got where.shape={where.shape} for "
-            f"x.shape={tuple(shape)}. A mask without the channel axis wants where[..., None]."
+            f"x.shape={tuple(shape)}. {_advice_for_mask(where.shape, shape)}"
         )
     where = where.reshape((1,) * lead + where.shape)
     target = [shape[i] if i in pooled else n for i, n in enumerate(where.shape)]
     return jnp.broadcast_to(where, target)
+
+
+def _advice_for_mask(given: Sequence[Any], shape: Sequence[Any]) -> str:
+    try:
+        both = np.broadcast_shapes(given, tuple(shape))
+    except (TypeError, ValueError):  # symbolic, or other sizes
+        return "A mask without the channel axis wants where[..., None]."
+    return f"For several masks of one x, write jnp.broadcast_to(x, {both})."
 
 
 def scalar_for(op: str, empty_value: Any, dtype: Any) -> None:
@@ -266,10 +284,10 @@ def sizes_and_axes(
 ) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
     """Numbers of cells, None where an axis stays, and the axes, as tuples of one length."""
     given = None if axes is None else axis_numbers(op, axes)
-    many = isinstance(sizes, list | tuple)
-    if many and not sizes:
+    items = entries(sizes)
+    if items == ():
         fail(op, name, "have at least one entry", sizes)
-    if not many and given is None:
+    if items is None and given is None:
         fail(
             op,
             name,
@@ -278,14 +296,12 @@ def sizes_and_axes(
             sizes,
             hint=f"Write {name}=({sizes}, {sizes}) for 2D pooling.",
         )
-    n = len(sizes) if many else len(given or ())
+    items = (sizes,) * len(given or ()) if items is None else items
+    n = len(items)
     allowed = f"be an int >= 1, or {n} of them (one per pooled axis), None to keep an axis"
-    items = sizes if many else (sizes,) * n
     items = tuple(None if i is None else integer(op, name, i, allowed) for i in items)
     if any(item is not None and item < 1 for item in items):
         fail(op, name, allowed, sizes)
-    if all(item is None for item in items):
-        fail(op, name, "have an entry that is not None", sizes)
     if given is not None and len(given) != n:
         fail(op, "axes", f"name one axis for each of the {n} entries of `{name}`", axes)
     return items, given or tuple(range(-n - 1, -1))

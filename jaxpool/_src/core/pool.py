@@ -262,7 +262,7 @@ def _pooled(
             # A number goes by way of NumPy, since it may not fit JAX's default int.
             value = np.asarray(empty_value).astype(dtype) if fill is None else fill.astype(dtype)
             y = jnp.where(jnp.broadcast_to(filled, y.shape), y, jnp.asarray(value))
-        contracts.assert_shape(y, domain.output_shape(x.shape))
+        _check_result(op, y, domain, reduction, domain.output_shape(x.shape))
         contracts.assert_type(y, dtype)
         return y
 
@@ -270,6 +270,20 @@ def _pooled(
     kept = range(x.ndim) if len(shape) == x.ndim else [i for i in range(x.ndim) if i not in pooled]
     with jax.named_scope(f"jaxpool.{op}"):
         return parted_by_xla(compute, shape, kept, x, mask, domain, reduction, fill_array)
+
+
+def _check_result(
+    op: str, y: jax.Array, domain: Domain, reduction: Reduction, shape: Sequence[Any]
+) -> None:
+    """That a result has the promised shape: the user's mistake where domain or reduction is."""
+    own = [type(part).__name__ for part in (domain, reduction)
+           if not type(part).__module__.startswith("jaxpool.")]  # fmt: skip
+    if own and y.shape != tuple(shape):
+        raise ValueError(
+            f"{op}: {' over '.join(reversed(own))} must return the shape that "
+            f"`output_shape` of the domain says, {tuple(shape)}; got {y.shape}."
+        )
+    contracts.assert_shape(y, shape)
 
 
 def parted_by_xla(

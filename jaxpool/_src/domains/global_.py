@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._src.core import arguments
+from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.geometry import axis_window
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import taps
 from jaxpool._src.lowering.folds import fold_whole_axis
 from jaxpool._src.lowering.order import LaidOut
-from jaxpool._src.lowering.windows import lowest_value, positions, widened
+from jaxpool._src.lowering.windows import are_known, lowest_value, positions, widened
 
 
 @jax.tree_util.register_static
@@ -101,12 +102,30 @@ class Global(Domain):
         self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
     ) -> jax.Array:
         del include_pad  # there is no padding
-        if where is not None:
-            return self.sum(where.astype(np.int32))
         axes = self.pooled_axes(len(shape))
         size = functools.reduce(lambda a, b: a * b, [shape[axis] for axis in axes])
-        size = jnp.asarray(size, np.int32).reshape(self._without([1] * len(shape), axes))
+        many = self._too_many(shape)  # for int32
+        if where is not None:
+            if not many:
+                return self.sum(where.astype(np.int32))
+            along_one = jnp.sum(where, axes[0], np.uint32, keepdims=True)
+            return self.sum(along_one.astype(np.float32))
+        size = jnp.asarray(size, np.float32 if many else np.int32)
+        size = size.reshape(self._without([1] * len(shape), axes))
         return lax.optimization_barrier(size)  # as in Window: x / n is then an exact division
+
+    def _too_many(self, shape: Sequence[Any]) -> bool:
+        """Whether int32 cannot number the elements of a cell."""
+        sizes = [shape[axis] for axis in self.pooled_axes(len(shape))]
+        return are_known(*sizes) and math.prod(sizes) > np.iinfo(np.int32).max
+
+    def _check_numbers(self, shape: Sequence[Any]) -> None:
+        """Refuses what numbers the elements of a cell that has too many."""
+        if self._too_many(shape):
+            raise parameters.MisfitError(
+                "`x` must have at most 2**31 - 1 elements on its pooled axes, since ranks and "
+                f"numbers of elements are int32; got x.shape={tuple(shape)}. Pool it in parts."
+            )
 
     def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         if where is not None:
@@ -155,6 +174,7 @@ class Global(Domain):
         return jax.tree.map(lambda value: self.sum(value, where), values)
 
     def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
+        self._check_numbers(x.shape)
         axes = self.pooled_axes(x.ndim)
         known = where is None and all(isinstance(x.shape[axis], int) for axis in axes)
         count = self.counts(x.shape) if known else self.count(x.shape, where)
@@ -177,10 +197,13 @@ class Global(Domain):
         *,
         at_once: int = 64,
     ) -> Any:
-        windows = self._as_windows(jax.tree.leaves(elements)[0].shape)
+        shape = jax.tree.leaves(elements)[0].shape
+        self._check_numbers(shape)
+        windows = self._as_windows(shape)
         return taps.scan(step, state, elements, windows, where, at_once, laid=self._drop_axes)
 
     def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
+        self._check_numbers(x.shape)
         axes = self.pooled_axes(x.ndim)
         numbers = numbers if self.keepdims else lax.expand_dims(numbers, axes)
         picked = positions(x.shape, axes) == numbers

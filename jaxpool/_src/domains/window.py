@@ -11,9 +11,9 @@ from jax import lax
 
 from jaxpool._src.core import arguments, geometry
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
+from jaxpool._src.lowering import folds, taps, window_order
 from jaxpool._src.lowering import max as lowering_max
 from jaxpool._src.lowering import sum as lowering_sum
-from jaxpool._src.lowering import folds, taps, window_order
 from jaxpool._src.lowering import windows as lowering
 
 # Windows of more elements are taken axis by axis, where that is possible.
@@ -94,12 +94,13 @@ class Window(Domain):
         )
 
     def check(self, op: str, shape: Sequence[Any]) -> None:
+        self._check_rank(op, len(shape))
         axes = arguments.resolved_axes(op, self._canonical.axes, shape)
         arguments.no_empty_axis(op, shape, axes)
         for axis, w in self.windows(shape):
             if not isinstance(w.length, int):
                 continue
-            if w.span > w.length + w.low + w.high:
+            if w.output < 1:
                 holes = f" ({w.span} with dilation {w.dilation})" if w.dilation > 1 else ""
                 arguments.fail(
                     op,
@@ -124,6 +125,20 @@ class Window(Domain):
                     if w.dilation > 1
                     else "Write less padding.",
                 )
+
+    def _check_rank(self, op: str, ndim: int) -> None:
+        """Says which entries are too many, if all axes of x have one, as elsewhere."""
+        window = self._canonical.window_shape
+        full = len(window) == ndim > 2 and self._canonical.axes == tuple(range(-ndim - 1, -1))
+        if full and window[0] == window[-1] == 1:
+            arguments.fail(
+                op,
+                "window_shape",
+                f"have at most {ndim - 1} entries, one for each pooled axis, since x has {ndim} "
+                "axes and its last is channels",
+                window,
+                hint=f"Write window_shape={window[1:-1]}: batch and channels have no entry.",
+            )
 
     def can_be_empty(self, shape: Sequence[Any]) -> bool:
         return any(

@@ -174,7 +174,8 @@ def largest_key(
     bits = dtype.itemsize * 8
 
     def step(i: jax.Array, found: jax.Array) -> jax.Array:
-        bit = lax.shift_left(np.ones((), dtype), (bits - 1 - i).astype(dtype))
+        place = jnp.asarray(bits - 1 - i).astype(dtype)  # an int without jit
+        bit = lax.shift_left(np.ones((), dtype), place)
         candidate = found | bit
         return jnp.where(below(candidate) <= rank, candidate, found)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.core.parameters import MisfitError
 from jaxpool._src.lowering.folds import fold_runs
 from jaxpool._src.lowering.tangent import NO_TAPS
 from jaxpool._src.lowering.windows import (
@@ -222,8 +223,13 @@ def exceeds(new: jax.Array, old: jax.Array) -> jax.Array:
 def tap_dtype(windows: Windows) -> Any:
     """The smallest dtype that numbers the taps of a window, and has `NO_TAPS` to spare."""
     size = window_size(windows)
-    kinds = (np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32))
-    return next(kind for kind in kinds if size <= np.iinfo(kind).max + 1 - NO_TAPS)
+    for kind in (np.uint8, np.uint16, np.uint32):
+        if size <= np.iinfo(kind).max + 1 - NO_TAPS:
+            return np.dtype(kind)
+    raise MisfitError(
+        f"`window_shape` must have less than 2**32 - 1 elements, which are numbered; got {size}. "
+        "Pool its axes one after the other."
+    )
 
 
 def known(windows: Windows) -> bool:
