@@ -8,7 +8,12 @@ import pytest
 import jaxpool
 from tests.cases import distinct
 
-TESTS_OF = ("domains/intervals.py", "core/pool.py", "lowering/interval_scan.py")
+TESTS_OF = (
+    "domains/intervals.py",
+    "core/pool.py",
+    "lowering/interval_scan.py",
+    "lowering/interval_trees.py",
+)
 
 
 def test_stops_beyond_x_count_no_elements_there():
@@ -69,3 +74,31 @@ def test_a_scan_goes_along_several_axes_in_order(at_once):
             element = x[rows[i][0] + row, :, columns[j][0] + column]
             state = state * 0.75 + element * (row * width + column + 1)
         np.testing.assert_allclose(found[i, :, j], state, rtol=1e-5)
+
+
+@pytest.mark.parametrize("per_batch", [False, True], ids=["shared", "of each row"])
+def test_many_intervals_that_only_the_program_knows(per_batch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 301)).astype(np.float32)
+    x[0, 7], x[1, 250], x[2, 8] = np.nan, np.inf, -np.inf
+    starts, stops = rng.integers(-2, 301, (2, 3 if per_batch else 1, 120))
+
+    @jax.jit
+    def run(x, starts, stops, ct):
+        domain = jaxpool.Intervals((starts,), (stops,), axes=(1,))
+        y, back = jax.vjp(lambda x: jaxpool.pool(x, domain, jaxpool.Sum()), x)
+        return y, back(ct)[0], jaxpool.pool(x, domain, jaxpool.Mean(), where=x > 0)
+
+    ct = rng.normal(size=(3, 120)).astype(np.float32)
+    found, gradient, mean = run(x, starts.astype(np.int32), stops.astype(np.int32), ct)
+    slopes = np.zeros(x.shape)
+    for row, i in np.ndindex(3, 120):
+        start, stop = (bound[row if per_batch else 0, i] for bound in (starts, stops))
+        cell = slice(max(start, 0), max(stop, 0))
+        slopes[row, cell] += ct[row, i]
+        some = x[row, cell][x[row, cell] > 0]
+        np.testing.assert_allclose(
+            found[row, i], x[row, cell].sum(dtype=np.float64), rtol=1e-5, atol=1e-5
+        )
+        np.testing.assert_allclose(mean[row, i], some.mean() if len(some) else 0, rtol=1e-5)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-5)

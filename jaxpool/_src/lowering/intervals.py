@@ -24,6 +24,7 @@ from jax import lax
 
 from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.folds import fold_whole_axis
+from jaxpool._src.lowering.interval_trees import pays, sum_by_tree
 from jaxpool._src.lowering.windows import (
     along,
     materialized_on_cpus,
@@ -202,7 +203,12 @@ def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisInterval
     def run(axis: int, x: jax.Array) -> jax.Array:
         if form == "elements" and geometry.window is not None:
             return _window_sum(x, axis, geometry)
-        return _sum(x, bounds, axis, geometry, form)
+        by_form = functools.partial(_sum, axis=axis, geometry=geometry, form=form)
+        if bounds is None or form != "masks" or not pays(geometry.length, geometry.output):
+            return by_form(x, bounds)
+        # Gathers, whose transposes are scatters: these are quick on CPUs alone.
+        by_tree = functools.partial(sum_by_tree, axis=axis)
+        return lax.platform_dependent(x, bounds, cpu=by_tree, default=by_form)
 
     return in_parts(run, axis, geometry, x)
 
