@@ -396,9 +396,9 @@ FAULTS = [
     ),
     (
         "regions/places.py",
-        "filled = size > 0",
-        "filled = size >= 0",
-        "precise_roi_pool of a box without area gives NaN instead of 0",
+        "return jnp.where(size > 0, mean, 0)",
+        "return jnp.where(size >= 0, mean, 0)",
+        "precise_roi_pool of a box without area gives the value at its place instead of 0",
     ),
     (
         "regions/places.py",
@@ -822,8 +822,8 @@ FAULTS = [
     ),
     (
         "regions/align.py",
-        "((bottom - top)[:, None, None] * moves[..., 1])",
-        "((right - left)[:, None, None] * moves[..., 1])",
+        "bottom - top, moves[..., 1])",
+        "right - left, moves[..., 1])",
         "vertical offsets of deformable_roi_pool are in parts of the box's width, not of its height (seen where it is not square)",
     ),
     (
@@ -1083,6 +1083,42 @@ FAULTS = [
         "inclusive=True",
         "inclusive=False",
         "roi_max_pool leaves out the last row and column of a box",
+    ),
+    (
+        "regions/sampling.py",
+        "return jnp.where(t == t, t, np.array(-2, t.dtype))",
+        "return t",
+        "the gradient in the map is NaN everywhere if one box is not finite",
+    ),
+    (
+        "regions/sampling.py",
+        "return jnp.where(unknown[..., None], np.zeros((), tangent.dtype), tangent)",
+        "return tangent",
+        "a NaN handed back to a box that is not finite makes the whole gradient in the map NaN",
+    ),
+    (
+        "regions/places.py",
+        "jnp.where(finite, size, zero)",
+        "size",
+        "offsets of deformable_roi_pool that are not finite make the gradient in offsets NaN",
+    ),
+    (
+        "regions/places.py",
+        "there = jnp.isfinite(high - low)",
+        "there = low == low",
+        "precise_roi_pool of an infinite box makes the whole gradient in the map NaN",
+    ),
+    (
+        "regions/places.py",
+        "jnp.where(straight, 1, end - begin)",
+        "jnp.where(straight, 1, size)",
+        "the weights of precise_roi_pool do not add up to 1 in small cells far from the corner of the map",
+    ),
+    (
+        "regions/places.py",
+        "jnp.clip(jnp.floor(low), 0, length)",
+        "jnp.zeros_like(low)",
+        "cells of precise_roi_pool move by a rounding far from the corner of the map",
     ),
     (
         "layers/fields.py",

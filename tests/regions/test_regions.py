@@ -279,26 +279,30 @@ def pieces(a, b):
     return itertools.pairwise(ends)
 
 
+def by_pieces(image, box, cells, scale):
+    """Means of the interpolant over cells of one box: the midpoint rule, exact between kinks."""
+    x1, y1, x2, y2 = (np.float64(v) * scale for v in box)
+    framed = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)))  # 0 a pixel outside
+    height, width = (y2 - y1) / cells[0], (x2 - x1) / cells[1]
+    y = np.zeros((*cells, image.shape[2]))
+    if height <= 0 or width <= 0:
+        return y
+    for p, q in np.ndindex(*cells):
+        for top, bottom in pieces(y1 + p * height, y1 + (p + 1) * height):
+            for left, right in pieces(x1 + q * width, x1 + (q + 1) * width):
+                v, u = (top + bottom) / 2, (left + right) / 2
+                if -1 < v < image.shape[0] and -1 < u < image.shape[1]:
+                    area = (bottom - top) * (right - left)
+                    y[p, q] += area * bilinear(framed, v + 1, u + 1)
+    return y / (height * width)
+
+
 def test_precise_roi_pool():
-    """The midpoint rule is exact between kinks, where the interpolant is linear in each axis."""
     boxes = np.concatenate([BOXES[::7], REVERSED[:3], BOXES[:2, [0, 1, 0, 3]]])
     y = jax.jit(function("precise_roi_pool", spatial_scale=SCALE))(X, boxes)
-    framed = np.pad(X.astype(np.float64), ((1, 1), (1, 1), (0, 0)))  # 0 a pixel outside
     for box, found in zip(boxes, np.asarray(y), strict=True):
-        x1, y1, x2, y2 = (np.float64(v) * SCALE for v in box)
-        height, width = (y2 - y1) / P, (x2 - x1) / Q
-        for p in range(P):
-            for q in range(Q):
-                total = np.zeros(C)
-                if height > 0 and width > 0:
-                    for top, bottom in pieces(y1 + p * height, y1 + (p + 1) * height):
-                        for left, right in pieces(x1 + q * width, x1 + (q + 1) * width):
-                            v, u = (top + bottom) / 2, (left + right) / 2
-                            if -1 < v < H and -1 < u < W:
-                                area = (bottom - top) * (right - left)
-                                total += area * bilinear(framed, v + 1, u + 1)
-                    total /= height * width
-                np.testing.assert_allclose(found[p, q], total, rtol=2e-5, atol=5e-5)
+        expected = by_pieces(X, box, (P, Q), SCALE)
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=5e-5)
 
 
 def test_precise_roi_pool_of_tiny_cells():
@@ -306,6 +310,32 @@ def test_precise_roi_pool_of_tiny_cells():
     y = jaxpool.precise_roi_pool(np.ones((64, 64, 1), np.float32),
                                  np.array([[40, 50, 40.001, 50.002]], np.float32), 2)  # fmt: skip
     np.testing.assert_allclose(y, 1, rtol=1e-6)
+
+
+def test_precise_roi_pool_is_as_exact_far_from_the_corner():
+    """Constants stay, and so do slopes in boxes, where a float32 has 4 digits of a pixel left."""
+    width = 1000
+    row = np.random.default_rng(0).normal(size=(1, width)).astype(np.float32)
+    x = np.stack([np.ones((6, width)), np.tile(row, (6, 1))], -1).astype(np.float32)
+    corners = [(900.3, w) for w in (3, 1, 0.1, 1e-3, 1e-4)] + [(899.9999, 2e-4), (998.9, 0.1)]
+    boxes = np.array([[c, 1.2, c + w, 1.2 + w] for c, w in corners], np.float32)
+    boxes = np.concatenate([boxes, [[900, 1, np.nextafter(np.float32(900), np.float32(901)), 2]]])
+
+    @jax.jit
+    def f(x, boxes):
+        y, vjp = jax.vjp(lambda boxes: jaxpool.precise_roi_pool(x, boxes, (1, 3)), boxes)
+        return y, *vjp(jnp.zeros_like(y).at[:, 0, 0, 1].set(1))
+
+    y, slopes = f(x, boxes)
+    np.testing.assert_allclose(y[..., 0], 1, rtol=5e-7)
+    for box, found in zip(boxes, np.asarray(y), strict=True):
+        np.testing.assert_allclose(found, by_pieces(x, box, (1, 3), 1), rtol=1e-6, atol=2e-6)
+    # Between two pixels, the mean is the value in the middle, which is nearer to the left edge.
+    between = np.r_[2, 3, 4, 7]
+    at = np.floor(boxes[between, 0]).astype(int)
+    for edge, part in ((0, 5 / 6), (2, 1 / 6)):
+        expected = part * (row[0, at + 1] - row[0, at])
+        np.testing.assert_allclose(slopes[between, edge], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_deformable_roi_pool():
@@ -631,6 +661,94 @@ def test_degenerate_boxes(name):
     assert jax.eval_shape(pool, x, boxes[:0]).shape[0] == 0
 
 
+def broken_boxes():
+    """NaN, infinities and what overflows, in each coordinate, in pairs of them and in all."""
+    found = []
+    for bad in (np.nan, np.inf, -np.inf, 3e38, -3e38):
+        for parts in ([0], [1], [2], [3], [0, 1], [2, 3], [0, 2], [1, 3], [0, 1, 2, 3]):
+            found.append(FEW[0].copy())
+            found[-1][parts] = bad
+    for low, high in itertools.permutations([-np.inf, np.inf, np.nan, -3.4e38, 3.4e38], 2):
+        found += [[low, low, high, high], [low, 1, high, 8]]
+    return np.array(found, np.float32)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.exhaustive)]
+)
+@every
+def test_boxes_that_are_not_finite_leave_gradients_of_others_alone(name, dtype):
+    """And have none themselves, even if NaN is handed back to what was NaN."""
+    _, x, boxes, _ = setting(name)
+    g, few = handed_back(name), len(boxes)
+    g[few:] = 0
+    broken = broken_boxes()
+    far = np.full((MANY - few, 4), 1e6, np.float32)
+    kind = jnp.dtype(dtype)
+    y, *expected = backward(name)(x, np.concatenate([boxes, far]).astype(kind), g)
+    count = 0
+    for start in range(0, len(broken), MANY - few):
+        some = np.concatenate([boxes, np.resize(broken[start:], far.shape)]).astype(kind)
+        found = backward(name)(x, some, g)[0]
+        back = g.copy()
+        back[few:] = 0 * np.asarray(found)[few:]
+        count += np.isnan(back).any((1, 2, 3)).sum()
+        again, in_x, in_boxes = backward(name)(x, some, back)
+        np.testing.assert_array_equal(again[:few], y[:few])
+        np.testing.assert_allclose(in_x, expected[0], rtol=1e-6, atol=1e-6)
+        np.testing.assert_array_equal(in_boxes[:few], expected[1][:few])
+        np.testing.assert_array_equal(in_boxes[few:].astype(np.float32), 0)
+    assert (count > 0) == (name not in ("roi_max_pool", "precise_roi_pool",
+                                        "position_sensitive_roi_pool"))  # fmt: skip
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", [name for name in POOLS if "roi_pool" not in name])
+def test_boxes_that_are_not_finite_leave_second_derivatives_of_others_alone(name):
+    pool, x, boxes, _ = setting(name)
+    weight = handed_back(name)
+
+    @jax.jit
+    def hessian_times(x, boxes):
+        kept = lambda x, b: jnp.sum(jnp.sin(pool(x, b)[: len(FEW)]) * weight[: len(FEW)])  # noqa: E731
+        direction = derivatives.wave(x), jnp.cos(jnp.arange(4.0 * MANY).reshape(MANY, 4))
+        return jax.jvp(jax.grad(kept, (0, 1)), (x, boxes), direction)[1]
+
+    odd = broken_boxes()
+    for start in range(0, len(odd), MANY - len(boxes)):
+        bad = np.resize(odd[start:], (MANY - len(boxes), 4))
+        both = [
+            hessian_times(x, jnp.concatenate([boxes, more]))
+            for more in (bad, np.full_like(bad, 1e6))
+        ]
+        for a, b in zip(*both, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_offsets_that_are_not_finite_leave_gradients_of_others_alone():
+    x, boxes, g = X, np.tile(FEW, (4, 1)), handed_back("deformable_roi_pool")
+    offsets = np.resize(OFFSETS, (MANY, P, Q, 2))
+
+    @jax.jit
+    def f(boxes, offsets, g):
+        y, vjp = jax.vjp(functools.partial(jaxpool.deformable_roi_pool, output_shape=(P, Q)),
+                         x, boxes, offsets)  # fmt: skip
+        return y, *vjp(g)
+
+    hit = np.zeros((MANY, P, Q), bool)
+    for i, bad in enumerate((np.nan, np.inf, -np.inf, 3e38)):
+        offsets[i, 1, 0, i % 2] = bad
+        hit[i, 1, 0] = True
+    y, *found = f(boxes, offsets, g)
+    g[hit] = 0
+    still = np.where(hit[..., None], 1e6, offsets)  # outside of the map
+    clean, *expected = f(boxes, still, g)
+    np.testing.assert_array_equal(np.asarray(y)[~hit], np.asarray(clean)[~hit])
+    assert not np.asarray(found[2])[hit].any()
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_matrices_and_gathering_agree(exhaustive):
     """TPUs get the other form; and in the loop of boxes, that a large map makes, too."""
     pool, x, boxes, _ = setting("roi_align")
@@ -639,6 +757,7 @@ def test_matrices_and_gathering_agree(exhaustive):
         np.random.default_rng(0).uniform(-3, H + 3, (count, P, 1, 2)).astype(np.float32),
         np.random.default_rng(1).uniform(-3, W + 3, (count, 1, Q, 2)).astype(np.float32),
     ]
+    places[0][1, 1], places[1][3], places[1][4, 0, 1] = np.nan, np.inf, np.nan
     gathered = jax.jit(sampling._mean_by_gathering)((x,), None, *places)
     # Rounds of 32, 16 or 8 boxes, whichever leaves few places of the last one empty.
     # Each of another shape, or what was traced for the one before would run again.

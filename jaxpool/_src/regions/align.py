@@ -53,7 +53,8 @@ def roi_align(
     Derivatives:
       In x and in boxes, every mode, to any order. Where a sample lies on a pixel, that in boxes is
       the mean of both sides' ("mean"), or one side's ("max"). NaN and inf reach only cells that
-      sample them. What is lowered for GPUs has no scatter.
+      sample them. Samples without a place, as in boxes that are not finite, have none, whatever is
+      handed back to them. What is lowered for GPUs has no scatter.
 
     Example:
       >>> x = jnp.arange(25.).reshape(5, 5, 1)
@@ -132,7 +133,8 @@ def deformable_roi_pool(
     Derivatives:
       In x, boxes and offsets, every mode, to any order. Where a sample lies on a pixel, those in
       boxes and offsets are the means of both sides'. NaN and inf reach only cells that sample them.
-      What is lowered for GPUs has no scatter.
+      Samples without a place, as in boxes that are not finite, have none, whatever is handed back
+      to them. What is lowered for GPUs has no scatter.
 
     Example:
       >>> x = jnp.arange(25.).reshape(5, 5, 1)
@@ -175,8 +177,8 @@ def _deformable_roi_pool(
         dtype = np.promote_types(accumulator(offsets.dtype), ys.dtype)
         (top, bottom), (left, right) = places.edges(boxes.astype(dtype), scale, 0)
         moves = gamma * offsets.astype(dtype)
-        ys = ys.astype(dtype) + ((bottom - top)[:, None, None] * moves[..., 1])[..., None]
-        xs = xs.astype(dtype) + ((right - left)[:, None, None] * moves[..., 0])[..., None]
+        ys = places.moved(ys.astype(dtype), bottom - top, moves[..., 1])
+        xs = places.moved(xs.astype(dtype), right - left, moves[..., 0])
         y = sampling.pool_samples((places.wide(x, ys),), None, ys, xs)
         return places.result(y, x, boxes, cells, x.shape[-1])
 

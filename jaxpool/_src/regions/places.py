@@ -163,18 +163,26 @@ def whole_pixels(
 
 def mean_weights(low: jax.Array, high: jax.Array, cells: int, length: Any) -> jax.Array:
     """Means over each cell of the hats ``max(1 - |t - i|, 0)`` of `length` pixels: (K, P, L)."""
-    low = low[:, None, None]
-    size = (high[:, None, None] - low) / cells
-    begin = low + jnp.arange(cells, dtype=low.dtype)[None, :, None] * size
-    pixel = jnp.arange(length, dtype=low.dtype)[None, None]
+    there = jnp.isfinite(high - low)
+    low, high = (jnp.where(there, end, 0)[:, None, None] for end in (low, high))
+    # Counted from the box's first pixel, ends of cells have as many digits anywhere on the map.
+    first = lax.stop_gradient(jnp.clip(jnp.floor(low), 0, length))
+    size = (high - low) / cells
+    ends = low - first + jnp.arange(cells + 1, dtype=low.dtype)[None, :, None] * size
+    begin, end = ends[:, :-1], ends[:, 1:]
+    pixel = jnp.arange(length, dtype=low.dtype)[None, None] - first
     total = jnp.zeros((), low.dtype)
     for slope, left, right in ((1, -1, 0), (-1, 0, 1)):
         # The two sides of a hat, whose integral over what is left of a cell is its width times the
         # height in its middle. A difference of integrals up to both ends would cancel.
-        a, b = (jnp.minimum(jnp.maximum(end - pixel, left), right) for end in (begin, begin + size))
-        total = total + (b - a) * (1 + slope * (a + b) / 2)
-    filled = size > 0
-    return jnp.where(filled, total / jnp.where(filled, size, 1), 0)
+        a, b = (jnp.minimum(jnp.maximum(e, pixel + left), pixel + right) for e in (begin, end))
+        total = total + (b - a) * (1 + slope * ((a - pixel) + (b - pixel)) / 2)
+    # Between two pixels hats are straight, and the mean is the height in the middle, at any width.
+    straight = jnp.ceil(end) - jnp.floor(begin) <= 1
+    middle = sampling.hats((begin + end) / 2, pixel)
+    # Divided by what was integrated, which may be another width than `size` by a rounding.
+    mean = jnp.where(straight, middle, total / jnp.where(straight, 1, end - begin))
+    return jnp.where(size > 0, mean, 0)
 
 
 def pyramid_level(
@@ -184,4 +192,16 @@ def pyramid_level(
     (top, bottom), (left, right) = edges(lax.stop_gradient(boxes), 1, 0)
     side = jnp.sqrt(jnp.maximum((right - left) * (bottom - top), 0))
     level = jnp.floor(canonical_level + jnp.log2(side / size) + 1e-6) - first
+    level = jnp.where(jnp.isnan(level), 0, level)  # platforms differ in what int NaN is
     return jnp.clip(level, 0, count - 1).astype(np.int32)
+
+
+def moved(places: jax.Array, size: jax.Array, moves: jax.Array) -> jax.Array:
+    """`places`, of shape (K, P, Q, S) or what broadcasts to it, moved by parts of boxes' sizes."""
+    size = size[:, None, None]
+    way = lax.stop_gradient(size * moves)
+    # The derivative of a product with what is not finite is not, even in the direction 0.
+    finite = jnp.isfinite(way)
+    zero = np.zeros((), way.dtype)
+    product = jnp.where(finite, size, zero) * jnp.where(finite, moves, zero)
+    return places + jnp.where(finite, product, way)[..., None]

@@ -71,7 +71,7 @@ def precise_roi_pool(
 
     The integral is exact, so there are no samples, and the result is smooth in the boxes. Pixel i
     is at i, and outside the map the interpolant falls to 0 within a pixel. Boxes without area give
-    0.
+    0, and so do those that are not finite.
 
     Args:
       x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
@@ -89,8 +89,8 @@ def precise_roi_pool(
 
     Derivatives:
       In x and in boxes, every mode, to any order; the first is continuous in boxes. Of boxes
-      without area it is 0. NaN and inf reach only cells that they have a part in. What is lowered
-      for GPUs has no scatter.
+      without area, or not finite, it is 0. NaN and inf reach only cells that they have a part in.
+      What is lowered for GPUs has no scatter.
 
     Example:
       >>> x = jnp.arange(25.).reshape(5, 5, 1)

@@ -42,8 +42,9 @@ def position_sensitive_roi_align(
 
     Derivatives:
       In x and in boxes, every mode, to any order. Where a sample lies on a pixel, that in boxes is
-      the mean of both sides'. NaN and inf reach only cells that sample them. What is lowered for
-      GPUs has no scatter.
+      the mean of both sides'. NaN and inf reach only cells that sample them. Samples without a
+      place, as in boxes that are not finite, have none, whatever is handed back to them. What is
+      lowered for GPUs has no scatter.
 
     Example:
       >>> x = jnp.broadcast_to(jnp.arange(4.), (5, 5, 4))

@@ -74,11 +74,25 @@ def _mean_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     maps, level, ys, xs = primals
     by_matrices = functools.partial(_mean_by_matrices, contain=False)
     tangent = _jvp(
-        lambda maps, ys, xs: by_matrices(maps, level, ys, xs),
+        lambda maps, ys, xs: by_matrices(maps, level, _known(ys), _known(xs)),
         (maps, ys, xs),
         (tangents[0], tangents[2], tangents[3]),
     )
-    return _mean(*primals), tangent
+    return _mean(*primals), _without_unknown(tangent, ys, xs)
+
+
+def _known(t: jax.Array) -> jax.Array:
+    """Places with none that is NaN, where those that were NaN are outside of any map.
+
+    A NaN among the weights would reach all of the gradient in the map: 0 * NaN is NaN.
+    """
+    return jnp.where(t == t, t, np.array(-2, t.dtype))
+
+
+def _without_unknown(tangent: jax.Array, ys: jax.Array, xs: jax.Array) -> jax.Array:
+    """0 for cells that lie nowhere: what is handed back to them, NaN as they are, is not used."""
+    unknown = jnp.any(ys != ys, -1) | jnp.any(xs != xs, -1)
+    return jnp.where(unknown[..., None], np.zeros((), tangent.dtype), tangent)
 
 
 def _jvp(function: Callable, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> jax.Array:
@@ -210,7 +224,7 @@ def _mean_by_matrices(
     form = weighted_sum if contain else _product_of_finite
     parts = []
     for number, x in enumerate(maps):
-        rows, columns = _hats(ys, x.shape[-3]), _hats(xs, x.shape[-2])
+        rows, columns = _mean_hats(ys, x.shape[-3]), _mean_hats(xs, x.shape[-2])
         if level is not None:
             here = (level == number).reshape(-1, 1, 1, 1)
             rows = jnp.where(here, rows, np.zeros((), rows.dtype))
@@ -218,14 +232,21 @@ def _mean_by_matrices(
     return functools.reduce(lax.add, parts)
 
 
-def _hats(t: jax.Array, length: Any) -> jax.Array:
+def _mean_hats(t: jax.Array, length: Any) -> jax.Array:
     """Mean weights of `length` pixels over the samples on the last axis of `t`."""
     outside, t = _clamped(t, length)
     pixel = jnp.arange(length, dtype=t.dtype).reshape((1,) * t.ndim + (length,))
-    distance = t[..., None] - pixel
-    # Where a sample lies on a pixel, the derivatives of min and max are the means of both sides'.
-    hat = jnp.maximum(jnp.minimum(1 + distance, 1 - distance), 0)
+    hat = hats(t[..., None], pixel)
     return jnp.mean(jnp.where(outside[..., None], np.zeros((), t.dtype), hat), -2)
+
+
+def hats(t: jax.Array, pixel: jax.Array) -> jax.Array:
+    """The weight of each pixel at t.
+
+    Where t is on a pixel, the derivatives of min and max are the means of both sides'.
+    """
+    distance = t - pixel
+    return jnp.maximum(jnp.minimum(1 + distance, 1 - distance), 0)
 
 
 @jax.jit
@@ -342,13 +363,15 @@ def _max_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
             )
 
         nothing = jnp.zeros(winner.shape, np.int32), jnp.zeros(winner.shape, rows.dtype)
-        place, weight = _fold_corners(choose, nothing, *_corners(maps, level, ys, xs))
+        place, weight = _fold_corners(
+            choose, nothing, *_corners(maps, level, _known(ys), _known(xs))
+        )
         found = pick(rows, place)
         # As in the value, what has no weight is not read.
         return weight * jnp.where(weight != 0, found, np.zeros((), found.dtype))
 
     tangent = _jvp(won, (maps, ys, xs), (tangents[0], tangents[2], tangents[3]))
-    return _max(*primals), tangent.astype(y.dtype)
+    return _max(*primals), _without_unknown(tangent.astype(y.dtype), ys, xs)
 
 
 def _largest_corner(
