@@ -756,9 +756,21 @@ FAULTS = [
     ),
     (
         "pools/matrix.py",
-        "finite = jnp.all(jnp.isfinite(x))",
-        "finite = ~jnp.any(jnp.isnan(x))",
+        "dirty = ~jnp.all(jnp.isfinite(x))",
+        "dirty = jnp.any(jnp.isnan(x))",
         "infinities take the product of matrices, where 0 times inf makes NaN of rows that leave them out",
+    ),
+    (
+        "pools/matrix.py",
+        "return lax.while_loop(lambda state: state[1], by_terms, (_product(x, matrix, axis), dirty))[0]",
+        "return lax.cond(dirty, lambda: by_terms((x, dirty))[0], lambda: _product(x, matrix, axis))",
+        "under vmap matrix_pool adds up terms of outputs times inputs, though x is finite",
+    ),
+    (
+        "pools/matrix.py",
+        "terms.append(_product(finite, tangents[1], axis))",
+        "terms.append(_product(x, tangents[1], axis))",
+        "what is not finite reaches the gradient of all rows of a matrix",
     ),
     (
         "pools/matrix.py",

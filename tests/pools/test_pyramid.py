@@ -219,6 +219,59 @@ def test_matrices_have_derivatives(semiring, exhaustive):
             derivatives.check_every_mode(f, at, eps=1e-4)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_matrices_beside_what_is_not_finite(axis):
+    """Values and gradients are those of loops that leave out what has no weight; so under vmap."""
+    rng = np.random.default_rng(0)
+    x, m = rng.normal(size=(3, 6, 6)), rng.normal(size=(4, 6)) * rng.integers(0, 2, (4, 6))
+    g = rng.normal(size=(3, 4, 6) if axis == 0 else (3, 6, 4))
+    x[0, 1, 2], x[0, 4, 2], x[2, 5, 5], x[2, 3, 1] = np.inf, -np.inf, np.nan, np.inf
+    x, m, g = x.astype(np.float32), m.astype(np.float32), g.astype(np.float32)
+
+    def batched(x, m):
+        return jaxpool.matrix_pool(x, m, 1 + axis)
+
+    def mapped(x, m):
+        return jax.vmap(lambda x: jaxpool.matrix_pool(x, m, axis))(x)
+
+    @jax.jit
+    def both(x, m, g):
+        found = []
+        for f in (batched, mapped):
+            y, vjp = jax.vjp(f, x, m)
+            found.append((y, *vjp(g)))
+        return found
+
+    last, back = np.moveaxis(x, 1 + axis, -1), np.moveaxis(g, 1 + axis, -1)
+    y, in_x = np.zeros(back.shape), np.einsum("bki,ij->bkj", back, m)
+    in_m, finite = np.zeros(m.shape), np.where(np.isfinite(last), last, 0)
+    with np.errstate(invalid="ignore"):
+        for b, k, i, j in np.ndindex(*back.shape, 6):
+            y[b, k, i] += last[b, k, j] * m[i, j] if m[i, j] else 0
+            in_m[i, j] += back[b, k, i] * finite[b, k, j]
+    for found in both(x, m, g):
+        for a, b in zip(found[:2], (y, in_x), strict=True):
+            np.testing.assert_allclose(np.moveaxis(a, 1 + axis, -1), b, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found[2], in_m, rtol=1e-5, atol=1e-5)
+    assert 0 < (~np.isfinite(y)).sum() < 20
+
+
+def test_a_matrix_multiplies_under_vmap_too():
+    """And does not add up terms of outputs times inputs for each, as long as x is finite."""
+    m = jnp.ones((4, 6))
+
+    @jax.vmap
+    def both(x, g):
+        y, vjp = jax.vjp(lambda x, m: jaxpool.matrix_pool(x, m, 0), x, m)
+        return vjp(g), y
+
+    text = jax.jit(both).lower(jnp.ones((3, 6, 5)), jnp.ones((3, 4, 5))).as_text()
+    always, in_a_loop = text.split("stablehlo.while")
+    assert "dot_general" in always
+    assert "tensor<3x4x6x5xf32>" not in always
+    assert "tensor<3x4x6x5xf32>" in in_a_loop
+
+
 def test_sppf_pads_even_windows_after_the_input():
     x = np.float32([[5, 1, 4, 2]]).T  # one axis, one channel
     y = jaxpool.sppf(x, 2, repeats=2, axes=0)

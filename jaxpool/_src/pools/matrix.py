@@ -1,5 +1,6 @@
 """Pools given as matrices, and those over strips and regions of an image."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
@@ -49,8 +51,9 @@ def matrix_pool(
       TypeError: an argument is of the wrong kind.
 
     Derivatives:
-      In x and in the matrices, every mode, to any order. In the semiring "max" the gradient of a
-      cell goes to its first maximum in row-major order, and if there are NaNs, to the last of them.
+      In x and in the matrices, every mode, to any order; in those of sums, what is not finite in x
+      counts as 0. In the semiring "max" the gradient of a cell goes to its first maximum in
+      row-major order, and if there are NaNs, to the last of them.
 
     Example:
       >>> x = jnp.array([1., 2., 4., 8.])
@@ -108,26 +111,48 @@ def _matrix(op: str, matrix: Any, shape: Sequence[Any], axis: int) -> jax.Array:
 
 def _along(op: str, x: jax.Array, matrix: jax.Array, axis: int, semiring: str) -> jax.Array:
     """One matrix along one axis."""
-    rows = matrix.reshape([1] * axis + [*matrix.shape] + [1] * (x.ndim - axis - 1))
-
     if semiring == "max":
+        rows = matrix.reshape([1] * axis + [*matrix.shape] + [1] * (x.ndim - axis - 1))
         absent = rows == -np.inf
         terms = jnp.where(absent, lowest_value(x.dtype), jnp.expand_dims(x, axis) + rows)
         return Global(axis + 1).max(terms, jnp.broadcast_to(~absent, terms.shape))
+    return _sums(x, matrix, axis)
 
-    def by_product(x: jax.Array, rows: jax.Array) -> jax.Array:
-        matrix = rows.reshape(rows.shape[axis : axis + 2])
-        contract = (((axis,), (1,)), ((), ()))
-        product = lax.dot_general(x, matrix, contract, precision=lax.Precision.HIGHEST)
-        return jnp.moveaxis(product, -1, axis)
 
-    def by_terms(x: jax.Array, rows: jax.Array) -> jax.Array:
-        terms = jnp.where(rows != 0, jnp.expand_dims(x, axis) * rows, np.zeros((), x.dtype))
-        return jnp.sum(terms, axis + 1, x.dtype)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _sums(x: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
+    """``sum_j m[i, j]*x[j]`` without the terms in which m is 0: 0 times NaN would be everywhere."""
 
-    # A product takes 0 times NaN, which would be everywhere.
-    finite = jnp.all(jnp.isfinite(x))
-    return lax.cond(finite, by_product, by_terms, x, rows)
+    def by_terms(state: Any) -> Any:
+        # `dirty` is True. XLA computes what does not depend on the state ahead of the loop.
+        _, dirty = state
+        rows = matrix.reshape([1] * axis + [*matrix.shape] + [1] * (x.ndim - axis - 1))
+        terms = jnp.expand_dims(jnp.where(dirty, x, np.zeros((), x.dtype)), axis) * rows
+        terms = jnp.where(rows != 0, terms, np.zeros((), x.dtype))
+        return jnp.sum(terms, axis + 1, x.dtype), np.False_
+
+    dirty = ~jnp.all(jnp.isfinite(x))
+    # A loop of no or one round, since vmap makes both branches of a conditional run.
+    return lax.while_loop(lambda state: state[1], by_terms, (_product(x, matrix, axis), dirty))[0]
+
+
+def _product(x: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
+    contract = (((axis,), (1,)), ((), ()))
+    product = lax.dot_general(x, matrix, contract, precision=lax.Precision.HIGHEST)
+    return jnp.moveaxis(product, -1, axis)
+
+
+@functools.partial(_sums.defjvp, symbolic_zeros=True)
+def _sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    x, matrix = primals
+    y, terms = _sums(x, matrix, axis), []
+    if not isinstance(tangents[0], SymbolicZero):
+        terms.append(_product(tangents[0], matrix, axis))
+    if not isinstance(tangents[1], SymbolicZero):
+        # An infinite sum stays so if its weights move, and no NaN reaches other rows.
+        finite = jnp.where(jnp.isfinite(x), x, np.zeros((), x.dtype))
+        terms.append(_product(finite, tangents[1], axis))
+    return y, functools.reduce(lax.add, terms) if terms else jnp.zeros_like(y)
 
 
 def strip_pool(
