@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rich")
 from benchmarks import __main__ as bench
-from benchmarks import aot, compare, hlo, page, programs, report, timing
+from benchmarks import aot, compare, hlo, page, programs, report, timing, vmapped
 from tests.cases import CASES
 from tests.compiling import as_users
 
@@ -303,3 +303,25 @@ def test_layouts_go_there_and_back():
         there = layout.there(x)
         assert there.ndim == 2 + len(case.pooled)
         np.testing.assert_array_equal(layout.back(there, case.shape), x)
+
+
+def test_vmapped_measures_all_functions(capsys, tmp_path):
+    assert set(vmapped.functions()) <= set(vmapped.forms())
+    vmapped.main(
+        f"--ops=global_max_pool,pool_mask --batch=2 --repeats=1 --out={tmp_path / 'rows'}".split()
+    )
+    rows = report.read(tmp_path / "rows")
+    assert [(r["op"], r["mode"]) for r in rows] == [
+        ("global_max_pool", "fwd"), ("global_max_pool", "vjp"), ("pool_mask", "fwd")]  # fmt: skip
+    assert all(row["vmap_us"] > 0 and row["batched_us"] > 0 for row in rows)
+    assert "| pool_mask" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", vmapped.forms())
+def test_vmap_keeps_conditionals(name):
+    """Of one whose predicate differs between images, both branches would run for each."""
+    form = vmapped.forms()[name]
+    x = jax.ShapeDtypeStruct((2, *vmapped.IMAGE), np.float32)
+    before = str(jax.make_jaxpr(form)(x.update(shape=vmapped.IMAGE)))
+    after = str(jax.make_jaxpr(jax.vmap(form))(x))
+    assert after.count("cond[") == before.count("cond[")

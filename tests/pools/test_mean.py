@@ -1,5 +1,7 @@
 """Facts about sums and means."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,6 +131,23 @@ def test_ones_have_mean_one_exactly(shape, dtype):
     for y in means(x, np.ones(x.shape, bool)):
         assert y.dtype == np.dtype(dtype)
         assert np.asarray(y).astype(np.float32).item() == 1
+
+
+def test_means_are_divisions_under_vmap_too():
+    """And not multiplications by a rounded reciprocal: 41 * (1 / 41) is not 1 in float32."""
+    sizes = (41, 47, 55, 61)
+
+    @jax.jit
+    def means(*arrays):
+        pools = (functools.partial(jaxpool.global_avg_pool, axes=0),
+                 lambda x: jaxpool.avg_pool(x, x.shape[0], axes=0),
+                 lambda x: jaxpool.avg_pool(x, 9, axes=0, padding=4, divisor_override=41))  # fmt: skip
+        return [[jax.vmap(pool)(x) for pool in pools] for x in arrays]
+
+    for *whole, given in means(*(np.ones((3, n, 5), np.float32) for n in sizes)):
+        for y in whole:
+            np.testing.assert_array_equal(y, 1)
+        np.testing.assert_array_equal(given[:, 4:-4], np.float32(9) / np.float32(41))
 
 
 def test_no_overflow_in_narrow_floats():

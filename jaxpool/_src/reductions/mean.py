@@ -87,9 +87,11 @@ def _quotient(total: jax.Array, count: jax.Array) -> jax.Array:
     """``total / count``, rounded once.
 
     Of a constant divisor, and of one number for all cells, XLA takes the rounded reciprocal and
-    multiplies. Behind the barrier it sees neither.
+    multiplies. Behind the barrier it sees neither. Chosen by `total`, the divisor has the axes that
+    vmap gives to that, and is not broadcast along them after the barrier.
     """
-    return total / jax.lax.optimization_barrier(jnp.broadcast_to(count, total.shape))
+    count = jnp.broadcast_to(count, total.shape)
+    return total / jax.lax.optimization_barrier(jnp.where(total == total, count, count))
 
 
 def _widened(dtype: Any) -> Any:
