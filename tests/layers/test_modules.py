@@ -456,7 +456,7 @@ def test_nnx_lists_become_tuples():
     assert layer.padding == ((0, 1), (1, 0))
 
 
-def ordinal(framework, *args, **options):
+def ordinal(framework, *args, features=4, **options):
     """A layer's logits, and a function of such and of x to what it gives."""
     if framework is jaxpool.linen:
         layer = framework.OrdinalPool(*args, **options)
@@ -464,10 +464,10 @@ def ordinal(framework, *args, **options):
         return logits, lambda logits, x, **more: layer.apply(
             {"params": {"logits": logits}}, x, **more
         )
-    layer = framework.OrdinalPool(*args, features=4, **options)
+    layer = framework.OrdinalPool(*args, features=features, **options)
 
     def apply(logits, x, **more):
-        layer = framework.OrdinalPool(*args, features=4, **options)
+        layer = framework.OrdinalPool(*args, features=features, **options)
         layer.logits = nnx.Param(logits)
         return layer(x, **more)
 
@@ -509,7 +509,7 @@ def test_ordinal_pool_learns_weights(framework):
 @frameworks
 def test_ordinal_pool_of_other_layouts(framework):
     logits = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
-    _, apply = ordinal(framework, 2, axes=(3, 4), channel_axis=1)
+    _, apply = ordinal(framework, 2, axes=(3, 4), channel_axis=1, features=3)
 
     def both(logits):
         weights = jax.nn.softmax(logits, 0)[..., None, None, None]
@@ -567,7 +567,8 @@ def test_learned_layers_own_their_parameters(framework, name, features):
 
     @jax.jit
     def both():
-        given = {k: constrain.get(k, lambda v: v)(v) for k, v in parameters.items()}
+        accurate = {k: v.astype(np.float32) for k, v in parameters.items()}
+        given = {k: constrain.get(k, lambda v: v)(v) for k, v in accurate.items()}
         wanted = getattr(jaxpool, function)(X, (2, 3), **given, where=MASK)
         if framework is jaxpool.linen:
             return layer.apply({"params": parameters}, X, where=MASK), wanted

@@ -465,11 +465,20 @@ def parabolic_structure(window_shape: Ints, t: Any) -> tuple[jax.Array, ...]:
 
 
 def _parabolic_structure(sizes: tuple[int, ...], t: Any) -> tuple[jax.Array, ...]:
-    t = t if isinstance(t, jax.Array | np.ndarray) else np.float32(t)
-    scale = jnp.asarray(t)[None]
-    found = []
+    t = jnp.asarray(t if isinstance(t, jax.Array | np.ndarray) else np.float32(t))
+    t = jnp.maximum(t, np.array(jnp.finfo(t.dtype).tiny, t.dtype))
+    # By way of a constant and a logarithm, since the derivative of a quotient divides by the
+    # square of t, which may be 0.
+    unit = jax.lax.stop_gradient(t)
+    return parabola(sizes, jnp.log(t) - jnp.log(unit), unit)
+
+
+def parabola(sizes: tuple[int, ...], log_t: jax.Array, unit: jax.Array) -> tuple[jax.Array, ...]:
+    """`parabolic_structure` of a t that is given by its logarithm, in units of a constant."""
+    most, found = np.array(jnp.finfo(log_t.dtype).max, log_t.dtype), []
     for size in sizes:
         z = np.arange(size, dtype=np.float32) - (size - 1) // 2
-        z = z.astype(scale.dtype).reshape(size, *[1] * (scale.ndim - 1))
-        found.append(-(z * z) / (4 * scale))
+        quarters = (z * z / 4).astype(log_t.dtype).reshape(size, *[1] * log_t.ndim)
+        steepness = jnp.minimum(quarters / unit[None], most)
+        found.append(-(steepness * jnp.exp(-log_t[None])))
     return tuple(found)

@@ -10,15 +10,19 @@ import jax.numpy as jnp
 
 import jaxpool
 from jaxpool._src.core.arguments import (
+    check_array,
     fail,
     integer,
 )
 from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer
 from jaxpool._src.layers.parameters import (
+    accurate,
     along_channels,
     along_windows,
     channel_of,
+    check_features,
     constant,
+    finite_exp,
     noisy_mean,
     pooled_axes,
     uniform,
@@ -70,7 +74,8 @@ class LearnedPool(Pool):
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
-        parameters = {n: self._laid(n, p, x) for n, p in self._parameters().items()}
+        check_array(type(self).__name__, x)
+        parameters = {n: self._laid(n, accurate(p), x) for n, p in self._parameters().items()}
         return self._function(x, where=where, **self._arguments(parameters), **self._options())
 
 
@@ -253,6 +258,8 @@ class LearnedImportancePool(Pool):
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
+        check_array(type(self).__name__, x)
+        check_features(self, x, -1)
         logits = importance_logits(x, *self._parameters(x.shape[-1]), where)
         return jaxpool.importance_pool(x, logits, where=where, **self._options())
 
@@ -287,6 +294,7 @@ class OrdinalPool(WindowPool):
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
+        check_array(type(self).__name__, x)
         channel = channel_of(self, x, pooled_axes(self, x))
         weights = ordinal_weights(self._logits(x.shape[channel]), channel, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **self._options())
@@ -413,4 +421,4 @@ class LearnedDetailPreservingPool(LearnedPool, WindowPool):
         return first
 
     def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
-        return {n: p if n == "kernel" else jnp.exp(p) for n, p in parameters.items()}
+        return {n: p if n == "kernel" else finite_exp(p) for n, p in parameters.items()}

@@ -1,6 +1,7 @@
 """Filters whose weights are learned or predicted."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 import jaxpool
 from jaxpool._src.core.arguments import (
     Ints,
+    check_array,
 )
 from jaxpool._src.filters.blur import PaddingMode, binomial_kernel
+from jaxpool._src.filters.morphology import parabola
 from jaxpool._src.layers.fields import Pool, WindowPool, layer
 from jaxpool._src.layers.filters import SameSizePool
 from jaxpool._src.layers.learned import LearnedPool
 from jaxpool._src.layers.parameters import (
+    LARGEST_EXPONENT,
     constant,
     padded_for_logits,
     predicted_sizes,
@@ -54,7 +58,8 @@ class LearnedGaussianPool(LearnedPool):
     """Layer form of `jaxpool.gaussian_pool` that learns its width, as LEAF does.
 
     The parameter `sigma`, of shape ``()`` or ``(features,)``, starts at 0.4 and is clipped to
-    between ``2 / filter_size`` and 1/2, outside of which it has no gradient.
+    between ``2 / filter_size``, or 1/4 if that is less, and 1/2, outside of which it has no
+    gradient. A filter of 1 or 2 elements does not depend on it.
     """
 
     strides: Ints
@@ -70,7 +75,7 @@ class LearnedGaussianPool(LearnedPool):
         return {"sigma": ((), constant(0.4))}
 
     def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
-        least = min(2 / self.filter_size, 0.5)
+        least = min(2 / self.filter_size, 0.25)
         return {"sigma": jnp.clip(parameters["sigma"], least, 0.5)}
 
 
@@ -107,9 +112,10 @@ class PredictedBlurPool(Pool):
         """A framework may make the convolution here."""
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-        """The pooled x; `where` masks as in the function, but that logits are of all of x."""
+        """The pooled x; `where` masks as in the function, and for the logits it is 0."""
+        check_array(type(self).__name__, x)
         sizes, count = predicted_sizes(self)
-        logits = self._convolved(padded_for_logits(x, self), sizes, count)
+        logits = self._convolved(padded_for_logits(x, where, self), sizes, count)
         return jaxpool.content_aware_blur_pool(x, logits, where=where, **self._options())
 
 
@@ -173,8 +179,12 @@ class ParabolicPool(LearnedPool):
         return {"t": ((), constant(0))}
 
     def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
-        scale = jnp.exp(parameters["t"])
-        return {"structure": jaxpool.parabolic_structure(window_sizes(self), scale)}
+        sizes = window_sizes(self)
+        # The steepest sides are finite, since 0 times their slope is part of the gradient.
+        least = math.log(max(sizes) ** 2) - LARGEST_EXPONENT
+        t = jnp.maximum(parameters["t"], np.array(least, parameters["t"].dtype))
+        fixed = jax.lax.stop_gradient(t)
+        return {"structure": parabola(sizes, t - fixed, jnp.exp(fixed))}
 
 
 @layer

@@ -12,15 +12,30 @@ from jaxpool._src.core.arguments import (
     axis_numbers,
     fail,
     integer,
+    mask,
     resolved_axes,
     window_axes,
 )
+from jaxpool._src.core.pool import accumulator
 from jaxpool._src.layers.fields import GlobalPool
+
+# Of what the exponential is finite in float32, with room for what it is multiplied by.
+LARGEST_EXPONENT = 80
 
 
 def window_sizes(layer: Any) -> tuple[int, ...]:
     """The window's shape, with an entry for each axis."""
     return window_axes(type(layer).__name__, layer.window_shape, layer.axes)[0]
+
+
+def accurate(parameter: jax.Array) -> jax.Array:
+    """A parameter as layers compute with it: in float32 at least."""
+    return parameter.astype(accumulator(parameter.dtype))
+
+
+def finite_exp(parameter: jax.Array) -> jax.Array:
+    """The exponential, which is not infinite: 0 times that, as in a gradient, would be NaN."""
+    return jnp.exp(jnp.minimum(parameter, np.array(LARGEST_EXPONENT, parameter.dtype)))
 
 
 def along_channels(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
@@ -60,7 +75,16 @@ def channel_of(layer: Any, x: jax.Array, pooled: tuple[int, ...]) -> int:
     if not -ndim <= channel < ndim or channel % ndim in pooled:
         allowed = "be an axis of x that is not pooled"
         fail(type(layer).__name__, "channel_axis", allowed, channel, shape=x.shape)
+    check_features(layer, x, channel)
     return channel % ndim
+
+
+def check_features(layer: Any, x: jax.Array, channel: int) -> None:
+    """Checks that `features`, if the layer has it, is the number of channels."""
+    features, size = getattr(layer, "features", None), x.shape[channel]
+    if features is not None and isinstance(size, int) and features != size:
+        allowed = f"be {size}, the number of channels of x"
+        fail(type(layer).__name__, "features", allowed, features, shape=x.shape)
 
 
 def constant(value: Any) -> Callable[..., jax.Array]:
@@ -100,8 +124,13 @@ def predicted_sizes(layer: Any) -> tuple[tuple[int, ...], int]:
     return sizes, groups * math.prod(sizes)
 
 
-def padded_for_logits(x: jax.Array, layer: Any) -> jax.Array:
-    """`x` with what a convolution reads that has the windows of the blur."""
-    size, axes = layer.filter_size, len(layer.strides)
+def padded_for_logits(x: jax.Array, where: Any, layer: Any) -> jax.Array:
+    """`x`, 0 where masked, with what a convolution reads that has the windows of the blur."""
+    op, size, axes = type(layer).__name__, layer.filter_size, len(layer.strides)
+    resolved_axes(op, tuple(range(-axes - 1, 0)), x.shape)
+    check_features(layer, x, -1)
+    valid = mask(op, where, x.shape, (), False)
+    if valid is not None:
+        x = jnp.where(valid, x, np.zeros((), x.dtype))
     widths = [(0, 0)] * (x.ndim - axes - 1) + [((size - 1) // 2, size // 2)] * axes + [(0, 0)]
     return jnp.pad(x, widths, layer.padding_mode)

@@ -22,8 +22,12 @@ _WEIGHTS = ("dice", "inverse_distance")
 _LEAST_SQUARE = 1e-3
 _LARGEST_RATIO = 1e18
 
-# What a quotient of at most 1 may be when rounded.
+# What a quotient of at most 1 may be when rounded, and up to which power that is near 1.
 _LARGEST_ROUNDED = 1 + 1e-5
+_LARGEST_POWER = 2.0**20
+
+# A weight that no other one is felt beside; together with x it does not overflow.
+_LARGEST_WEIGHT = 1e15
 
 
 @jax.tree_util.register_dataclass
@@ -176,8 +180,8 @@ class DetailPreserving(Reduction):
             elements, _ = _finite(x)
             reference = domain.correlate(elements, self.kernel.astype(x.dtype), where)
             reference = _or_zero(finite, reference)
-        alpha = parameters.spread("alpha", self.alpha, mean)
-        lam = parameters.spread("lam", self.lam, mean)
+        alpha = _up_to(_LARGEST_WEIGHT, "alpha", self.alpha, mean)
+        lam = _up_to(_LARGEST_POWER, "lam", self.lam, mean)
         # Then no power is larger than the number of elements.
         moderate = isinstance(self.lam, int | float) and self.lam <= 2
 
@@ -217,3 +221,10 @@ class DetailPreserving(Reduction):
             alpha, unit = alpha * power(unit / largest, lam), largest
         sums = domain.sum_with(terms, x, (center, unit, alpha, lam), where)
         return jnp.where(finite != 0, _quotient(sums, x, domain, where), mean)
+
+
+def _up_to(most: float, name: str, value: Any, mean: jax.Array) -> jax.Array:
+    """A parameter that broadcasts to `mean`; beyond `most` nothing would change but by rounding."""
+    if isinstance(value, int | float):
+        return parameters.spread(name, min(value, most), mean)
+    return jnp.minimum(parameters.spread(name, value, mean), np.array(most, mean.dtype))

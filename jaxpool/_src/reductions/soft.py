@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core import arguments, parameters
-from jaxpool._src.core.pool import Domain, Reduction
+from jaxpool._src.core.pool import Domain, Reduction, accumulator
 from jaxpool._src.reductions.softmean import logsumexp, softmean
 
 # A sharpness nearer to 0 than this counts as this: what is divided by it is rounded.
@@ -217,6 +217,7 @@ def importance_logits(
 
     `x` has channels last, and one spatial axis for each one of `kernel` but its last two.
     """
+    x = x.astype(accumulator(x.dtype))
     spatial = tuple(range(x.ndim - kernel.ndim + 1, x.ndim - 1))
     x = x if where is None else jnp.where(where, x, np.zeros((), x.dtype))
     batch = x.reshape(-1, *(x.shape[axis] for axis in spatial), x.shape[-1])
@@ -232,7 +233,7 @@ def importance_logits(
             channels_last,
         ),
     )
-    y = y.reshape(*x.shape[:-1], y.shape[-1]).astype(np.promote_types(x.dtype, np.float32))
+    y = y.reshape(*x.shape[:-1], y.shape[-1])
     valid = jnp.ones(y.shape, bool) if where is None else jnp.broadcast_to(where, y.shape)
     count = jnp.maximum(jnp.sum(valid, spatial, keepdims=True, dtype=y.dtype), 1)  # 0 of padding
     mean = jnp.sum(y, spatial, keepdims=True, where=valid) / count
