@@ -72,14 +72,24 @@ class _Layer(nn.Module):
             cls.__call__ = nn.compact(pool.__call__) if issubclass(cls, _Learned) else pool.__call__
         super().__init_subclass__(**options)
 
+    def __post_init__(self) -> None:
+        layer: Any = self
+        for field in dataclasses.fields(layer):
+            # Flax keeps layers in sets and as static arguments, so that they have to be hashable.
+            object.__setattr__(self, field.name, fields.as_tuple(getattr(self, field.name)))
+        if fields.pool_of(type(self)):
+            layer._check()
+        super().__post_init__()
+
 
 class _Random(_Layer):
-    """The default key is of the stream `pool`, if there is one."""
+    """The default key is of the stream `pool`, or as in Flax of `params` if there is none."""
 
-    def _key(self, key: jax.Array | None) -> jax.Array | None:
-        layer: Any = self
-        draws = key is None and not layer.deterministic and self.has_rng("pool")
-        return self.make_rng("pool") if draws else key
+    _how = 'layer.apply(variables, x, rngs={"pool": key}), key=key, or deterministic=True'
+
+    def _key(self) -> jax.Array | None:
+        has_one = self.has_rng("pool") or self.has_rng("params")
+        return self.make_rng("pool") if has_one else None
 
 
 class _Learned(_Layer):
@@ -123,9 +133,9 @@ class AdaptiveMaxPoolWithArgmax(_Layer, shapes.AdaptiveMaxPoolWithArgmax): ...
 class PyramidPool(_Layer, shapes.PyramidPool): ...
 class SpatialPyramidPool(_Layer, shapes.SpatialPyramidPool): ...
 class Sppf(_Layer, shapes.Sppf): ...
-class FractionalMaxPool(_Layer, shapes.FractionalMaxPool): ...
-class FractionalAvgPool(_Layer, shapes.FractionalAvgPool): ...
-class FractionalMaxPoolWithArgmax(_Layer, shapes.FractionalMaxPoolWithArgmax): ...
+class FractionalMaxPool(_Random, shapes.FractionalMaxPool): ...
+class FractionalAvgPool(_Random, shapes.FractionalAvgPool): ...
+class FractionalMaxPoolWithArgmax(_Random, shapes.FractionalMaxPoolWithArgmax): ...
 class StripPool(_Layer, shapes.StripPool): ...
 class RegionalMaxPool(_Layer, shapes.RegionalMaxPool): ...
 class MatrixPool(_Layer, shapes.MatrixPool): ...
@@ -208,6 +218,7 @@ class LearnedImportancePool(_Learned, learned.LearnedImportancePool):
     dilation: Ints = 1
     ceil_mode: bool = False
     empty_value: Any = 0
+    features: int | None = None
     param_dtype: Any = jnp.float32
 
     def _parameters(self, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,11 +1,13 @@
 """Flax NNX layers: one for each named function, with the function's arguments as fields.
 
-They have no state, and a call is the function; only those that learn, nearly all of them named
-`Learned`, have parameters. They stand anywhere an NNX module may: in ``nnx.Sequential``, as
-attributes of other modules, and under ``nnx.jit``, ``nnx.grad`` and ``nnx.vmap``.
+A call is the function. Only those that learn, nearly all of them named `Learned`, have parameters,
+and those that draw by chance a stream of keys, if they are made with `rngs`. They stand anywhere an
+NNX module may: in ``nnx.Sequential``, as attributes of other modules, and under ``nnx.jit``,
+``nnx.grad`` and ``nnx.vmap``.
 
 Example:
   >>> import jaxpool.nnx
+  >>> from flax import nnx
   >>> x = jnp.arange(1., 17.).reshape(4, 4, 1)
   >>> jaxpool.nnx.MaxPool((2, 2))(x)[..., 0]
   Array([[ 6.,  8.],
@@ -13,6 +15,11 @@ Example:
   >>> jaxpool.nnx.RoiAlign((1, 1), sampling_ratio=1)(x, jnp.array([[0., 0., 4., 4.]])).shape
   (1, 1, 1, 1)
   >>> jaxpool.nnx.StochasticPool((2, 2))(x, key=jax.random.key(0)).shape
+  (2, 2, 1)
+  >>> layer = jaxpool.nnx.StochasticPool((2, 2), rngs=nnx.Rngs(0))
+  >>> layer(x).shape  # with the next key of the stream `pool`, or of `default`
+  (2, 2, 1)
+  >>> nnx.view(layer, deterministic=True)(x).shape
   (2, 2, 1)
   >>> layer = jaxpool.nnx.LearnedMixedPool((2, 2))
   >>> layer.alpha[...]
@@ -24,12 +31,12 @@ Example:
   (3, 3, 1)
   >>> jaxpool.nnx.LearnedImportancePool(1, (2, 2)).kernel.shape
   (3, 3, 1, 1)
-  >>> from flax import nnx
   >>> jaxpool.nnx.PredictedBlurPool((2, 2), features=1, rngs=nnx.Rngs(0))(x).shape
   (2, 2, 1)
 """
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +44,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.arguments import Ints, Padding, fail, flag
 from jaxpool._src.layers import (
     fields,
     filters,
@@ -61,34 +68,97 @@ class _Layer(nnx.Module):
     """Makes a module of what stands beside it: a class of `jaxpool._src.layers`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
         pool: Any = fields.pool_of(cls)
         if cls.__module__ == __name__ and pool:  # not of a class that a user derives
             cls.__doc__ = pool.__doc__
-        super().__init_subclass__(**options)
+            dataclasses.dataclass(eq=False, repr=False)(cls)
+        cls.__signature__ = _Signature()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Fields are part of the key under which nnx.jit caches, so they have to be hashable.
-        super().__setattr__(name, _as_tuple(value))
+        # Fields are part of the key under which nnx.jit caches, so they have to be hashable; those
+        # with arrays in them are state.
+        value = fields.as_tuple(value)
+        if not nnx.is_data(value) and any(map(nnx.is_data, jax.tree.leaves(value))):
+            value = nnx.data(value)
+        super().__setattr__(name, value)
+
+    def __post_init__(self) -> None:
+        layer: Any = self
+        layer._check()
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(v) for v in value) if isinstance(value, list | tuple) else value
+class _Signature:
+    """The signature of a class, which NNX's metaclass hides, and nothing on its instances."""
+
+    def __get__(self, layer: Any, cls: type) -> inspect.Signature:
+        if layer is not None:
+            raise AttributeError("__signature__")
+        whole = inspect.signature(cls.__init__)
+        own = [*whole.parameters.values()][1:]
+        types = [getattr(p.annotation, "type", p.annotation) for p in own]  # of an InitVar
+        own = [p.replace(annotation=t) for p, t in zip(own, types, strict=True)]
+        return whole.replace(parameters=own)
 
 
-class _Learned(_Layer):
+@dataclasses.dataclass(eq=False, repr=False)
+class _WithRngs(_Layer):
+    """Begins with `rngs`, which only those need that begin at random."""
+
+    _: dataclasses.KW_ONLY
+    rngs: dataclasses.InitVar[nnx.Rngs | nnx.RngStream | None] = None
+
+    def __post_init__(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+        super().__post_init__()
+        allowed = "be nnx.Rngs, an nnx.RngStream, or None"
+        if not isinstance(rngs, nnx.Rngs | nnx.RngStream | None):
+            fail(fields.op_of(self), "rngs", allowed, rngs, error=TypeError)
+        self._begin(rngs)
+
+    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+        """Makes what the layer owns."""
+        raise NotImplementedError
+
+    def _given(self, rngs: Any) -> Any:
+        """`rngs`, of a layer that needs it."""
+        if rngs is None:
+            hint, allowed = "Write rngs=nnx.Rngs(0).", "be given, since parameters start at random"
+            fail(fields.op_of(self), "rngs", allowed, rngs, hint=hint, error=TypeError)
+        return rngs
+
+
+class _Random(_WithRngs):
+    """The default key is of the stream `pool` of `rngs`, if the layer was made with it."""
+
+    _how = "rngs=nnx.Rngs(0) where the layer is made, key=key, or deterministic=True"
+
+    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+        stream = rngs["pool"] if isinstance(rngs, nnx.Rngs) else rngs
+        self.rngs = nnx.data(None) if stream is None else stream.fork()
+
+    def _key(self) -> jax.Array | None:
+        layer: Any = self
+        return None if layer.rngs is None else layer.rngs()
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """Sets what is not None, for `nnx.view`."""
+        if deterministic is not None:
+            self.deterministic = flag(fields.op_of(self), "deterministic", deterministic)
+
+
+class _Learned(_WithRngs):
     """Parameters are attributes, made with the layer."""
 
     if TYPE_CHECKING:  # parameters are attributes
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def __post_init__(self) -> None:
-        self._begin()
-
-    def _begin(self, rngs: nnx.Rngs | None = None) -> None:
-        """Makes the parameters; those with random numbers in them need `rngs`."""
+    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
         for name, (shape, start) in self._first().items():
-            key = None if rngs is None else rngs.params()
+            key = None
+            if self._starts_at_random:
+                streams = self._given(rngs)
+                key = streams.params() if isinstance(streams, nnx.Rngs) else streams()
             setattr(self, name, nnx.Param(start(key, shape + self._channels, self.param_dtype)))
 
     def _parameters(self) -> dict[str, jax.Array]:
@@ -125,9 +195,9 @@ class AdaptiveMaxPoolWithArgmax(_Layer, shapes.AdaptiveMaxPoolWithArgmax): ...
 class PyramidPool(_Layer, shapes.PyramidPool): ...
 class SpatialPyramidPool(_Layer, shapes.SpatialPyramidPool): ...
 class Sppf(_Layer, shapes.Sppf): ...
-class FractionalMaxPool(_Layer, shapes.FractionalMaxPool): ...
-class FractionalAvgPool(_Layer, shapes.FractionalAvgPool): ...
-class FractionalMaxPoolWithArgmax(_Layer, shapes.FractionalMaxPoolWithArgmax): ...
+class FractionalMaxPool(_Random, shapes.FractionalMaxPool): ...
+class FractionalAvgPool(_Random, shapes.FractionalAvgPool): ...
+class FractionalMaxPoolWithArgmax(_Random, shapes.FractionalMaxPoolWithArgmax): ...
 class StripPool(_Layer, shapes.StripPool): ...
 class RegionalMaxPool(_Layer, shapes.RegionalMaxPool): ...
 class MatrixPool(_Layer, shapes.MatrixPool): ...
@@ -185,41 +255,24 @@ class GatedPool(_Layer, windows.GatedPool): ...
 class TreePool(_Layer, windows.TreePool): ...
 class GlobalAvgmaxPool(_Layer, windows.GlobalAvgmaxPool): ...
 class GlobalCatavgmaxPool(_Layer, windows.GlobalCatavgmaxPool): ...
-class StochasticPool(_Layer, random.StochasticPool): ...
-class GlobalStochasticPool(_Layer, random.GlobalStochasticPool): ...
-class RankStochasticPool(_Layer, random.RankStochasticPool): ...
-class MaxPoolDropout(_Layer, random.MaxPoolDropout): ...
-class RandomMixedPool(_Layer, random.RandomMixedPool): ...
-class S3Pool(_Layer, random.S3Pool): ...
+class StochasticPool(_Random, random.StochasticPool): ...
+class GlobalStochasticPool(_Random, random.GlobalStochasticPool): ...
+class RankStochasticPool(_Random, random.RankStochasticPool): ...
+class MaxPoolDropout(_Random, random.MaxPoolDropout): ...
+class RandomMixedPool(_Random, random.RandomMixedPool): ...
+class S3Pool(_Random, random.S3Pool): ...
 class AdaptiveWeightedPool(_Layer, windows.AdaptiveWeightedPool): ...
 class AdaPool(_Layer, windows.AdaPool): ...
 class DetailPreservingPool(_Layer, windows.DetailPreservingPool): ...
 class LearnedMixedPool(_Learned, learned.LearnedMixedPool): ...
 class LearnedGatedPool(_Learned, learned.LearnedGatedPool): ...
 class LearnedAdaPool(_Learned, learned.LearnedAdaPool): ...
+class LearnedTreePool(_Learned, learned.LearnedTreePool): ...
+class LearnedDetailPreservingPool(_Learned, learned.LearnedDetailPreservingPool): ...
 # fmt: on
 
 
-@dataclasses.dataclass(eq=False, repr=False)
-class LearnedTreePool(_Learned, learned.LearnedTreePool):
-    _: dataclasses.KW_ONLY
-    rngs: dataclasses.InitVar[nnx.Rngs]
-
-    def __post_init__(self, rngs: nnx.Rngs) -> None:
-        self._begin(rngs)
-
-
-@dataclasses.dataclass(eq=False, repr=False)
-class LearnedDetailPreservingPool(_Learned, learned.LearnedDetailPreservingPool):
-    _: dataclasses.KW_ONLY
-    rngs: dataclasses.InitVar[nnx.Rngs]
-
-    def __post_init__(self, rngs: nnx.Rngs) -> None:
-        self._begin(rngs)
-
-
-@dataclasses.dataclass(eq=False, repr=False)
-class LearnedImportancePool(_Layer, learned.LearnedImportancePool):
+class LearnedImportancePool(_WithRngs, learned.LearnedImportancePool):
     features: int
     window_shape: Sequence[int]
     strides: Ints | None = None
@@ -230,9 +283,10 @@ class LearnedImportancePool(_Layer, learned.LearnedImportancePool):
     empty_value: Any = 0
     param_dtype: Any = jnp.float32
 
-    _own = ("features", "param_dtype")
+    _needs_features = True
 
-    def __post_init__(self) -> None:
+    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+        del rngs
         shape = (*(3 for _ in self.window_shape), self.features, self.features)
         self.kernel = nnx.Param(jnp.zeros(shape, self.param_dtype))
         self.scale = nnx.Param(jnp.ones(self.features, self.param_dtype))
@@ -243,15 +297,13 @@ class LearnedImportancePool(_Layer, learned.LearnedImportancePool):
         return self.kernel[...], self.scale[...], self.bias[...]
 
 
-@dataclasses.dataclass(eq=False, repr=False)
-class OrdinalPool(_Layer, learned.OrdinalPool):
-    _: dataclasses.KW_ONLY
-    features: int
+class OrdinalPool(_WithRngs, learned.OrdinalPool):
+    _needs_features = True
 
-    _own = (*learned.OrdinalPool._own, "features")
-
-    def __post_init__(self) -> None:
-        first = ordinal_logits(self.window_shape, self.axes, self.features, self.initial)
+    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+        del rngs
+        features: Any = self.features
+        first = ordinal_logits(self.window_shape, self.axes, features, self.initial)
         self.logits = nnx.Param(jnp.asarray(first, self.param_dtype))
 
     def _logits(self, channels: int) -> jax.Array:
@@ -259,15 +311,12 @@ class OrdinalPool(_Layer, learned.OrdinalPool):
         return self.logits[...]
 
 
-@dataclasses.dataclass(eq=False, repr=False)
-class PredictedBlurPool(_Layer, learned_filters.PredictedBlurPool):
-    _: dataclasses.KW_ONLY
-    rngs: dataclasses.InitVar[nnx.Rngs]
-
-    def __post_init__(self, rngs: nnx.Rngs) -> None:
+class PredictedBlurPool(_WithRngs, learned_filters.PredictedBlurPool):
+    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
         sizes, count = predicted_sizes(self)
         dtype = np.promote_types(self.param_dtype, np.float32)
-        options: dict[str, Any] = {"dtype": dtype, "param_dtype": self.param_dtype, "rngs": rngs}
+        options: dict[str, Any] = {"dtype": dtype, "param_dtype": self.param_dtype}
+        options["rngs"] = self._given(rngs)
         self.logits = nnx.Conv(
             self.features, count, sizes, self.strides, padding="VALID", **options
         )

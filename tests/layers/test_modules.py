@@ -37,6 +37,8 @@ FUNCTIONS = {n: f for n, f in vars(jaxpool).items() if inspect.isfunction(f)}
 REGIONS = sorted(n for n, f in FUNCTIONS.items() if "boxes" in inspect.signature(f).parameters)
 NAMES = sorted(n for n in FUNCTIONS if n.endswith("_pool") and n not in REGIONS)
 FRAMEWORKS = [jaxpool.linen, jaxpool.nnx]
+# What a framework's layers take beside the function's arguments.
+OF_FRAMEWORK = {jaxpool.linen: ("parent", "name"), jaxpool.nnx: ("rngs",)}
 frameworks = pytest.mark.parametrize("framework", FRAMEWORKS, ids=["linen", "nnx"])
 named = pytest.mark.parametrize("name", NAMES)
 
@@ -229,7 +231,7 @@ def test_fields_are_the_parameters_of_the_function(framework, name):
     found = [
         (p.name, p.kind, p.default)
         for p in layer.values()
-        if p.name != "self" and not (framework is jaxpool.linen and p.name in ("parent", "name"))
+        if p.name not in ("self", *OF_FRAMEWORK[framework])
     ]
     assert found == wanted
 
@@ -329,9 +331,11 @@ def test_mask_reaches_the_function(framework):
 
 
 @frameworks
-def test_errors_speak_of_the_function(framework):
-    with pytest.raises(ValueError, match=r"^max_pool: `strides` must be"):
-        call(framework.MaxPool((2, 2), 0), X)
+def test_errors_speak_of_the_layer_and_then_of_the_function(framework):
+    with pytest.raises(ValueError, match=r"^MaxPool: `strides` must be"):
+        framework.MaxPool((2, 2), 0)
+    with pytest.raises(ValueError, match=r"^max_pool: `axes` must lie in"):
+        call(framework.MaxPool((2, 2), axes=(0, 7)), X)
     with pytest.raises(TypeError, match="missing 1 required"):
         framework.GlobalAvgPool()
 
@@ -716,7 +720,7 @@ def test_linen_draws_from_the_stream_pool():
     by_key = lambda key: layer.apply({}, x, key=key, rngs={"pool": key})
     by_function = lambda key: jaxpool.stochastic_pool(x, (2, 2), key=key)
     assert_same(program(by_key, KEY), program(by_function, KEY))
-    with pytest.raises(ValueError, match=r"^stochastic_pool: `key` must be given"):
+    with pytest.raises(ValueError, match=r"^StochasticPool: `key` must be given"):
         layer.apply({}, x)
 
 

@@ -65,6 +65,32 @@ def positive_number(op: str, name: str, value: Any) -> None:
         fail(op, name, allowed, value)
 
 
+def finite_number(op: str, name: str, value: Any) -> None:
+    """Checks a number that is not infinite, and no array."""
+    allowed = "be a finite number"
+    if not is_number(value):
+        fail(op, name, allowed, value, error=TypeError)
+    if not math.isfinite(value):
+        fail(op, name, allowed, value)
+
+
+def float_dtype(op: str, name: str, value: Any) -> None:
+    """Checks the dtype of what is learned."""
+    try:
+        fits = value is not None and jnp.issubdtype(jnp.dtype(value), jnp.floating)
+    except TypeError:
+        fits = False
+    if not fits:
+        fail(op, name, "be a float dtype, such as jnp.float32", value, error=TypeError)
+
+
+def size(op: str, name: str, value: Any, *, optional: bool = False) -> None:
+    """Checks an int that counts something; None too if it is `optional`."""
+    allowed = "be an int >= 1" + (", or None" if optional else "")
+    if not (optional and value is None) and integer(op, name, value, allowed) < 1:
+        fail(op, name, allowed, value)
+
+
 def real_array(op: str, name: str, value: Any) -> None:
     """Checks an array of real numbers."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):

@@ -14,7 +14,9 @@ from jaxpool._src.core.arguments import (
     fail,
     integer,
 )
-from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer
+from jaxpool._src.core.parameters import finite_number, float_dtype, size
+from jaxpool._src.domains.window import window_arguments
+from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer, op_of
 from jaxpool._src.layers.parameters import (
     accurate,
     along_channels,
@@ -46,6 +48,7 @@ class LearnedPool(Pool):
     param_dtype: Any = jnp.float32
 
     _own = ("features", "channel_axis", "param_dtype")
+    _starts_at_random: ClassVar[bool] = False
     _filters: ClassVar[tuple[str, ...]] = ()  # parameters that lie on windows as x does
 
     def _first(self) -> dict[str, tuple[tuple[int, ...], Callable[..., jax.Array]]]:
@@ -72,9 +75,17 @@ class LearnedPool(Pool):
     def __post_init__(self) -> None:
         """A framework may make parameters here."""
 
+    def _check(self) -> None:
+        op, own = op_of(self), self._own
+        size(op, "features", self.features, optional=True)
+        float_dtype(op, "param_dtype", self.param_dtype)
+        if "init_value" in own:
+            finite_number(op, "init_value", vars(self)["init_value"])
+        super()._check()
+
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
-        check_array(type(self).__name__, x)
+        check_array(op_of(self), x)
         parameters = {n: self._laid(n, accurate(p), x) for n, p in self._parameters().items()}
         return self._function(x, where=where, **self._arguments(parameters), **self._options())
 
@@ -247,10 +258,20 @@ class LearnedImportancePool(Pool):
     begins as the average, `scale` and `bias`. The fields are arguments of the function, and
 
     Args:
+      features: number of channels, which only NNX needs to be told.
       param_dtype: dtype of the parameters.
     """
 
-    _own = ("param_dtype",)
+    _own = ("features", "param_dtype")
+    _needs_features: ClassVar[bool] = False
+
+    def _check(self) -> None:
+        op, field = op_of(self), vars(self)
+        window = ("window_shape", "strides", "padding", "dilation", "ceil_mode")
+        window_arguments(op, *(field[name] for name in window), None)
+        size(op, "features", field["features"], optional=not self._needs_features)
+        float_dtype(op, "param_dtype", field["param_dtype"])
+        super()._check()
 
     def _parameters(self, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The kernel, the scale and the bias."""
@@ -258,7 +279,7 @@ class LearnedImportancePool(Pool):
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
-        check_array(type(self).__name__, x)
+        check_array(op_of(self), x)
         check_features(self, x, -1)
         logits = importance_logits(x, *self._parameters(x.shape[-1]), where)
         return jaxpool.importance_pool(x, logits, where=where, **self._options())
@@ -274,16 +295,20 @@ class OrdinalPool(WindowPool):
     Args:
       window_shape: as in `jaxpool.rank_pool`, like all other fields that are not listed here.
       initial: "mean", for equal weights, or "max", for a window's maximum to have nearly all.
+      features: number of channels, which only NNX needs to be told.
       channel_axis: the axis of the channels in x, no pooled one.
       param_dtype: dtype of the parameter.
     """
 
     _: dataclasses.KW_ONLY
     initial: Literal["mean", "max"] = "mean"
+    features: int | None = None
     channel_axis: int = -1
     param_dtype: Any = jnp.float32
 
-    _own = ("initial", "channel_axis", "param_dtype")
+    _own = ("initial", "features", "channel_axis", "param_dtype")
+
+    _needs_features: ClassVar[bool] = False
 
     def _logits(self, channels: int) -> jax.Array:
         """The parameter, of shape (ranks, channels)."""
@@ -292,9 +317,14 @@ class OrdinalPool(WindowPool):
     def __post_init__(self) -> None:
         """A framework may make the parameter here."""
 
+    def _check(self) -> None:
+        size(op_of(self), "features", self.features, optional=not self._needs_features)
+        float_dtype(op_of(self), "param_dtype", self.param_dtype)
+        super()._check()
+
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
-        check_array(type(self).__name__, x)
+        check_array(op_of(self), x)
         channel = channel_of(self, x, pooled_axes(self, x))
         weights = ordinal_weights(self._logits(x.shape[channel]), channel, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **self._options())
@@ -356,11 +386,15 @@ class LearnedTreePool(LearnedPool, WindowPool):
 
     _function = staticmethod(jaxpool.tree_pool)
     _filters = ("leaves", "gates")
+    _starts_at_random = True
+
+    def _check(self) -> None:
+        allowed = "be at least 1"
+        if integer(op_of(self), "depth", self.depth, allowed) < 1:
+            fail(op_of(self), "depth", allowed, self.depth)
+        super()._check()
 
     def _first(self) -> dict[str, Any]:
-        allowed = "be at least 1"
-        if integer("LearnedTreePool", "depth", self.depth, allowed) < 1:
-            fail("LearnedTreePool", "depth", allowed, self.depth)
         leaves, window = 2 ** (self.depth - 1), window_sizes(self)
         return {
             "leaves": ((leaves, *window), noisy_mean(window)),
@@ -387,6 +421,14 @@ class LearnedAdaPool(LearnedPool, WindowPool):
     def _first(self) -> dict[str, Any]:
         return {"beta": (tuple(self.beta_shape or ()), constant(0))}
 
+    def _check(self) -> None:
+        shape, allowed = self.beta_shape, "be a sequence of ints >= 1, or None"
+        if shape is not None and not isinstance(shape, list | tuple):
+            fail(op_of(self), "beta_shape", allowed, shape, error=TypeError)
+        if any(integer(op_of(self), "beta_shape", n, allowed) < 1 for n in shape or ()):
+            fail(op_of(self), "beta_shape", allowed, shape)
+        super()._check()
+
     def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
         return {"beta": jax.nn.sigmoid(parameters["beta"])}
 
@@ -412,6 +454,7 @@ class LearnedDetailPreservingPool(LearnedPool, WindowPool):
 
     _function = staticmethod(jaxpool.detail_preserving_pool)
     _filters = ("kernel",)
+    _starts_at_random = True
 
     def _first(self) -> dict[str, Any]:
         start, window = uniform(self.features or 1), window_sizes(self)

@@ -13,10 +13,12 @@ import jaxpool
 from jaxpool._src.core.arguments import (
     Ints,
     check_array,
+    window_axes,
 )
+from jaxpool._src.core.parameters import float_dtype, size
 from jaxpool._src.filters.blur import PaddingMode, binomial_kernel
 from jaxpool._src.filters.morphology import parabola
-from jaxpool._src.layers.fields import Pool, WindowPool, layer
+from jaxpool._src.layers.fields import Pool, WindowPool, layer, op_of
 from jaxpool._src.layers.filters import SameSizePool
 from jaxpool._src.layers.learned import LearnedPool
 from jaxpool._src.layers.parameters import (
@@ -45,6 +47,11 @@ class LearnedBlurPool(LearnedPool):
 
     _function = staticmethod(jaxpool.blur_pool)
 
+    def _check(self) -> None:
+        window_axes(op_of(self), self.strides, self.axes, "strides")
+        size(op_of(self), "filter_size", self.filter_size)
+        super()._check()
+
     def _first(self) -> dict[str, Any]:
         start = constant(np.log(binomial_kernel(self.filter_size)))
         return {"kernel": ((self.filter_size,), start)}
@@ -70,6 +77,11 @@ class LearnedGaussianPool(LearnedPool):
     empty_value: Any = 0
 
     _function = staticmethod(jaxpool.gaussian_pool)
+
+    def _check(self) -> None:
+        window_axes(op_of(self), self.strides, self.axes, "strides")
+        size(op_of(self), "filter_size", self.filter_size)
+        super()._check()
 
     def _first(self) -> dict[str, Any]:
         return {"sigma": ((), constant(0.4))}
@@ -111,9 +123,16 @@ class PredictedBlurPool(Pool):
     def __post_init__(self) -> None:
         """A framework may make the convolution here."""
 
+    def _check(self) -> None:
+        size(op_of(self), "features", self.features)
+        size(op_of(self), "filter_size", self.filter_size)
+        float_dtype(op_of(self), "param_dtype", self.param_dtype)
+        predicted_sizes(self)
+        super()._check()
+
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function, and for the logits it is 0."""
-        check_array(type(self).__name__, x)
+        check_array(op_of(self), x)
         sizes, count = predicted_sizes(self)
         logits = self._convolved(padded_for_logits(x, where, self), sizes, count)
         return jaxpool.content_aware_blur_pool(x, logits, where=where, **self._options())

@@ -17,7 +17,7 @@ from jaxpool._src.core.arguments import (
     window_axes,
 )
 from jaxpool._src.core.pool import accumulator
-from jaxpool._src.layers.fields import GlobalPool
+from jaxpool._src.layers.fields import GlobalPool, op_of
 
 # Of what the exponential is finite in float32, with room for what it is multiplied by.
 LARGEST_EXPONENT = 80
@@ -25,7 +25,7 @@ LARGEST_EXPONENT = 80
 
 def window_sizes(layer: Any) -> tuple[int, ...]:
     """The window's shape, with an entry for each axis."""
-    return window_axes(type(layer).__name__, layer.window_shape, layer.axes)[0]
+    return window_axes(op_of(layer), layer.window_shape, layer.axes)[0]
 
 
 def accurate(parameter: jax.Array) -> jax.Array:
@@ -44,7 +44,7 @@ def along_channels(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
         return parameter
     dropped = ()
     if isinstance(layer, GlobalPool) and not layer.keepdims:
-        op = type(layer).__name__
+        op = op_of(layer)
         dropped = resolved_axes(op, axis_numbers(op, layer.axes), x.shape)
     after = [a for a in range(channel_of(layer, x, dropped) + 1, x.ndim) if a not in dropped]
     return parameter.reshape(*parameter.shape, *[1] * len(after))
@@ -65,7 +65,7 @@ def along_windows(parameter: jax.Array, layer: Any, x: jax.Array) -> jax.Array:
 
 def pooled_axes(layer: Any, x: jax.Array) -> tuple[int, ...]:
     """The axes of windows, counted from the front."""
-    op = type(layer).__name__
+    op = op_of(layer)
     return resolved_axes(op, window_axes(op, layer.window_shape, layer.axes)[1], x.shape)
 
 
@@ -74,7 +74,7 @@ def channel_of(layer: Any, x: jax.Array, pooled: tuple[int, ...]) -> int:
     channel, ndim = layer.channel_axis, x.ndim
     if not -ndim <= channel < ndim or channel % ndim in pooled:
         allowed = "be an axis of x that is not pooled"
-        fail(type(layer).__name__, "channel_axis", allowed, channel, shape=x.shape)
+        fail(op_of(layer), "channel_axis", allowed, channel, shape=x.shape)
     check_features(layer, x, channel)
     return channel % ndim
 
@@ -84,7 +84,7 @@ def check_features(layer: Any, x: jax.Array, channel: int) -> None:
     features, size = getattr(layer, "features", None), x.shape[channel]
     if features is not None and isinstance(size, int) and features != size:
         allowed = f"be {size}, the number of channels of x"
-        fail(type(layer).__name__, "features", allowed, features, shape=x.shape)
+        fail(op_of(layer), "features", allowed, features, shape=x.shape)
 
 
 def constant(value: Any) -> Callable[..., jax.Array]:
@@ -112,7 +112,7 @@ def uniform(features: int) -> Callable[..., jax.Array]:
 
 def predicted_sizes(layer: Any) -> tuple[tuple[int, ...], int]:
     """Of a layer that predicts kernels, these kernels' shape and the number of logits."""
-    op, strides, groups = type(layer).__name__, layer.strides, layer.groups
+    op, strides, groups = op_of(layer), layer.strides, layer.groups
     if not isinstance(strides, list | tuple):
         allowed = "be a tuple with one step for each spatial axis"
         fail(op, "strides", allowed, strides, hint="Write strides=(2, 2) for images.")
@@ -126,7 +126,7 @@ def predicted_sizes(layer: Any) -> tuple[tuple[int, ...], int]:
 
 def padded_for_logits(x: jax.Array, where: Any, layer: Any) -> jax.Array:
     """`x`, 0 where masked, with what a convolution reads that has the windows of the blur."""
-    op, size, axes = type(layer).__name__, layer.filter_size, len(layer.strides)
+    op, size, axes = op_of(layer), layer.filter_size, len(layer.strides)
     resolved_axes(op, tuple(range(-axes - 1, 0)), x.shape)
     check_features(layer, x, -1)
     valid = mask(op, where, x.shape, (), False)

@@ -1,31 +1,41 @@
 """Layers that draw by chance."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 import jaxpool
-from jaxpool._src.core.arguments import (
-    Ints,
-)
-from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer
+from jaxpool._src.core.arguments import Ints, fail
+from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer, op_of
 from jaxpool._src.reductions.random import Per
 
 
 @layer
 class RandomPool(Pool):
-    """Calls a function that draws; what it draws with comes with the call."""
+    """Calls a function that draws, with the key that comes with the call or one of a framework."""
+
+    _how: ClassVar[str]  # a framework offers a key
 
     def __call__(
         self, x: jax.Array, *, where: jax.Array | None = None, key: jax.Array | None = None
     ) -> jax.Array:
         """The pooled x; arguments are those of the function."""
-        return self._function(x, where=where, key=self._key(key), **self._options())
+        return self._function(x, where=where, key=self._drawn_with(key), **self._options())
 
-    def _key(self, key: jax.Array | None) -> jax.Array | None:
-        """What is drawn with, where a framework has a key to offer."""
+    def _drawn_with(self, key: jax.Array | None) -> jax.Array | None:
+        """`key`, or in its place one of the framework's; None where nothing is drawn."""
+        layer: Any = self
+        if key is None and not layer.deterministic:
+            key = self._key()
+            if key is None:
+                allowed = "be given unless `deterministic`"
+                fail(op_of(self), "key", allowed, None, hint=f"Write {self._how}.")
         return key
+
+    def _key(self) -> jax.Array | None:
+        """A new key of the framework's, if it has one."""
+        raise NotImplementedError
 
 
 @layer

@@ -7,12 +7,10 @@ from typing import Any, Literal
 import jax
 
 import jaxpool
-from jaxpool._src.core.arguments import (
-    Ints,
-    Padding,
-    Sizes,
-)
-from jaxpool._src.layers.fields import Pool, layer
+from jaxpool._src.core.arguments import Ints, Padding, Sizes, sizes_and_axes, window_axes
+from jaxpool._src.domains.window import window_arguments
+from jaxpool._src.layers.fields import Pool, layer, op_of
+from jaxpool._src.layers.random import RandomPool
 from jaxpool._src.pools.fractional_cells import Scheme
 
 
@@ -27,6 +25,11 @@ class MaxUnpool(Pool):
     output_shape: Ints | None = None
     axes: Ints | None = None
     mode: Literal["set", "add", "max"] = "set"
+
+    def _check(self) -> None:
+        window = (self.window_shape, self.strides, self.padding, 1, False, self.axes)
+        window_arguments(op_of(self), *window)
+        super()._check()
 
     def __call__(self, y: jax.Array, indices: jax.Array) -> jax.Array:
         """The unpooled y."""
@@ -43,9 +46,13 @@ class AdaptivePool(Pool):
     axes: Ints | None = None
     empty_value: Any = 0
 
+    def _check(self) -> None:
+        sizes_and_axes(op_of(self), "output_shape", self.output_shape, self.axes)
+        super()._check()
+
 
 @layer
-class FractionalPool(Pool):
+class FractionalPool(RandomPool):
     """The fields that all fractional functions share; what is drawn with comes with the call."""
 
     window_shape: Ints | None = None
@@ -68,6 +75,8 @@ class FractionalPool(Pool):
         where: jax.Array | None = None,
     ) -> jax.Array:
         """The pooled x; arguments are those of the function."""
+        if samples is None and self.boundaries is None:
+            key = self._drawn_with(key)
         return self._function(x, key=key, samples=samples, where=where, **self._options())
 
 
@@ -135,6 +144,10 @@ class Sppf(Pool):
     axes: Ints | None = None
 
     _function = staticmethod(jaxpool.sppf)
+
+    def _check(self) -> None:
+        window_axes(op_of(self), self.window_shape, self.axes)
+        super()._check()
 
 
 @layer
