@@ -53,7 +53,7 @@ from jaxpool._src.layers import (
     shapes,
     windows,
 )
-from jaxpool._src.reductions.order import ordinal_logits
+from jaxpool._src.layers.checks import check
 
 try:
     from flax import linen as nn
@@ -74,11 +74,10 @@ class _Layer(nn.Module):
 
     def __post_init__(self) -> None:
         layer: Any = self
-        for field in dataclasses.fields(layer):
-            # Flax keeps layers in sets and as static arguments, so that they have to be hashable.
-            object.__setattr__(self, field.name, fields.as_tuple(getattr(self, field.name)))
-        if fields.pool_of(type(self)):
-            layer._check()
+        for name in fields.kinds_of(layer):
+            # A layer may be a static argument, and has to have a hash.
+            object.__setattr__(self, name, fields.as_tuple(getattr(self, name)))
+        check(layer)
         super().__post_init__()
 
 
@@ -88,18 +87,17 @@ class _Random(_Layer):
     _how = 'layer.apply(variables, x, rngs={"pool": key}), key=key, or deterministic=True'
 
     def _key(self) -> jax.Array | None:
-        has_one = self.has_rng("pool") or self.has_rng("params")
-        return self.make_rng("pool") if has_one else None
+        return self.make_rng("pool") if self.has_rng("pool") or self.has_rng("params") else None
 
 
 class _Learned(_Layer):
     """Parameters are variables, made in the first call."""
 
-    def _parameters(self) -> dict[str, jax.Array]:
+    def _parameters(self, *channels: int) -> dict[str, jax.Array]:
         layer: Any = self
         return {
             name: self.param(name, start, shape + layer._channels, layer.param_dtype)
-            for name, (shape, start) in layer._first().items()
+            for name, (shape, start) in layer._first(*channels).items()
         }
 
 
@@ -207,6 +205,7 @@ class LearnedGatedPool(_Learned, learned.LearnedGatedPool): ...
 class LearnedTreePool(_Learned, learned.LearnedTreePool): ...
 class LearnedAdaPool(_Learned, learned.LearnedAdaPool): ...
 class LearnedDetailPreservingPool(_Learned, learned.LearnedDetailPreservingPool): ...
+class OrdinalPool(_Learned, learned.OrdinalPool): ...
 # fmt: on
 
 
@@ -220,21 +219,6 @@ class LearnedImportancePool(_Learned, learned.LearnedImportancePool):
     empty_value: Any = 0
     features: int | None = None
     param_dtype: Any = jnp.float32
-
-    def _parameters(self, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        zeros, dtype = nn.initializers.zeros, self.param_dtype
-        shape = (*(3 for _ in self.window_shape), channels, channels)
-        return (
-            self.param("kernel", zeros, shape, dtype),
-            self.param("scale", nn.initializers.ones, (channels,), dtype),
-            self.param("bias", zeros, (channels,), dtype),
-        )
-
-
-class OrdinalPool(_Learned, learned.OrdinalPool):
-    def _logits(self, channels: int) -> jax.Array:
-        first = ordinal_logits(self.window_shape, self.axes, channels, self.initial)
-        return self.param("logits", lambda key: jnp.asarray(first, self.param_dtype))
 
 
 class PredictedBlurPool(_Learned, learned_filters.PredictedBlurPool):

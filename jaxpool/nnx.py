@@ -14,8 +14,6 @@ Example:
          [14., 16.]], dtype=float32)
   >>> jaxpool.nnx.RoiAlign((1, 1), sampling_ratio=1)(x, jnp.array([[0., 0., 4., 4.]])).shape
   (1, 1, 1, 1)
-  >>> jaxpool.nnx.StochasticPool((2, 2))(x, key=jax.random.key(0)).shape
-  (2, 2, 1)
   >>> layer = jaxpool.nnx.StochasticPool((2, 2), rngs=nnx.Rngs(0))
   >>> layer(x).shape  # with the next key of the stream `pool`, or of `default`
   (2, 2, 1)
@@ -55,8 +53,8 @@ from jaxpool._src.layers import (
     shapes,
     windows,
 )
+from jaxpool._src.layers.checks import check
 from jaxpool._src.layers.parameters import predicted_sizes
-from jaxpool._src.reductions.order import ordinal_logits
 
 try:
     from flax import nnx
@@ -84,8 +82,7 @@ class _Layer(nnx.Module):
         super().__setattr__(name, value)
 
     def __post_init__(self) -> None:
-        layer: Any = self
-        layer._check()
+        check(self, begins=True)
 
 
 class _Signature:
@@ -96,9 +93,8 @@ class _Signature:
             raise AttributeError("__signature__")
         whole = inspect.signature(cls.__init__)
         own = [*whole.parameters.values()][1:]
-        types = [getattr(p.annotation, "type", p.annotation) for p in own]  # of an InitVar
-        own = [p.replace(annotation=t) for p, t in zip(own, types, strict=True)]
-        return whole.replace(parameters=own)
+        types = (getattr(p.annotation, "type", p.annotation) for p in own)  # of an InitVar
+        return whole.replace(parameters=[p.replace(annotation=next(types)) for p in own])
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -108,23 +104,18 @@ class _WithRngs(_Layer):
     _: dataclasses.KW_ONLY
     rngs: dataclasses.InitVar[nnx.Rngs | nnx.RngStream | None] = None
 
-    def __post_init__(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+    def __post_init__(self, rngs: Any) -> None:
         super().__post_init__()
-        allowed = "be nnx.Rngs, an nnx.RngStream, or None"
-        if not isinstance(rngs, nnx.Rngs | nnx.RngStream | None):
-            fail(fields.op_of(self), "rngs", allowed, rngs, error=TypeError)
+        needs = getattr(self, "_starts_at_random", False)
+        if not isinstance(rngs, nnx.Rngs | nnx.RngStream) and (needs or rngs is not None):
+            options: dict[str, Any] = {"hint": "Write rngs=nnx.Rngs(0).", "error": TypeError}
+            allowed = "be nnx.Rngs or an nnx.RngStream" + ("" if needs else ", or None")
+            fail(fields.op_of(self), "rngs", allowed, rngs, **options)
         self._begin(rngs)
 
-    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+    def _begin(self, rngs: Any) -> None:
         """Makes what the layer owns."""
         raise NotImplementedError
-
-    def _given(self, rngs: Any) -> Any:
-        """`rngs`, of a layer that needs it."""
-        if rngs is None:
-            hint, allowed = "Write rngs=nnx.Rngs(0).", "be given, since parameters start at random"
-            fail(fields.op_of(self), "rngs", allowed, rngs, hint=hint, error=TypeError)
-        return rngs
 
 
 class _Random(_WithRngs):
@@ -132,7 +123,7 @@ class _Random(_WithRngs):
 
     _how = "rngs=nnx.Rngs(0) where the layer is made, key=key, or deterministic=True"
 
-    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+    def _begin(self, rngs: Any) -> None:
         stream = rngs["pool"] if isinstance(rngs, nnx.Rngs) else rngs
         self.rngs = nnx.data(None) if stream is None else stream.fork()
 
@@ -153,16 +144,15 @@ class _Learned(_WithRngs):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
-        for name, (shape, start) in self._first().items():
-            key = None
-            if self._starts_at_random:
-                streams = self._given(rngs)
-                key = streams.params() if isinstance(streams, nnx.Rngs) else streams()
+    def _begin(self, rngs: Any) -> None:
+        channels = (self.features,) if self._of_channels else ()
+        for name, (shape, start) in self._first(*channels).items():
+            draw = rngs.params if isinstance(rngs, nnx.Rngs) else rngs
+            key = draw() if self._starts_at_random else None
             setattr(self, name, nnx.Param(start(key, shape + self._channels, self.param_dtype)))
 
-    def _parameters(self) -> dict[str, jax.Array]:
-        return {name: getattr(self, name)[...] for name in self._first()}
+    def _parameters(self, *channels: int) -> dict[str, jax.Array]:
+        return {name: getattr(self, name)[...] for name in self._first(*channels)}
 
 
 # fmt: off
@@ -269,10 +259,11 @@ class LearnedGatedPool(_Learned, learned.LearnedGatedPool): ...
 class LearnedAdaPool(_Learned, learned.LearnedAdaPool): ...
 class LearnedTreePool(_Learned, learned.LearnedTreePool): ...
 class LearnedDetailPreservingPool(_Learned, learned.LearnedDetailPreservingPool): ...
+class OrdinalPool(_Learned, learned.OrdinalPool): ...
 # fmt: on
 
 
-class LearnedImportancePool(_WithRngs, learned.LearnedImportancePool):
+class LearnedImportancePool(_Learned, learned.LearnedImportancePool):
     features: int
     window_shape: Sequence[int]
     strides: Ints | None = None
@@ -283,43 +274,13 @@ class LearnedImportancePool(_WithRngs, learned.LearnedImportancePool):
     empty_value: Any = 0
     param_dtype: Any = jnp.float32
 
-    _needs_features = True
-
-    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
-        del rngs
-        shape = (*(3 for _ in self.window_shape), self.features, self.features)
-        self.kernel = nnx.Param(jnp.zeros(shape, self.param_dtype))
-        self.scale = nnx.Param(jnp.ones(self.features, self.param_dtype))
-        self.bias = nnx.Param(jnp.zeros(self.features, self.param_dtype))
-
-    def _parameters(self, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        del channels
-        return self.kernel[...], self.scale[...], self.bias[...]
-
-
-class OrdinalPool(_WithRngs, learned.OrdinalPool):
-    _needs_features = True
-
-    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
-        del rngs
-        features: Any = self.features
-        first = ordinal_logits(self.window_shape, self.axes, features, self.initial)
-        self.logits = nnx.Param(jnp.asarray(first, self.param_dtype))
-
-    def _logits(self, channels: int) -> jax.Array:
-        del channels
-        return self.logits[...]
-
 
 class PredictedBlurPool(_WithRngs, learned_filters.PredictedBlurPool):
-    def _begin(self, rngs: nnx.Rngs | nnx.RngStream | None) -> None:
+    def _begin(self, rngs: Any) -> None:
         sizes, count = predicted_sizes(self)
         dtype = np.promote_types(self.param_dtype, np.float32)
-        options: dict[str, Any] = {"dtype": dtype, "param_dtype": self.param_dtype}
-        options["rngs"] = self._given(rngs)
-        self.logits = nnx.Conv(
-            self.features, count, sizes, self.strides, padding="VALID", **options
-        )
+        more: dict[str, Any] = {"dtype": dtype, "param_dtype": self.param_dtype, "rngs": rngs}
+        self.logits = nnx.Conv(self.features, count, sizes, self.strides, padding="VALID", **more)
 
     def _convolved(self, x: jax.Array, sizes: tuple[int, ...], count: int) -> jax.Array:
         del sizes, count

@@ -870,8 +870,8 @@ FAULTS = [
     ),
     (
         "linen.py",
-        'has_one = self.has_rng("pool") or self.has_rng("params")',
-        'has_one = self.has_rng("pool")',
+        'if self.has_rng("pool") or self.has_rng("params") else None',
+        'if self.has_rng("pool") else None',
         "a model with a random Linen layer cannot be initialised with a key for parameters alone",
     ),
     (
@@ -906,21 +906,27 @@ FAULTS = [
     ),
     (
         "linen.py",
-        "object.__setattr__(self, field.name, fields.as_tuple(getattr(self, field.name)))",
-        "getattr(self, field.name)",
+        "object.__setattr__(self, name, fields.as_tuple(getattr(self, name)))",
+        "getattr(self, name)",
         "Linen layers with lists in fields have no hash",
     ),
     (
-        "layers/fields.py",
-        "        window_arguments(op_of(self), *window, self.axes)\n",
-        "",
+        "layers/checks.py",
+        'elif "window_shape" in given:',
+        'elif "window_shape" in given and "param_dtype" in given:',
         "window layers with arguments that no call can take can be made",
     ),
     (
-        "layers/fields.py",
+        "core/arguments.py",
         "    elif kind is int:\n",
         "    elif kind is float:\n",
         "layers take None for an int",
+    ),
+    (
+        "layers/checks.py",
+        "if known or features is not None:",
+        "if features is not None:",
+        "NNX layers that make parameters for each channel can be made without `features`",
     ),
     (
         "layers/fields.py",
@@ -972,8 +978,8 @@ FAULTS = [
     ),
     (
         "nnx.py",
-        "                key = streams.params() if isinstance(streams, nnx.Rngs) else streams()",
-        "                key = jax.random.key(0)",
+        "            key = draw() if self._starts_at_random else None",
+        "            key = jax.random.key(0)",
         "all parameters of a layer start from one key: alpha and lam of LearnedDetailPreservingPool are equal",
     ),
     (
@@ -1206,9 +1212,15 @@ FAULTS = [
     ),
     (
         "layers/fields.py",
-        'others = ("parent", "name", *self._own)',
-        'others = ("parent", "name")',
+        "for n in kinds_of(self) if n not in self._own}",
+        "for n in kinds_of(self)}",
         "fields that are no arguments reach the function",
+    ),
+    (
+        "layers/fields.py",
+        "for f in dataclasses.fields(ours) if",
+        "for f in dataclasses.fields(layer) if",
+        "fields of a user's own, in a class derived from ours, reach the function",
     ),
     (
         "layers/shapes.py",

@@ -1,5 +1,6 @@
 """How layers are made: checks, signatures, and fields that Flax can keep."""
 
+import dataclasses
 import inspect
 
 import jax
@@ -16,6 +17,7 @@ import jaxpool.nnx
 TESTS_OF = (
     "linen.py",
     "nnx.py",
+    "layers/checks.py",
     "layers/fields.py",
     "layers/learned.py",
     "layers/learned_filters.py",
@@ -24,6 +26,7 @@ TESTS_OF = (
     "layers/filters.py",
     "layers/regions.py",
     "core/parameters.py",
+    "core/arguments.py",
 )
 
 FRAMEWORKS = [jaxpool.linen, jaxpool.nnx]
@@ -96,9 +99,13 @@ def test_mistakes_are_told_when_a_layer_is_made(framework, name, options, messag
 def test_nnx_says_that_it_needs_rngs(name):
     options = {"strides": (2, 2), "features": 2} if "Blur" in name else W
     cls = getattr(jaxpool.nnx, name)
-    with pytest.raises(TypeError, match=rf"^{name}: `rngs` must be given, .*Write rngs=nnx.Rngs"):
+    with pytest.raises(
+        TypeError, match=rf"^{name}: `rngs` must be nnx.Rngs or .*Write rngs=nnx.Rngs"
+    ):
         cls(**options)
-    with pytest.raises(TypeError, match=rf"^{name}: `rngs` must be nnx.Rngs, an nnx.RngStream"):
+    with pytest.raises(
+        TypeError, match=rf"^{name}: `rngs` must be nnx.Rngs or an nnx.RngStream; got"
+    ):
         cls(**options, rngs=jax.random.key(0))
     assert jax.tree.leaves(nnx.state(cls(**options, rngs=nnx.Rngs(0)), nnx.Param))
 
@@ -229,14 +236,30 @@ def test_nnx_keeps_arrays_in_fields_as_state():
     assert jax.tree.leaves(nnx.state(layers["reduction"]))[0] == 3
 
 
+@dataclasses.dataclass(eq=False)
 class Doubled(jaxpool.nnx.MaxPool):
-    """A user's own layer on one of ours."""
+    """A user's own layer on one of ours, with a field named as one of another layer."""
+
+    depth: float = dataclasses.field(default=2.0, kw_only=True)
 
     def __call__(self, x, mask):
-        return 2 * super().__call__(x, where=mask)
+        return self.depth * super().__call__(x, where=mask)
 
 
-def test_derived_layers_have_calls_of_their_own():
-    assert Doubled((2, 2))(X, X < 9).shape == (1, 3, 2, 2)
+class DoubledToo(jaxpool.linen.MaxPool):
+    """And one of Linen."""
+
+    depth: float = dataclasses.field(default=2.0, kw_only=True)
+
+    def __call__(self, x, mask):
+        return self.depth * super().__call__(x, where=mask)
+
+
+def test_derived_layers_have_fields_and_calls_of_their_own():
+    wanted = 2.5 * jaxpool.max_pool(X, (2, 2))
+    np.testing.assert_array_equal(Doubled((2, 2), depth=2.5)(X, X < 9), wanted)
+    layer = DoubledToo((2, 2), depth=2.5)
+    np.testing.assert_array_equal(layer.apply({}, X, X < 9), wanted)
+    assert "depth" in inspect.signature(Doubled).parameters
     with pytest.raises(ValueError, match=r"^MaxPool: `strides` must be an int >= 1"):
         Doubled((2, 2), 0)

@@ -5,8 +5,9 @@ These checks are always on. Nothing below the public functions checks its argume
 
 import math
 import operator
+import types
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +165,20 @@ def flag(op: str, name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         fail(op, name, "be True or False", value, error=TypeError)
     return bool(value)
+
+
+def of_kind(op: str, name: str, value: Any, kind: Any) -> None:
+    """Checks a bool, an int or one of a few names, if the annotation `kind` says that it is one."""
+    if get_origin(kind) in (types.UnionType, Union):
+        kinds = [k for k in get_args(kind) if k is not types.NoneType]
+        if len(kinds) == 1 and value is not None:
+            of_kind(op, name, value, kinds[0])
+    elif kind is bool:
+        flag(op, name, value)
+    elif kind is int:
+        integer(op, name, value, "be an int")
+    elif get_origin(kind) is Literal:
+        one_of(op, name, value, get_args(kind))
 
 
 def array(op: str, x: Any) -> jax.Array:

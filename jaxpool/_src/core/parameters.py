@@ -84,10 +84,18 @@ def float_dtype(op: str, name: str, value: Any) -> None:
         fail(op, name, "be a float dtype, such as jnp.float32", value, error=TypeError)
 
 
-def size(op: str, name: str, value: Any, *, optional: bool = False) -> None:
-    """Checks an int that counts something; None too if it is `optional`."""
-    allowed = "be an int >= 1" + (", or None" if optional else "")
-    if not (optional and value is None) and integer(op, name, value, allowed) < 1:
+def size(op: str, name: str, value: Any, allowed: str = "be an int >= 1") -> None:
+    """Checks an int that counts something."""
+    if integer(op, name, value, allowed) < 1:
+        fail(op, name, allowed, value)
+
+
+def shape(op: str, name: str, value: Any) -> None:
+    """Checks the shape of a parameter, or None."""
+    allowed = "be a sequence of ints >= 1, or None"
+    if value is not None and not isinstance(value, list | tuple):
+        fail(op, name, allowed, value, error=TypeError)
+    if any(integer(op, name, entry, allowed) < 1 for entry in value or ()):
         fail(op, name, allowed, value)
 
 

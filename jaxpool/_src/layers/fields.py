@@ -3,15 +3,13 @@
 import dataclasses
 import functools
 import inspect
-import types
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
 
-from jaxpool._src.core.arguments import Ints, Padding, axis_numbers, flag, integer, one_of
-from jaxpool._src.domains.window import window_arguments
+from jaxpool._src.core.arguments import Ints, Padding
 
 T = TypeVar("T")
 
@@ -34,12 +32,11 @@ def _says_what_has_a_name(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         if len(args) >= count and named:
-            extra = args[count - 1]
-            is_mask = "where" in named and getattr(extra, "dtype", bool) == np.bool_
-            name = "where" if is_mask else named[0]
+            kind, dtype = type(args[count - 1]).__name__, getattr(args[count - 1], "dtype", bool)
+            name = "where" if "where" in named and dtype == np.bool_ else named[0]
             raise TypeError(
-                f"{op_of(self)}: `{name}` must be given by its name; got an object of type "
-                f"{type(extra).__name__} without one. Write {name}=..."
+                f"{op_of(self)}: `{name}` must be given by its name; got an object of type {kind} "
+                f"without one. Write {name}=..."
             )
         return call(self, *args, **kwargs)
 
@@ -54,6 +51,12 @@ def pool_of(module: type) -> type | None:
 def op_of(layer: Any) -> str:
     """The name in which a layer's mistakes are told: of a user's, what it is derived from."""
     return (pool_of(type(layer)) or type(layer)).__name__
+
+
+def kinds_of(layer: Any) -> dict[str, Any]:
+    """The types of the fields of ours. Linen has more, and so may a class that a user derives."""
+    ours = next(c for c in type(layer).__mro__ if c.__module__.startswith("jaxpool."))
+    return {f.name: f.type for f in dataclasses.fields(ours) if f.name not in ("parent", "name")}
 
 
 def as_tuple(value: Any) -> Any:
@@ -73,30 +76,8 @@ class Pool:
         return self._function(x, where=where, **self._options())
 
     def _options(self) -> dict[str, Any]:
-        """The fields, without Linen's own."""
-        names = [field.name for field in dataclasses.fields(self)]
-        others = ("parent", "name", *self._own)
-        return {n: getattr(self, n) for n in names if n not in others}
-
-    def _check(self) -> None:
-        """Checks what can be known before the first call; a framework does when it makes one."""
-        for field in dataclasses.fields(self):
-            if field.name not in ("parent", "name"):
-                _check_kind(op_of(self), field.name, getattr(self, field.name), field.type)
-
-
-def _check_kind(op: str, name: str, value: Any, kind: Any) -> None:
-    """Checks a bool, an int or one of a few names, if the annotation `kind` of a field is that."""
-    if get_origin(kind) in (types.UnionType, Union):
-        kinds = [k for k in get_args(kind) if k is not types.NoneType]
-        if len(kinds) == 1 and value is not None:
-            _check_kind(op, name, value, kinds[0])
-    elif kind is bool:
-        flag(op, name, value)
-    elif kind is int:
-        integer(op, name, value, "be an int")
-    elif get_origin(kind) is Literal:
-        one_of(op, name, value, get_args(kind))
+        """The fields that are arguments of the function."""
+        return {n: getattr(self, n) for n in kinds_of(self) if n not in self._own}
 
 
 @layer
@@ -112,11 +93,6 @@ class WindowPool(Pool):
     axes: Ints | None = None
     empty_value: Any = 0
 
-    def _check(self) -> None:
-        window = (self.window_shape, self.strides, self.padding, self.dilation, self.ceil_mode)
-        window_arguments(op_of(self), *window, self.axes)
-        super()._check()
-
 
 @layer
 class GlobalPool(Pool):
@@ -126,7 +102,3 @@ class GlobalPool(Pool):
     _: dataclasses.KW_ONLY
     keepdims: bool = False
     empty_value: Any = 0
-
-    def _check(self) -> None:
-        axis_numbers(op_of(self), self.axes)
-        super()._check()

@@ -6,10 +6,9 @@ from typing import Any
 import jax
 
 import jaxpool
-from jaxpool._src.core.arguments import Ints, ints, window_axes
-from jaxpool._src.domains.window import window_arguments
+from jaxpool._src.core.arguments import Ints
 from jaxpool._src.filters.blur import PaddingMode
-from jaxpool._src.layers.fields import Pool, WindowPool, layer, op_of
+from jaxpool._src.layers.fields import Pool, WindowPool, layer
 
 
 @layer
@@ -24,11 +23,6 @@ class BlurPool(Pool):
     empty_value: Any = 0
 
     _function = staticmethod(jaxpool.blur_pool)
-
-    def _check(self) -> None:
-        steps, _ = window_axes(op_of(self), self.strides, self.axes, "strides")
-        ints(op_of(self), "filter_size", self.filter_size, len(steps), 1)
-        super()._check()
 
     def __call__(
         self, x: jax.Array, *, kernel: Any = None, where: jax.Array | None = None
@@ -46,11 +40,6 @@ class MaxBlurPool(WindowPool):
     padding_mode: PaddingMode = "reflect"
 
     _function = staticmethod(jaxpool.max_blur_pool)
-
-    def _check(self) -> None:
-        sizes, _ = window_axes(op_of(self), self.window_shape, self.axes)
-        ints(op_of(self), "filter_size", self.filter_size, len(sizes), 1)
-        super()._check()
 
     def __call__(
         self, x: jax.Array, *, where: jax.Array | None = None, kernel: Any = None
@@ -73,11 +62,6 @@ class GaussianPool(Pool):
 
     _function = staticmethod(jaxpool.gaussian_pool)
 
-    def _check(self) -> None:
-        steps, _ = window_axes(op_of(self), self.strides, self.axes, "strides")
-        ints(op_of(self), "filter_size", self.filter_size, len(steps), 1)
-        super()._check()
-
 
 @layer
 class ContentAwareBlurPool(Pool):
@@ -92,11 +76,6 @@ class ContentAwareBlurPool(Pool):
     empty_value: Any = 0
 
     _function = staticmethod(jaxpool.content_aware_blur_pool)
-
-    def _check(self) -> None:
-        steps, _ = window_axes(op_of(self), self.strides, self.axes, "strides")
-        ints(op_of(self), "filter_size", self.filter_size, len(steps), 1)
-        super()._check()
 
     def __call__(
         self, x: jax.Array, logits: jax.Array, *, where: jax.Array | None = None
@@ -139,11 +118,6 @@ class SameSizePool(Pool):
     dilation: Ints = 1
     axes: Ints | None = None
     empty_value: Any = 0
-
-    def _check(self) -> None:
-        window = (self.window_shape, None, "SAME", self.dilation, False, self.axes)
-        window_arguments(op_of(self), *window)
-        super()._check()
 
 
 @layer

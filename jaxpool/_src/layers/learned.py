@@ -9,13 +9,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxpool
-from jaxpool._src.core.arguments import (
-    check_array,
-    fail,
-    integer,
-)
-from jaxpool._src.core.parameters import finite_number, float_dtype, size
-from jaxpool._src.domains.window import window_arguments
+from jaxpool._src.core.arguments import check_array
 from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer, op_of
 from jaxpool._src.layers.parameters import (
     accurate,
@@ -30,7 +24,7 @@ from jaxpool._src.layers.parameters import (
     uniform,
     window_sizes,
 )
-from jaxpool._src.reductions.order import ordinal_weights
+from jaxpool._src.reductions.order import ordinal_logits, ordinal_weights
 from jaxpool._src.reductions.soft import importance_logits
 
 
@@ -49,6 +43,7 @@ class LearnedPool(Pool):
 
     _own = ("features", "channel_axis", "param_dtype")
     _starts_at_random: ClassVar[bool] = False
+    _of_channels: ClassVar[bool] = False  # whether it asks x how many there are
     _filters: ClassVar[tuple[str, ...]] = ()  # parameters that lie on windows as x does
 
     def _first(self) -> dict[str, tuple[tuple[int, ...], Callable[..., jax.Array]]]:
@@ -71,17 +66,6 @@ class LearnedPool(Pool):
     def _parameters(self) -> dict[str, jax.Array]:
         """What the framework keeps: in the shapes of `_first`, with channels."""
         raise NotImplementedError
-
-    def __post_init__(self) -> None:
-        """A framework may make parameters here."""
-
-    def _check(self) -> None:
-        op, own = op_of(self), self._own
-        size(op, "features", self.features, optional=True)
-        float_dtype(op, "param_dtype", self.param_dtype)
-        if "init_value" in own:
-            finite_number(op, "init_value", vars(self)["init_value"])
-        super()._check()
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
@@ -249,7 +233,22 @@ class LearnedGlobalSoftmaxPool(LearnedPool, GlobalPool):
 
 
 @layer
-class LearnedImportancePool(Pool):
+class OfChannels(Pool):
+    """Has parameters for each channel of x, in Linen without being told how many there are."""
+
+    _of_channels, _starts_at_random, _channels = True, False, ()
+
+    def _first(self, channels: int) -> dict[str, Any]:
+        """For each parameter its shape and its initializer."""
+        raise NotImplementedError
+
+    def _parameters(self, channels: int) -> dict[str, jax.Array]:
+        """What the framework keeps: in the shapes of `_first`."""
+        raise NotImplementedError
+
+
+@layer
+class LearnedImportancePool(OfChannels):
     """Local importance pooling (LIP): a mean whose weights a small network predicts.
 
     The network is the paper's simplified one, over channels that are last: a convolution of 3
@@ -263,30 +262,23 @@ class LearnedImportancePool(Pool):
     """
 
     _own = ("features", "param_dtype")
-    _needs_features: ClassVar[bool] = False
 
-    def _check(self) -> None:
-        op, field = op_of(self), vars(self)
-        window = ("window_shape", "strides", "padding", "dilation", "ceil_mode")
-        window_arguments(op, *(field[name] for name in window), None)
-        size(op, "features", field["features"], optional=not self._needs_features)
-        float_dtype(op, "param_dtype", field["param_dtype"])
-        super()._check()
-
-    def _parameters(self, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The kernel, the scale and the bias."""
-        raise NotImplementedError
+    def _first(self, channels: int) -> dict[str, Any]:
+        layer: Any = self
+        shape, one = (*(3 for _ in layer.window_shape), channels, channels), (channels,)
+        zero = constant(0)
+        return {"kernel": (shape, zero), "scale": (one, constant(1)), "bias": (one, zero)}
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
         check_array(op_of(self), x)
         check_features(self, x, -1)
-        logits = importance_logits(x, *self._parameters(x.shape[-1]), where)
+        logits = importance_logits(x, **self._parameters(x.shape[-1]), where=where)
         return jaxpool.importance_pool(x, logits, where=where, **self._options())
 
 
 @layer
-class OrdinalPool(WindowPool):
+class OrdinalPool(OfChannels, WindowPool):
     """Ordinal pooling with learned weights: `jaxpool.rank_pool` of a softmax over ranks.
 
     Each channel has the parameter `logits`, one number for each rank of a window, of which the
@@ -308,25 +300,16 @@ class OrdinalPool(WindowPool):
 
     _own = ("initial", "features", "channel_axis", "param_dtype")
 
-    _needs_features: ClassVar[bool] = False
-
-    def _logits(self, channels: int) -> jax.Array:
-        """The parameter, of shape (ranks, channels)."""
-        raise NotImplementedError
-
-    def __post_init__(self) -> None:
-        """A framework may make the parameter here."""
-
-    def _check(self) -> None:
-        size(op_of(self), "features", self.features, optional=not self._needs_features)
-        float_dtype(op_of(self), "param_dtype", self.param_dtype)
-        super()._check()
+    def _first(self, channels: int) -> dict[str, Any]:
+        first = ordinal_logits(self.window_shape, self.axes, channels, self.initial)
+        return {"logits": (first.shape, constant(first))}
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in `jaxpool.rank_pool`."""
         check_array(op_of(self), x)
         channel = channel_of(self, x, pooled_axes(self, x))
-        weights = ordinal_weights(self._logits(x.shape[channel]), channel, x.ndim)
+        logits = self._parameters(x.shape[channel])["logits"]
+        weights = ordinal_weights(logits, channel, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **self._options())
 
 
@@ -388,12 +371,6 @@ class LearnedTreePool(LearnedPool, WindowPool):
     _filters = ("leaves", "gates")
     _starts_at_random = True
 
-    def _check(self) -> None:
-        allowed = "be at least 1"
-        if integer(op_of(self), "depth", self.depth, allowed) < 1:
-            fail(op_of(self), "depth", allowed, self.depth)
-        super()._check()
-
     def _first(self) -> dict[str, Any]:
         leaves, window = 2 ** (self.depth - 1), window_sizes(self)
         return {
@@ -420,14 +397,6 @@ class LearnedAdaPool(LearnedPool, WindowPool):
 
     def _first(self) -> dict[str, Any]:
         return {"beta": (tuple(self.beta_shape or ()), constant(0))}
-
-    def _check(self) -> None:
-        shape, allowed = self.beta_shape, "be a sequence of ints >= 1, or None"
-        if shape is not None and not isinstance(shape, list | tuple):
-            fail(op_of(self), "beta_shape", allowed, shape, error=TypeError)
-        if any(integer(op_of(self), "beta_shape", n, allowed) < 1 for n in shape or ()):
-            fail(op_of(self), "beta_shape", allowed, shape)
-        super()._check()
 
     def _arguments(self, parameters: dict[str, jax.Array]) -> dict[str, Any]:
         return {"beta": jax.nn.sigmoid(parameters["beta"])}

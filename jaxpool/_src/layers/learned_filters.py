@@ -10,12 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from jaxpool._src.core.arguments import (
-    Ints,
-    check_array,
-    window_axes,
-)
-from jaxpool._src.core.parameters import float_dtype, size
+from jaxpool._src.core.arguments import Ints, check_array
 from jaxpool._src.filters.blur import PaddingMode, binomial_kernel
 from jaxpool._src.filters.morphology import parabola
 from jaxpool._src.layers.fields import Pool, WindowPool, layer, op_of
@@ -47,11 +42,6 @@ class LearnedBlurPool(LearnedPool):
 
     _function = staticmethod(jaxpool.blur_pool)
 
-    def _check(self) -> None:
-        window_axes(op_of(self), self.strides, self.axes, "strides")
-        size(op_of(self), "filter_size", self.filter_size)
-        super()._check()
-
     def _first(self) -> dict[str, Any]:
         start = constant(np.log(binomial_kernel(self.filter_size)))
         return {"kernel": ((self.filter_size,), start)}
@@ -77,11 +67,6 @@ class LearnedGaussianPool(LearnedPool):
     empty_value: Any = 0
 
     _function = staticmethod(jaxpool.gaussian_pool)
-
-    def _check(self) -> None:
-        window_axes(op_of(self), self.strides, self.axes, "strides")
-        size(op_of(self), "filter_size", self.filter_size)
-        super()._check()
 
     def _first(self) -> dict[str, Any]:
         return {"sigma": ((), constant(0.4))}
@@ -115,20 +100,11 @@ class PredictedBlurPool(Pool):
     param_dtype: Any = jnp.float32
 
     _own = ("features", "groups", "param_dtype")
+    _starts_at_random = True
 
     def _convolved(self, x: jax.Array, sizes: tuple[int, ...], count: int) -> jax.Array:
         """`count` features of x, by a convolution without padding."""
         raise NotImplementedError
-
-    def __post_init__(self) -> None:
-        """A framework may make the convolution here."""
-
-    def _check(self) -> None:
-        size(op_of(self), "features", self.features)
-        size(op_of(self), "filter_size", self.filter_size)
-        float_dtype(op_of(self), "param_dtype", self.param_dtype)
-        predicted_sizes(self)
-        super()._check()
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function, and for the logits it is 0."""

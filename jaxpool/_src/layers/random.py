@@ -29,8 +29,8 @@ class RandomPool(Pool):
         if key is None and not layer.deterministic:
             key = self._key()
             if key is None:
-                allowed = "be given unless `deterministic`"
-                fail(op_of(self), "key", allowed, None, hint=f"Write {self._how}.")
+                hint = f"Write {self._how}."
+                fail(op_of(self), "key", "be given unless `deterministic`", None, hint=hint)
         return key
 
     def _key(self) -> jax.Array | None:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import jax
 
 import jaxpool
-from jaxpool._src.core.arguments import Ints, ints
-from jaxpool._src.layers.fields import Pool, layer, op_of
+from jaxpool._src.core.arguments import Ints
+from jaxpool._src.layers.fields import Pool, layer
 
 
 @layer
@@ -20,10 +20,6 @@ class RegionPool(Pool):
     output_shape: Ints
     _: dataclasses.KW_ONLY
     spatial_scale: float = 1.0
-
-    def _check(self) -> None:
-        ints(op_of(self), "output_shape", self.output_shape, 2, 1)
-        super()._check()
 
     def __call__(self, x: jax.Array, boxes: jax.Array) -> jax.Array:
         """The pooled boxes of x, of shape (K, P, Q, C)."""
@@ -97,10 +93,6 @@ class MultiScaleRoiAlign(Pool):
     aligned: bool = True
     canonical_size: float = 224
     canonical_level: int = 4
-
-    def _check(self) -> None:
-        ints(op_of(self), "output_shape", self.output_shape, 2, 1)
-        super()._check()
 
     def __call__(self, features: Sequence[jax.Array], boxes: jax.Array) -> jax.Array:
         """The pooled boxes of the pyramid, of shape (K, P, Q, C)."""

@@ -7,9 +7,8 @@ from typing import Any, Literal
 import jax
 
 import jaxpool
-from jaxpool._src.core.arguments import Ints, Padding, Sizes, sizes_and_axes, window_axes
-from jaxpool._src.domains.window import window_arguments
-from jaxpool._src.layers.fields import Pool, layer, op_of
+from jaxpool._src.core.arguments import Ints, Padding, Sizes
+from jaxpool._src.layers.fields import Pool, layer
 from jaxpool._src.layers.random import RandomPool
 from jaxpool._src.pools.fractional_cells import Scheme
 
@@ -26,15 +25,9 @@ class MaxUnpool(Pool):
     axes: Ints | None = None
     mode: Literal["set", "add", "max"] = "set"
 
-    def _check(self) -> None:
-        window = (self.window_shape, self.strides, self.padding, 1, False, self.axes)
-        window_arguments(op_of(self), *window)
-        super()._check()
-
     def __call__(self, y: jax.Array, indices: jax.Array) -> jax.Array:
         """The unpooled y."""
-        names = [f.name for f in dataclasses.fields(self) if f.name not in ("parent", "name")]
-        return jaxpool.max_unpool(y, indices, **{name: getattr(self, name) for name in names})
+        return jaxpool.max_unpool(y, indices, **self._options())
 
 
 @layer
@@ -45,10 +38,6 @@ class AdaptivePool(Pool):
     _: dataclasses.KW_ONLY
     axes: Ints | None = None
     empty_value: Any = 0
-
-    def _check(self) -> None:
-        sizes_and_axes(op_of(self), "output_shape", self.output_shape, self.axes)
-        super()._check()
 
 
 @layer
@@ -144,10 +133,6 @@ class Sppf(Pool):
     axes: Ints | None = None
 
     _function = staticmethod(jaxpool.sppf)
-
-    def _check(self) -> None:
-        window_axes(op_of(self), self.window_shape, self.axes)
-        super()._check()
 
 
 @layer

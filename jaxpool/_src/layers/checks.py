@@ -1,0 +1,59 @@
+"""What can be known of a layer's arguments before its first call, checked in the layer's name."""
+
+from typing import Any
+
+from jaxpool._src.core import arguments, parameters
+from jaxpool._src.domains.window import window_arguments
+from jaxpool._src.layers.fields import kinds_of, op_of
+from jaxpool._src.layers.parameters import predicted_sizes
+
+
+def check(layer: Any, *, begins: bool = False) -> None:
+    """Checks the fields of a layer that is being made, with its parameters if it `begins`."""
+    op, kinds = op_of(layer), kinds_of(layer)
+    given = {name: getattr(layer, name) for name in kinds}
+    known = "groups" in given or (begins and getattr(layer, "_of_channels", False))
+    _check_learned(op, given, known)
+    _check_geometry(op, given)
+    if "groups" in given:
+        predicted_sizes(layer)
+    for name, kind in kinds.items():
+        arguments.of_kind(op, name, given[name], kind)
+
+
+def _check_geometry(op: str, given: dict[str, Any]) -> None:
+    """Checks where cells lie."""
+    get, n = given.get, 1
+    if "output_ratio" in given or "groups" in given:
+        pass  # both ask for other fields of a window
+    elif "window_shape" in given:
+        more = (get("padding", "VALID"), get("dilation", 1), get("ceil_mode", False), get("axes"))
+        n = len(window_arguments(op, get("window_shape"), get("strides"), *more)["axes"])
+    elif "strides" in given:
+        n = len(arguments.window_axes(op, get("strides"), get("axes"), "strides")[1])
+    elif "keepdims" in given:
+        arguments.axis_numbers(op, get("axes"))
+    elif "spatial_scale" in given or "spatial_scales" in given:
+        arguments.ints(op, "output_shape", get("output_shape"), 2, 1)
+    elif "output_shape" in given:
+        arguments.sizes_and_axes(op, "output_shape", get("output_shape"), get("axes"))
+    if "filter_size" in given and "param_dtype" in given:  # one for all axes
+        parameters.size(op, "filter_size", get("filter_size"))
+    elif "filter_size" in given:
+        arguments.ints(op, "filter_size", get("filter_size"), n, 1)
+
+
+def _check_learned(op: str, given: dict[str, Any], known: bool) -> None:
+    """Checks what parameters are made of, which are `known` by now to be of `features`."""
+    if "param_dtype" in given:
+        parameters.float_dtype(op, "param_dtype", given["param_dtype"])
+        features = given.get("features")
+        if known or features is not None:
+            allowed = "be an int >= 1" + ("" if known else ", or None")
+            parameters.size(op, "features", features, allowed)
+    if "init_value" in given:
+        parameters.finite_number(op, "init_value", given["init_value"])
+    if "depth" in given:
+        parameters.size(op, "depth", given["depth"], "be at least 1")
+    if "beta_shape" in given:
+        parameters.shape(op, "beta_shape", given["beta_shape"])
