@@ -125,7 +125,8 @@ class _Random(_WithRngs):
 
     def _begin(self, rngs: Any) -> None:
         stream = rngs["pool"] if isinstance(rngs, nnx.Rngs) else rngs
-        self.rngs = nnx.data(None) if stream is None else stream.fork()
+        layer: Any = self
+        layer.rngs = nnx.data(None) if stream is None else stream.fork()
 
     def _key(self) -> jax.Array | None:
         layer: Any = self

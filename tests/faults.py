@@ -912,8 +912,8 @@ FAULTS = [
     ),
     (
         "layers/checks.py",
-        'elif "window_shape" in given:',
-        'elif "window_shape" in given and "param_dtype" in given:',
+        'if "window_shape" in given and "output_ratio" not in given:',
+        'if "window_shape" in given and "param_dtype" in given:',
         "window layers with arguments that no call can take can be made",
     ),
     (

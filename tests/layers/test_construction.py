@@ -193,6 +193,9 @@ def test_linen_layers_of_lists_have_a_hash():
     assert (layer.window_shape, layer.padding) == (same.window_shape, same.padding)
     assert hash(layer) == hash(same)
     assert layer == same
+    gated = jaxpool.linen.LearnedGatedPool(np.array([2, 2]), axes=range(1, 3))
+    assert hash(gated) == hash(jaxpool.linen.LearnedGatedPool((2, 2), axes=(1, 2)))
+    assert not jax.tree.leaves(nnx.state(jaxpool.nnx.MaxPool(np.array([2, 2]), axes=range(1, 3))))
 
     class Net(nn.Module):
         pools: tuple

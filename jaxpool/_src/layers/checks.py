@@ -24,18 +24,16 @@ def check(layer: Any, *, begins: bool = False) -> None:
 def _check_geometry(op: str, given: dict[str, Any]) -> None:
     """Checks where cells lie."""
     get, n = given.get, 1
-    if "output_ratio" in given or "groups" in given:
-        pass  # both ask for other fields of a window
-    elif "window_shape" in given:
+    if "window_shape" in given and "output_ratio" not in given:
         more = (get("padding", "VALID"), get("dilation", 1), get("ceil_mode", False), get("axes"))
         n = len(window_arguments(op, get("window_shape"), get("strides"), *more)["axes"])
-    elif "strides" in given:
+    elif "strides" in given and "groups" not in given:
         n = len(arguments.window_axes(op, get("strides"), get("axes"), "strides")[1])
     elif "keepdims" in given:
         arguments.axis_numbers(op, get("axes"))
     elif "spatial_scale" in given or "spatial_scales" in given:
         arguments.ints(op, "output_shape", get("output_shape"), 2, 1)
-    elif "output_shape" in given:
+    elif "output_shape" in given and "output_ratio" not in given:
         arguments.sizes_and_axes(op, "output_shape", get("output_shape"), get("axes"))
     if "filter_size" in given and "param_dtype" in given:  # one for all axes
         parameters.size(op, "filter_size", get("filter_size"))

@@ -60,8 +60,10 @@ def kinds_of(layer: Any) -> dict[str, Any]:
 
 
 def as_tuple(value: Any) -> Any:
-    """`value` with tuples in place of lists, which have no hash."""
-    return tuple(map(as_tuple, value)) if type(value) in (list, tuple) else value
+    """`value` with tuples in place of lists, ranges and arrays of ints, which may have no hash."""
+    if isinstance(value, np.ndarray) and value.ndim and np.issubdtype(value.dtype, np.integer):
+        value = value.tolist()
+    return tuple(map(as_tuple, value)) if type(value) in (list, tuple, range) else value
 
 
 @layer

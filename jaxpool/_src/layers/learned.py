@@ -42,8 +42,7 @@ class LearnedPool(Pool):
     param_dtype: Any = jnp.float32
 
     _own = ("features", "channel_axis", "param_dtype")
-    _starts_at_random: ClassVar[bool] = False
-    _of_channels: ClassVar[bool] = False  # whether it asks x how many there are
+    _of_channels, _starts_at_random = False, False
     _filters: ClassVar[tuple[str, ...]] = ()  # parameters that lie on windows as x does
 
     def _first(self) -> dict[str, tuple[tuple[int, ...], Callable[..., jax.Array]]]:
