@@ -36,7 +36,7 @@ Example:
 import dataclasses
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,7 @@ except ImportError as error:
     raise ImportError('jaxpool.nnx needs Flax. Write pip install "jaxpool[flax]".') from error
 
 
+@dataclass_transform()
 class _Layer(nnx.Module):
     """Makes a module of what stands beside it: a class of `jaxpool._src.layers`."""
 
