@@ -44,7 +44,9 @@ def importance(x, kernel, scale, bias, where):
     return windows(weight * x).sum(2) / windows(weight).sum(2)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.float32])
+@pytest.mark.parametrize(
+    "dtype", [np.float16, np.int32, pytest.param(np.float32, marks=pytest.mark.exhaustive)]
+)
 def test_importance_is_predicted_in_float32(dtype):
     """The convolution of x neither overflows float16 nor has a kernel of ints."""
     rng = np.random.default_rng(0)
@@ -151,7 +153,7 @@ def test_parabolas_of_small_scales():
     np.testing.assert_allclose(np.diff(slopes[3:])[0] + slopes[3], 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("symmetric", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 def test_details_of_a_large_power(symmetric):
     """At a power of e^25 the element that is farthest from the mean is all that counts."""
     x = np.random.default_rng(3).normal(size=X.shape).astype(np.float32)
