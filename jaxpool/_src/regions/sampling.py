@@ -256,29 +256,27 @@ def weighted_sum(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
     The q of `rows` and the p of `columns` may be 1, and x may be of shape (P, Q, H, W, C). Weights
     are not negative. An infinity or NaN in x reaches only cells in which it has a weight.
     """
+    y = _product_of_finite(x, rows, columns)
+    # Outside of the loop, of which JAX up to 0.10.1 takes no second derivative, not even one of 0.
+    fixed, *weights = lax.stop_gradient((x, rows, columns))
 
     def spread(state: Any) -> Any:
         """What is not finite, in cells that it has a weight in; else 0."""
         _, dirty = state
-        inside = functools.partial(
-            _product,
-            rows=(lax.stop_gradient(rows) != 0).astype(x.dtype),
-            columns=(lax.stop_gradient(columns) != 0).astype(x.dtype),
-        )
-        fixed = lax.stop_gradient(x)
+        by_rows, by_columns = ((weight != 0).astype(x.dtype) for weight in weights)
         zero = np.zeros((), x.dtype)
         unfinite = zero
         for infinity in (np.inf, -np.inf):
             # `dirty` is True. XLA computes what does not depend on the state ahead of the loop.
             here = dirty & ((fixed == infinity) | (fixed != fixed))
-            found = inside(here.astype(x.dtype))
+            found = _product(here.astype(x.dtype), by_rows, by_columns)
             unfinite = unfinite + jnp.where(found > 0, np.array(infinity, x.dtype), zero)
         return unfinite, np.False_
 
-    y = _product_of_finite(x, rows, columns)
-    dirty = jnp.any(~jnp.isfinite(lax.stop_gradient(x)))
+    dirty = jnp.any(~jnp.isfinite(fixed))
     # A loop of no or one round, since vmap makes both branches of a conditional run.
-    unfinite, _ = lax.while_loop(lambda state: state[1], spread, (jnp.zeros_like(y), dirty))
+    nothing = jnp.zeros_like(lax.stop_gradient(y))
+    unfinite, _ = lax.while_loop(lambda state: state[1], spread, (nothing, dirty))
     return y + unfinite
 
 
