@@ -740,7 +740,12 @@ def test_offsets_that_are_not_finite_leave_gradients_of_others_alone():
         offsets[i, 1, 0, i % 2] = bad
         hit[i, 1, 0] = True
     broken = boxes.copy()
-    broken[8, 2], broken[9], broken[10, :2], broken[11, [1, 3]] = np.inf, np.nan, 3e38, (-3e38, 3e38)
+    broken[8, 2], broken[9], broken[10, :2], broken[11, [1, 3]] = (
+        np.inf,
+        np.nan,
+        3e38,
+        (-3e38, 3e38),
+    )
     hit[8:] = True
     y, *found = f(broken, offsets, g)
     g[hit] = 0

@@ -254,6 +254,7 @@ def _first_max(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> 
         if not jnp.issubdtype(x.dtype, jnp.floating):
             return y
         return jnp.where(jnp.any(jnp.isnan(x), axes, keepdims=True), np.array(np.nan, x.dtype), y)
+
     # Not jnp.max: XLA:CPU's reduction loses NaN in large float32 arrays, and for lax.max 0.0 is
     # larger than -0.0. Neighbours are compared, so that of equal elements the first is the value.
     def larger(a: jax.Array, b: jax.Array) -> jax.Array:
