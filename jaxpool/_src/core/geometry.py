@@ -277,7 +277,7 @@ class AxisIntervals:
     starts: tuple[tuple[int, int], ...]  # the least and the largest start of each interval
     stops: tuple[tuple[int, int], ...]
     repeats: int = 1
-    size: int | None = None  # of each, if known where starts are not
+    sizes: tuple[int, ...] | None = None  # one of them of each, if known where starts are not
 
     @functools.cached_property
     def exact(self) -> bool:
@@ -304,11 +304,9 @@ class AxisIntervals:
         """Number of intervals on the whole axis."""
         return len(self.starts) * self.repeats
 
-    @property
-    def every_window(self) -> AxisWindow:
+    def every_window(self, size: int) -> AxisWindow:
         """The windows of `size` elements, one at each place."""
-        assert self.size is not None
-        return AxisWindow(self.length, self.size, 1, 1, 0, 0, self.length - self.size + 1)
+        return AxisWindow(self.length, size, 1, 1, 0, 0, self.length - size + 1)
 
     @functools.cached_property
     def window(self) -> AxisWindow | None:

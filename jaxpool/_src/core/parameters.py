@@ -187,28 +187,28 @@ def fraction(
     """Checks a number from 0 to 1, or above 0 if `positive`; or a float array, traced or not."""
     numbers = "above 0 and up to 1" if positive else "from 0 to 1"
     allowed = f"be a number {numbers}, or a float {'scalar' if scalar else 'array'}"
-    if _is_number(op, name, value, allowed, scalar=scalar) and (
-        not 0 <= value <= 1 or (positive and value == 0)
-    ):
+    known = _known(op, name, value, allowed, scalar=scalar)
+    lowest = known > 0 if positive else known >= 0
+    if not (lowest & (known <= 1)).all():
         fail(op, name, allowed, value)
 
 
 def not_negative(op: str, name: str, value: Any) -> None:
     """Checks a finite number >= 0, or a float array of such, traced or not."""
     allowed = "be a finite number >= 0, or a float array"
-    if _is_number(op, name, value, allowed) and not 0 <= value < math.inf:
+    known = _known(op, name, value, allowed)
+    if not ((known >= 0) & (known < np.inf)).all():
         fail(op, name, allowed, value)
 
 
-def _is_number(op: str, name: str, value: Any, allowed: str, *, scalar: bool = False) -> bool:
-    """Whether `value` is a number and not a float array; checks that it is one of these."""
+def _known(op: str, name: str, value: Any, allowed: str, *, scalar: bool = False) -> np.ndarray:
+    """What is known of a number or a float array; checks that it is one of these."""
     if isinstance(value, jax.Array | np.ndarray):
         if not jnp.issubdtype(value.dtype, jnp.floating) or (scalar and value.shape):
             fail(op, name, allowed, value, error=TypeError)
-        return False
-    if not is_number(value):
+    elif not is_number(value):
         fail(op, name, allowed, value, error=TypeError)
-    return True
+    return np.zeros(0) if isinstance(value, Tracer) else np.asarray(value)
 
 
 class MisfitError(ValueError):
@@ -277,7 +277,7 @@ def kernel(
 
 def key(op: str, value: Any, deterministic: Any) -> None:
     """Checks what is drawn with, which is needed unless `deterministic`."""
-    if flag(op, "deterministic", deterministic):
+    if flag(op, "deterministic", deterministic) and value is None:
         return
     if value is None:
         hint = "Write key=jax.random.key(0), or deterministic=True."
@@ -287,8 +287,14 @@ def key(op: str, value: Any, deterministic: Any) -> None:
     is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     if not is_key and value.dtype != np.uint32:
         raise TypeError(f"{op}: `key` must be a key of jax.random; got dtype {value.dtype}.")
-    if value.ndim != (0 if is_key else 1):
+    single = () if is_key else jax.eval_shape(_raw_key).shape
+    if value.shape != single:
         raise ValueError(
             f"{op}: `key` must be a single key; got key.shape={value.shape}. Write key[0], or use "
             "jax.vmap over x and keys."
         )
+
+
+def _raw_key() -> jax.Array:
+    """A key as numbers, whose size depends on how the user lets JAX draw."""
+    return jax.random.key_data(jax.random.key(0))

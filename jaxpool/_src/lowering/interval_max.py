@@ -15,7 +15,6 @@ from jaxpool._src.lowering.intervals import (
     MOST_ROWS,
     Bounds,
     are_drawn_windows,
-    at_starts,
     cut_elements,
     each_element,
     fold_intervals,
@@ -24,11 +23,19 @@ from jaxpool._src.lowering.intervals import (
     in_parts,
     interval_fold,
     joined,
+    of_drawn_windows,
     slice_of,
     total_of,
 )
 from jaxpool._src.lowering.max import window_max
-from jaxpool._src.lowering.windows import along, lowest_value, materialized, materialized_on_cpus
+from jaxpool._src.lowering.windows import (
+    Windows,
+    along,
+    lowest_value,
+    materialized,
+    materialized_on_cpus,
+    numbered,
+)
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "geometry"))
@@ -41,10 +48,12 @@ def interval_max(
     the last NaN.
     """
     if are_drawn_windows(bounds, geometry):
-        windows = ((axis, geometry.every_window),)
-        at = functools.partial(at_starts, start=bounds[0], axis=axis, geometry=geometry)
-        y = at(window_max(x, valid, windows))
-        return y, None if valid is None else at(fold(valid, windows, operator.or_, False))
+
+        def largest(windows: Windows) -> Any:
+            some = None if valid is None else fold(valid, windows, operator.or_, False)
+            return window_max(x, valid, windows), some
+
+        return of_drawn_windows(largest, bounds, axis, geometry)
     y = _max(x, valid, bounds, axis, geometry)
     if valid is None:
         return y, None
@@ -127,6 +136,11 @@ def interval_argmax(
     x: jax.Array, valid: jax.Array | None, bounds: Bounds, axis: int, geometry: AxisIntervals
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """As `interval_max`, and which element each interval picks, counted within its part."""
+    if are_drawn_windows(bounds, geometry):
+        place = numbered(axis, geometry.length, x.ndim)
+        pick = functools.partial(fold, (x, valid, place), combine=_pick, identity=None)
+        y, filled, picked = of_drawn_windows(pick, bounds, axis, geometry)
+        return y, filled, jnp.broadcast_to(picked, y.shape)
     return _picked(x, valid, bounds, axis, geometry)
 
 

@@ -25,11 +25,12 @@ from jax import lax
 from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.folds import fold_whole_axis
 from jaxpool._src.lowering.interval_trees import pays, sum_by_tree
+from jaxpool._src.lowering.strips import at_starts, split_parts
 from jaxpool._src.lowering.windows import (
+    Windows,
     along,
     materialized_on_cpus,
     numbered,
-    pad,
     taps_at,
     window_sum,
 )
@@ -47,9 +48,6 @@ _MOST_TERMS, _MOST_TERMS_OF_SUMS, _MOST_TERMS_OF_DRAWN_WINDOWS = 192, 512, 64
 _MOST_BLOCKS = 8
 MOST_ROWS = 3
 _MOST_STEPS = 32
-
-# Places are drawn from strips of up to so many cells, by up to so many selections.
-_MOST_CELLS, _MOST_SHIFTS = 8, 16
 
 
 def form_of(geometry: AxisIntervals, most_terms: int = _MOST_TERMS) -> str:
@@ -102,12 +100,6 @@ def in_parts(function: Callable, axis: int, geometry: AxisIntervals, *trees: Any
         return x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
 
     return jax.tree.map(join, function(axis + 1, *jax.tree.map(split, trees)))
-
-
-def split_parts(x: jax.Array, axis: int, repeats: int) -> jax.Array:
-    """`x` with the parts of `axis` on an axis of their own, before it."""
-    size = x.shape[axis] // repeats
-    return x.reshape(*x.shape[:axis], repeats, size, *x.shape[axis + 1 :])
 
 
 def each_element(x: Any, axis: int) -> list[Any]:
@@ -196,8 +188,7 @@ def total_of(terms: list[jax.Array]) -> jax.Array:
 def interval_sum(x: jax.Array, bounds: Bounds, axis: int, geometry: AxisIntervals) -> jax.Array:
     """Sum of each interval along `axis`."""
     if are_drawn_windows(bounds, geometry):
-        every = window_sum(x, ((axis, geometry.every_window),))
-        return at_starts(every, bounds[0], axis, geometry)
+        return of_drawn_windows(lambda windows: window_sum(x, windows), bounds, axis, geometry)
     form = form_of(geometry, _MOST_TERMS_OF_SUMS)
 
     def run(axis: int, x: jax.Array) -> jax.Array:
@@ -347,80 +338,25 @@ def side_by_side(x: Any, axis: int, geometry: AxisIntervals) -> tuple[Any, AxisI
 
 
 def are_drawn_windows(bounds: Bounds, geometry: AxisIntervals) -> TypeGuard[tuple]:
-    """Whether to take all windows of the intervals' size, and of these those where they start."""
-    if geometry.size is None or bounds is None:
+    """Whether to take all windows of the intervals' sizes, and of these those where they start."""
+    if geometry.sizes is None or bounds is None:
         return False
     return form_of(geometry, _MOST_TERMS_OF_DRAWN_WINDOWS) != "elements"
 
 
-def at_starts(x: jax.Array, start: jax.Array, axis: int, geometry: AxisIntervals) -> jax.Array:
-    """Of values at each place along `axis`, those where intervals start."""
-    least, largest = np.array(geometry.starts, np.int32).T
-    strips = _strips(geometry)
-    if strips is not None:
-        cells, step, first, most = strips
-        count = -(-len(least) // cells)
-        bases = (np.arange(count)[:, None] * step + np.arange(cells)).ravel()[: len(least)]
-        shifts = start - along(np.int32(bases + first), axis, x.ndim)
-        needed = (count - 1) * step + cells + most
-        x = pad(axis, (max(-first, 0), max(first + needed - x.shape[axis], 0)), x, 0)
-        x = lax.slice_in_dim(x, max(first, 0), max(first, 0) + needed, 1, axis)
-        return shifted_entries(x, shifts, cells, step, most, axis)
-    found = _taken(x, least, axis)
-    for more in range(1, max(largest - least) + 1):
-        place = along(least + np.int32(more), axis, x.ndim)
-        found = jnp.where(start >= place, _taken(x, np.minimum(least + more, largest), axis), found)
+def of_drawn_windows(
+    function: Callable[[Windows], Any], bounds: tuple, axis: int, geometry: AxisIntervals
+) -> Any:
+    """Of what `function` makes of all windows of a size, a tree, that of each interval."""
+    start, stop = bounds
+    found = None
+    for size in geometry.sizes or ():
+        every = function(((axis, geometry.every_window(size)),))
+        here = jax.tree.map(lambda x: at_starts(x, start, axis, geometry), every)
+        fits = stop - start == np.int32(size)
+        found = (
+            here
+            if found is None
+            else jax.tree.map(lambda a, b, fits=fits: jnp.where(fits, a, b), here, found)
+        )
     return found
-
-
-@functools.lru_cache
-def _strips(geometry: AxisIntervals) -> tuple[int, int, int, int] | None:
-    """Numbers of cells and of elements per strip, such that cells start near where strips say.
-
-    With the first cell's least start, and how much later at most a cell starts.
-    """
-    least, largest = np.array(geometry.starts).T
-    number, best = np.arange(len(least)), None
-    for cells in range(1, min(len(least), _MOST_CELLS) + 1):
-        for step in {max(cells, slope * cells // 64) for slope in range(64, 512)}:
-            bases = number // cells * step + number % cells
-            first = min(least - bases)
-            most = max(largest - bases) - first
-            if best is None or most < best[-1]:
-                best = (cells, step, int(first), int(most))
-    return best if best is not None and best[-1] <= _MOST_SHIFTS else None
-
-
-@functools.partial(jax.jit, static_argnames=("cells", "step", "most", "axis"))
-def shifted_entries(
-    x: jax.Array, shifts: jax.Array, cells: int, step: int, most: int, axis: int
-) -> jax.Array:
-    """For each cell number i the entry at ``i // cells * step + i % cells + shifts[i]`` of `x`.
-
-    Shifts are from 0 to `most`. By selections of slices, whose transpose is dense; that of a gather
-    is a scatter.
-    """
-    output = shifts.shape[axis]
-    count = -(-output // cells)
-    x = pad(axis, (0, max(count * step + most - x.shape[axis], 0)), x, 0)
-    shifts = split_parts(pad(axis, (0, count * cells - output), shifts, 0), axis, count)
-
-    def at(shift: Any) -> jax.Array:
-        strips = split_parts(lax.dynamic_slice_in_dim(x, shift, count * step, axis), axis, count)
-        return lax.slice_in_dim(strips, 0, cells, 1, axis + 1)
-
-    @jax.checkpoint  # else a loop would keep its conditions for the backward pass
-    def select(found: jax.Array, shift: Any) -> tuple[jax.Array, None]:
-        return jnp.where(shifts == shift, at(shift), found), None
-
-    later = jnp.arange(1, most + 1, dtype=np.int32)
-    found = lax.scan(select, at(0), later, unroll=most <= _MOST_SHIFTS)[0]
-    found = found.reshape(*x.shape[:axis], count * cells, *x.shape[axis + 1 :])
-    return lax.slice_in_dim(found, 0, output, 1, axis)
-
-
-def _taken(x: jax.Array, places: np.ndarray, axis: int) -> jax.Array:
-    """``jnp.take``, in slices of places that follow one another, which transpose to the like."""
-    ends = np.flatnonzero(np.diff(places) != 1) + 1
-    ranges = [range(part[0], part[-1] + 1) for part in np.split(places, ends)]
-    return materialized_on_cpus(lambda x: lax.concatenate(cut_elements(x, ranges, axis), axis), x)

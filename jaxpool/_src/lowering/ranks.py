@@ -11,7 +11,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+
+from jaxpool._src.lowering.doubles import rounded, times, word_at
 
 Interpolation = Literal["linear", "lower", "higher", "midpoint", "nearest"]
 
@@ -88,58 +89,14 @@ def product_of(n: jax.Array, factor: float) -> Product:
     n = n.astype(np.uint32)
     mantissa, exponent = math.frexp(factor)
     digits, shift = int(mantissa * 2**53), 53 - exponent  # factor = digits / 2**shift
-    words = _rounded(_times(n, digits))
-    low, part = _word(words, shift), _word(words, shift - 32)
+    words = rounded(times(n, digits))
+    low, part = word_at(words, shift), word_at(words, shift - 32)
     more = jnp.zeros(n.shape, bool)
     for i, word in enumerate(words):
         below = min(max(shift - 32 - 32 * i, 0), 32)
         mask = np.uint32((1 << below) - 1)
         more = more | (word & mask != 0)
     return low.astype(np.int32), part, more
-
-
-def _times(n: jax.Array, digits: int) -> list[jax.Array]:
-    """The product of n, of 32 bits, and of `digits`, of 53, as three words, the lowest first."""
-    half = np.uint32(0xFFFF)
-    by_half = [jnp.zeros(n.shape, np.uint32)] * 7
-    for i, part in enumerate((n & half, n >> np.uint32(16))):
-        for j in range(4):
-            product = part * np.uint32(digits >> (16 * j) & 0xFFFF)
-            by_half[i + j] += product & half
-            by_half[i + j + 1] += product >> np.uint32(16)
-    for i in range(6):  # at most 8 terms of 16 bits each
-        by_half[i + 1] += by_half[i] >> np.uint32(16)
-        by_half[i] = by_half[i] & half
-    return [by_half[2 * i] | (by_half[2 * i + 1] << np.uint32(16)) for i in range(3)]
-
-
-def _rounded(words: list[jax.Array]) -> list[jax.Array]:
-    """To 53 digits, and of two that are as close to the even one. It has 53 to 85, or is 0."""
-    low, middle, high = words
-    zeros = jnp.where(high > 0, lax.clz(high), lax.clz(middle) + np.uint32(32))
-    over = jnp.maximum(np.int32(43) - zeros.astype(np.int32), 0).astype(np.uint32)  # of 96 bits
-    one = jnp.ones_like(low)
-    unit = one << over
-    rest, half = low & (unit - one), unit >> np.uint32(1)
-    up = (rest > half) | ((rest == half) & (low & unit != 0))
-    up = up & (over > 0)
-    kept = low - rest
-    low = kept + jnp.where(up, unit, 0)
-    carry = (low < kept).astype(np.uint32)
-    middle = middle + carry
-    return [low, middle, high + (carry & (middle == 0).astype(np.uint32))]
-
-
-def _word(words: list[jax.Array], start: int) -> jax.Array:
-    """The 32 bits from bit `start`."""
-    found = jnp.zeros_like(words[0])
-    for i, word in enumerate(words):
-        left = 32 * i - start
-        if 0 <= left < 32:
-            found = found | (word << np.uint32(left))
-        elif -32 < left < 0:
-            found = found | (word >> np.uint32(-left))
-    return found
 
 
 def places(place: Place, count: Any, dtype: Any) -> tuple[Any, Any]:

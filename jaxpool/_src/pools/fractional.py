@@ -11,7 +11,7 @@ from jaxpool._src.core.arguments import Ints
 from jaxpool._src.core.pool import Reduction, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.pools.argmax import with_indices
-from jaxpool._src.pools.fractional_cells import Options, Scheme, check_range, drawn_cells
+from jaxpool._src.pools.fractional_cells import Options, Scheme, drawn_cells, known_samples
 from jaxpool._src.reductions.max import Max
 from jaxpool._src.reductions.mean import Mean
 
@@ -279,7 +279,7 @@ def _fractional(
         known = (e.tolist() if isinstance(e, np.ndarray) and e.ndim == 1 else e for e in boundaries)
         options = options._replace(boundaries=tuple(known))
     elif samples is not None:
-        check_range(op, samples)
+        options = options._replace(samples=known_samples(op, samples))
     empty_value = arguments.known(empty_value)
     return as_one_program(function, op, x, options, reduction, where, empty_value)
 

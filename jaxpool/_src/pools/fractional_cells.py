@@ -1,6 +1,6 @@
 """Cells of fractional pools: drawn by chance, or between given boundaries."""
 
-import math
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,13 +10,17 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxpool._src.core import arguments
+from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import accumulator
 from jaxpool._src.domains.intervals import Intervals, within_limits
-from jaxpool._src.lowering.windows import along
+from jaxpool._src.lowering.doubles import ceil_of_product
+from jaxpool._src.lowering.windows import along, numbered
 
 Scheme = Literal["torch", "tensorflow"]
 _SCHEMES = ("torch", "tensorflow")
+
+# On longer axes, cells that could be known while tracing are computed by the program.
+_MOST_KNOWN = 512
 
 
 class Options(NamedTuple):
@@ -34,15 +38,20 @@ class Options(NamedTuple):
     deterministic: Any
 
 
-def check_range(op: str, samples: Any) -> None:
-    """Checks the values of samples that are not traced."""
+def known_samples(op: str, samples: Any) -> Any:
+    """Samples as JAX holds them; their values are checked if they are not traced."""
     if not isinstance(samples, jax.Array | np.ndarray) or isinstance(samples, Tracer):
-        return
+        return samples
     known = np.asarray(samples)
     if known.size and not ((known >= 0) & (known < 1)).all():
         raise ValueError(
             f"{op}: `samples` must lie in [0, 1); got numbers from {known.min()} to {known.max()}."
         )
+    dtype = jax.dtypes.canonicalize_dtype(known.dtype)
+    if dtype == known.dtype:
+        return samples
+    # What is just below 1 in float64 stays so.
+    return np.minimum(known.astype(dtype), np.nextafter(dtype.type(1), dtype.type(0)))
 
 
 def drawn_cells(op: str, x: jax.Array, options: Options) -> Intervals:
@@ -61,45 +70,62 @@ def drawn_cells(op: str, x: jax.Array, options: Options) -> Intervals:
         return _from_boundaries(op, o, axes, lengths, overlapping)
     outputs = _outputs(op, o, lengths)
     torch = o.scheme == "torch"
-    n = len(axes)
-    if torch and o.window_shape is None:
-        arguments.fail(op, "window_shape", 'be given for the scheme "torch"', None)
-    if torch and overlapping:
-        arguments.fail(op, "overlapping", 'be False for the scheme "torch"', True)
-    windows = arguments.ints(op, "window_shape", o.window_shape or 1, n, 1)
-    for axis, length, k, cells in zip(places, lengths, windows, outputs, strict=True):
-        if cells + k - 1 > length:
-            arguments.fail(
-                op,
-                "output_shape" if o.output_ratio is None else "output_ratio",
-                f"leave room: {cells} windows of {k} at different places do not fit the {length} "
-                f"elements of axis {axis}"
-                if torch
-                else f"give at most {length} cells along axis {axis}",
-                o.output_shape if o.output_ratio is None else o.output_ratio,
-                shape=x.shape,
-            )
+    windows = _windows(op, o, overlapping, places, x.shape, outputs)
     batch = tuple(size for i, size in enumerate(x.shape) if i not in places) if torch else ()
-    u = _samples(op, o, deterministic, (*batch, n), x.dtype)
-    xp = np if deterministic else jnp  # what is known while tracing stays so
-    starts, stops, limits = [], [], []
+    u = _samples(op, o, deterministic, (*batch, len(axes)), x.dtype)
+    found = []
     for i, (axis, length, k, cells) in enumerate(
         zip(places, lengths, windows, outputs, strict=True)
     ):
-        sample = u[..., i]
+        sample, xp = u[..., i], jnp
+        if deterministic:
+            # Of short axes, what is known while tracing stays so.
+            xp = np if length <= _MOST_KNOWN else jnp
+            sample, axis = xp.asarray(sample.reshape(1)), 0
+        elif torch:
+            sample = lax.expand_dims(sample, places)
         if torch:
-            if deterministic:
-                sample, axis = sample.reshape(1), 0
-            else:
-                sample = lax.expand_dims(sample, places)
             start = _torch_starts(xp, sample, length, k, cells, axis)
-            stop, limit = start + k, _torch_limits(length, k, cells)
+            found.append((start, start + k, _torch_limits(length, k, cells, u.dtype)))
         else:
-            start, stop, limit = _tensorflow_bounds(xp, sample, length, cells, overlapping)
-        starts.append(start)
-        stops.append(stop)
-        limits.append(limit)
+            bounds = _tensorflow_bounds(xp, sample, length, cells, overlapping)
+            found.append((*bounds, _tensorflow_limits(length, cells, overlapping)))
+    starts, stops, limits = (list(entries) for entries in zip(*found, strict=True))
     return within_limits(Intervals(starts, stops, axes=axes), tuple(limits))
+
+
+def _windows(
+    op: str,
+    o: Options,
+    overlapping: bool,
+    places: Sequence[int],
+    shape: Sequence[int],
+    outputs: Sequence[int],
+) -> tuple[int, ...]:
+    """Window sizes along each axis, 1 where the scheme has none; checked, as far as cells fit."""
+    torch = o.scheme == "torch"
+    if torch and o.window_shape is None:
+        arguments.fail(op, "window_shape", 'be given for the scheme "torch"', None)
+    if not torch and o.window_shape is not None:
+        allowed = 'be None for the scheme "tensorflow", whose cells have the sizes that fit'
+        arguments.fail(op, "window_shape", allowed, o.window_shape)
+    if torch and overlapping:
+        arguments.fail(op, "overlapping", 'be False for the scheme "torch"', True)
+    given = o.window_shape if torch else 1
+    windows = arguments.ints(op, "window_shape", given, len(places), 1)
+    for axis, k, cells in zip(places, windows, outputs, strict=True):
+        if cells + k - 1 > shape[axis]:
+            arguments.fail(
+                op,
+                "output_shape" if o.output_ratio is None else "output_ratio",
+                f"leave room: {cells} windows of {k} at different places do not fit the "
+                f"{shape[axis]} elements of axis {axis}"
+                if torch
+                else f"give at most {shape[axis]} cells along axis {axis}",
+                o.output_shape if o.output_ratio is None else o.output_ratio,
+                shape=shape,
+            )
+    return windows
 
 
 def _axes(op: str, o: Options) -> tuple[int, ...]:
@@ -147,6 +173,9 @@ def _samples(op: str, o: Options, deterministic: bool, shape: tuple[Any, ...], d
     """Uniform numbers: given, drawn, or one half."""
     dtype = accumulator(dtype)
     if deterministic:
+        for name in ("key", "samples"):
+            if getattr(o, name) is not None:
+                arguments.fail(op, name, "be None if `deterministic`", getattr(o, name))
         return np.full(shape[-1:], 0.5, dtype)
     if (o.key is None) == (o.samples is None):
         arguments.fail(
@@ -157,6 +186,7 @@ def _samples(op: str, o: Options, deterministic: bool, shape: tuple[Any, ...], d
             hint="Write key=jax.random.key(0), or deterministic=True.",
         )
     if o.samples is None:
+        parameters.key(op, o.key, False)
         return jax.random.uniform(o.key, shape, dtype)
     samples = o.samples
     if not isinstance(samples, jax.Array | np.ndarray) or not jnp.issubdtype(
@@ -179,50 +209,85 @@ def _torch_starts(xp: Any, u: Any, length: int, k: int, cells: int, axis: int) -
     if cells == 1:
         return last
     alpha = u.dtype.type(length - k) / u.dtype.type(cells - 1)
-    i = along(np.arange(cells - 1).astype(u.dtype), axis, u.ndim)
+    # A program counts, so that it does not grow with the axis.
+    i = np.arange(cells - 1) if xp is np else numbered(0, cells - 1, 1)
+    i = along(i.astype(u.dtype), axis, u.ndim)
     start = xp.floor((i + u) * alpha).astype(np.int32) - xp.floor(u * alpha).astype(np.int32)
-    return xp.concatenate([start, last], axis)
+    return xp.concatenate([xp.minimum(start, np.int32(length - k)), last], axis)
 
 
-def _torch_limits(length: int, k: int, cells: int) -> Any:
+@functools.lru_cache
+def _torch_limits(length: int, k: int, cells: int, dtype: Any) -> Any:
     """What `AxisIntervals` wants: least and largest starts and stops, one part, and the size.
 
-    Starts are floor(i*a) or one more.
-
-    Where i*a is whole, rounding may take away one.
+    Start i is i*a, rounded down or up, of which floats have so many digits: up to 5 roundings make
+    the product, the larger of the two that a start is the difference of, and as many the other.
     """
-    starts = []
-    for i in range(cells - 1):
-        least, rest = divmod(i * (length - k), cells - 1)
-        starts.append((least - (rest == 0 and i > 0), least + 1 if i > 0 else 0))
-    starts.append((length - k, length - k))
-    return tuple(starts), tuple((a + k, b + k) for a, b in starts), 1, k
+    last = length - k
+    least, largest = np.full(cells, last), np.full(cells, last)
+    if cells > 1:
+        i, a = np.arange(cells - 1), last / (cells - 1)
+        off = (i + 2) * a * 4 * float(np.finfo(dtype).eps)
+        least[:-1] = np.maximum(np.floor(i * a - off), 0)
+        largest[:-1] = np.minimum(np.ceil(i * a + off), last)
+        least[0] = largest[0] = 0
+    starts, stops = (
+        tuple(zip((least + more).tolist(), (largest + more).tolist(), strict=True))
+        for more in (0, k)
+    )
+    return starts, stops, 1, (k,)
 
 
-def _tensorflow_bounds(xp: Any, u: Any, length: int, cells: int, overlapping: bool) -> Any:
-    """Starts and stops for one sample, and their limits; in the arithmetic of TensorFlow."""
-    alpha, k = length / cells, length // cells
-    if length % cells == 0:
-        first = np.arange(cells + 1) * k
-        limits = [(int(i), int(i)) for i in first]
-        bounds = first
-    else:
-        most = min((k + 2) / alpha - 1, (length + 1 - k) / alpha - (cells - 1))
-        least = [math.ceil(alpha * j - 1e-3) - 1 for j in range(1, cells)]
-        largest = [math.ceil(alpha * (j + most) + 1e-3) - 1 for j in range(1, cells)]
-        i = np.arange(1, cells)
-        number = u.dtype.type
-        inner = xp.ceil(number(alpha) * (i.astype(u.dtype) + u * number(most)))
-        # Each cell keeps an element, however the last digit is rounded.
-        inner = xp.minimum(inner.astype(np.int32) - 1, (length - cells + i).astype(np.int32))
-        ends = (np.zeros(1, np.int32), np.full(1, length, np.int32))
-        bounds = xp.concatenate([ends[0], inner, ends[1]])
-        limits = [(0, 0), *zip(least, largest, strict=True), (length, length)]
-    stops, stop_limits = bounds[1:], limits[1:]
+def _tensorflow_bounds(
+    xp: Any, u: Any, length: int, cells: int, overlapping: bool
+) -> tuple[Any, Any]:
+    """Starts and stops for one sample; in the arithmetic of TensorFlow, which is float64's."""
+    k, more = divmod(length, cells)
+    # A program counts, so that it does not grow with the axis.
+    i = np.arange(1, cells, dtype=np.int32) if xp is np else numbered(0, cells - 1, 1) + 1
+    inner = i * np.int32(k)
+    if more:
+        scale, most = _tensorflow_scale(length, cells)
+        if xp is np:
+            u = u.astype(np.float64)
+        if u.dtype == np.float64:
+            inner = xp.ceil(scale * (i + u * most)).astype(np.int32) - 1
+        else:
+            inner = ceil_of_product(i, u, scale, most) - 1
+        # However the last digit is rounded, there are two sizes.
+        inner = xp.minimum(xp.minimum(inner, i * np.int32(k + 1)), np.int32(length - k))
+    ends = xp.zeros(1, np.int32), xp.full(1, length, np.int32)
+    start, stop = xp.concatenate([ends[0], inner]), xp.concatenate([inner, ends[1]])
     if overlapping:
-        stops = xp.minimum(stops + 1, length)
-        stop_limits = [(min(a + 1, length), min(b + 1, length)) for a, b in stop_limits]
-    return bounds[:-1], stops, (tuple(limits[:-1]), tuple(stop_limits))
+        stop = xp.minimum(stop + 1, np.int32(length))
+    return start, stop
+
+
+def _tensorflow_scale(length: int, cells: int) -> tuple[float, float]:
+    """Elements per cell, and the largest number that is added to a cell's."""
+    scale, k = length / cells, length // cells
+    return scale, min((k + 2) / scale - 1, (length + 1 - k) / scale - (cells - 1))
+
+
+@functools.lru_cache
+def _tensorflow_limits(length: int, cells: int, overlapping: bool) -> Any:
+    """What `AxisIntervals` wants: least and largest starts and stops, one part, and the sizes."""
+    k, more = divmod(length, cells)
+    i = np.arange(cells + 1)
+    least = largest = i * k
+    if more:
+        scale, most = _tensorflow_scale(length, cells)
+        least = np.ceil(scale * i - 1e-6) - 1
+        largest = np.minimum(np.ceil(scale * (i + most) + 1e-6) - 1, length - k)
+        for bounds in (least, largest):
+            bounds[0], bounds[-1] = 0, length
+    later = np.minimum(np.stack([least, largest])[:, 1:] + int(overlapping), length)
+    starts, stops = (
+        tuple(zip(*np.array(bounds).astype(int).tolist(), strict=True))
+        for bounds in ((least[:-1], largest[:-1]), later)
+    )
+    sizes = range(k, k + 1 + (more > 0) + overlapping)
+    return starts, stops, 1, tuple(sizes)
 
 
 def _from_boundaries(

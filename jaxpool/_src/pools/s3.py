@@ -9,10 +9,10 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints, Padding
-from jaxpool._src.core.pool import pool_mask, run
+from jaxpool._src.core.pool import parted_by_xla, pool_mask, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.window import Window, window_arguments
-from jaxpool._src.lowering.intervals import shifted_entries
+from jaxpool._src.lowering.strips import Strips, shifted_entries
 from jaxpool._src.lowering.windows import along
 from jaxpool._src.reductions.max import Max
 from jaxpool._src.reductions.mean import Mean
@@ -126,19 +126,28 @@ def _s3_pool(
         arguments.fail(op, "grid", f"be multiples of the strides {steps}", grid)
     maxima = Window(**{**window, "strides": (1,) * len(along), "ceil_mode": False})
     maxima.check(op, x.shape)
-    mask = arguments.mask(op, where, x.shape, maxima.pooled_axes(x.ndim), False)
-    y = run(op, x, maxima, Mixed(1), mask, 0)
-    mask = None if mask is None else pool_mask(mask, maxima)
-    for axis, step in zip(maxima.pooled_axes(x.ndim), steps, strict=True):
+    pooled = maxima.pooled_axes(x.ndim)
+    mask = arguments.mask(op, where, x.shape, pooled, False)
+    sizes = maxima.output_shape(x.shape)
+    for axis, step in zip(pooled, steps, strict=True):
         arguments.known_size(op, x.shape, axis)
-        if step > y.shape[axis] and not window["ceil_mode"]:
-            allowed = f"be at most {y.shape[axis]} along axis {axis}, the number of windows there"
+        if step > sizes[axis] and not window["ceil_mode"]:
+            allowed = f"be at most {sizes[axis]} along axis {axis}, the number of windows there"
             arguments.fail(op, "strides", allowed, strides, shape=x.shape)
     blocks = Window(steps, axes=along, ceil_mode=window["ceil_mode"])
-    if deterministic:
-        return run(op, y, blocks, Mean(), mask, empty_value)
-    y, mask = _kept(key, (y, mask), blocks, strips)
-    return run(op, y, Window((1,) * len(along), axes=along), Max(), mask, empty_value)
+    fill_array = empty_value if isinstance(empty_value, jax.Array) else None
+
+    def compute(x: jax.Array, mask: Any, key: Any, fill: jax.Array | None) -> jax.Array:
+        y = run(op, x, maxima, Mixed(1), mask, 0)
+        mask = None if mask is None else pool_mask(mask, maxima)
+        fill = empty_value if fill is None else fill
+        if deterministic:
+            return run(op, y, blocks, Mean(), mask, fill)
+        y, mask = _kept(key, (y, mask), blocks, strips)
+        return run(op, y, Window((1,) * len(along), axes=along), Max(), mask, fill)
+
+    shape = blocks.output_shape(sizes)
+    return parted_by_xla(compute, shape, range(x.ndim), x, mask, key, fill_array)
 
 
 def _kept(key: Any, tree: Any, blocks: Window, grid: tuple[int, ...]) -> Any:
@@ -165,4 +174,5 @@ def _kept(key: Any, tree: Any, blocks: Window, grid: tuple[int, ...]) -> Any:
 
 
 def _shifted(shifts: jax.Array, cells: int, step: int, axis: int, x: jax.Array) -> jax.Array:
-    return shifted_entries(x, along(shifts, axis, x.ndim), cells, step, step - cells, axis)
+    strips = Strips(cells, 1, 1, step, step)
+    return shifted_entries(x, along(shifts, axis, x.ndim), strips, step - cells, axis)

@@ -50,8 +50,7 @@ class Stochastic(Reduction):
         if self.deterministic:
             return LinearSoftmax()(_weight(x), domain, where)
         sample = jax.random.uniform(self.key, domain.output_shape(x.shape), x.dtype)
-        total, drawn = _drawn(lax.stop_gradient(x), sample, domain, where)
-        return jnp.where(jnp.isfinite(total), domain.pick(x, drawn), total)
+        return domain.pick(x, _drawn(lax.stop_gradient(x), sample, domain, where))
 
 
 def _weight(x: jax.Array) -> jax.Array:
@@ -59,28 +58,44 @@ def _weight(x: jax.Array) -> jax.Array:
     return jnp.where(x <= 0, np.zeros((), x.dtype), x)
 
 
+# Of weights whose sum is beyond all numbers; what that takes to 0 is as good as 0 beside them.
+_LESS = 2.0**-64
+
+
 def _drawn(
     x: jax.Array, sample: jax.Array, domain: Domain, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    """Sum of each cell's weights, and the number of the element at which `sample` of it is passed.
+) -> jax.Array:
+    """For each cell the number of the element at which `sample` of the sum of weights is passed.
 
     One random number for each cell is enough for any number of elements. -1 if no weight is
-    positive.
+    positive. Of infinite weights, each is as likely; NaN has all the weight, the last one.
     """
-    nothing = jnp.zeros(sample.shape, x.dtype)
+    nothing, less = jnp.zeros(sample.shape, x.dtype), np.array(_LESS, x.dtype)
+
+    def add(totals: Any, element: jax.Array, number: Any) -> Any:
+        del number
+        total, scaled, infinite = totals
+        weight = _weight(element)
+        is_infinite = (element == np.inf).astype(x.dtype)
+        return total + weight, scaled + weight * less, infinite + is_infinite
+
     # As the second pass adds, and on CPUs in one loop with it.
-    total = domain.scan(lambda total, e, _: total + _weight(e), nothing, x, where)
+    total, scaled, infinite = domain.scan(add, (nothing, nothing, nothing), x, where)
+    is_nan, any_infinite, too_large = jnp.isnan(total), infinite > 0, jnp.isinf(total)
+    total = jnp.where(any_infinite, infinite, jnp.where(too_large, scaled, total))
     threshold = sample * total
 
     def step(state: Any, element: jax.Array, number: Any) -> Any:
         before, drawn = state
         weight = _weight(element)
+        weight = jnp.where(too_large, weight * less, weight)
+        weight = jnp.where(any_infinite, (element == np.inf).astype(x.dtype), weight)
         # The last one that begins below the threshold, whatever products are rounded to.
-        drawn = jnp.where((weight > 0) & (before <= threshold), number, drawn)
-        return before + weight, drawn
+        takes = jnp.where(is_nan, jnp.isnan(element), (weight > 0) & (before <= threshold))
+        return before + weight, jnp.where(takes, number, drawn)
 
     nowhere = jnp.full(sample.shape, -1, np.int32)
-    return total, domain.scan(step, (nothing, nowhere), x, where)[1]
+    return domain.scan(step, (nothing, nowhere), x, where)[1]
 
 
 @jax.tree_util.register_dataclass
@@ -113,7 +128,8 @@ class RankStochastic(Reduction):
         parameters.key(op, self.key, self.deterministic)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        alpha = jnp.asarray(self.alpha).astype(x.dtype)
+        # Of an alpha that is traced and 0, the limit: all ranks are alike.
+        alpha = jnp.maximum(jnp.asarray(self.alpha).astype(x.dtype), np.array(1e-30, x.dtype))
         # Of a small alpha, 1 - alpha is 1. That of 1 would have an infinite slope.
         log = jnp.where(alpha < 1, jnp.log1p(-jnp.where(alpha < 1, alpha, 0)), -np.inf)
         largest = domain.max(x, where)
@@ -121,7 +137,9 @@ class RankStochastic(Reduction):
         # The probability of all ranks that there are.
         passed = -jnp.expm1(jnp.maximum(count, 1) * log)
         if self.deterministic:
-            y = _sum_by_rank(x, alpha, domain, where) / passed
+            y = _sum_by_rank(x, alpha, domain, where)
+            # What is infinite stays so, whatever it is divided by.
+            y = y / jnp.where(jnp.isfinite(y), passed, lax.stop_gradient(passed))
         else:
             sample = jax.random.uniform(self.key, largest.shape, x.dtype)
             rank = jnp.floor(jnp.log1p(-sample * passed) / log).astype(np.int32)
@@ -172,6 +190,8 @@ def _sum_by_rank(
             # The power of 0 has no slope that is finite, and no infinity times 0 is a number.
             power = jnp.where(rank == 0, one, (one - alpha) ** jnp.maximum(rank, one))
             weight = alpha * power
+            # Infinity is that, whatever its weight.
+            weight = jnp.where(jnp.isfinite(element[1]), weight, lax.stop_gradient(weight))
             # No weight times infinity is NaN.
             there = (weight > 0) | jnp.isfinite(element[0])
             return total + jnp.where(there, weight * element[0], zero)
