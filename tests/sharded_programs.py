@@ -114,6 +114,17 @@ def main(everything):
         fill = lambda x, v: jaxpool.max_pool(x, (2, 2), where=x > 1, empty_value=v)  # noqa: E731
         found = jax.jit(fill)(placed, jnp.asarray(3.0))
         report["filled"] = {"difference": difference(found, fill(x, 3.0))}
+    # What is drawn from strips of an axis that is sharded, with and without a mask.
+    key = jax.random.key(0)
+    for name, options in {"s3": {}, "s3 masked": {"where": x[..., :1] > -1}}.items():
+        f = with_gradient(
+            functools.partial(
+                jaxpool.s3_pool, window_shape=(3, 3), strides=2, grid=4, key=key, **options
+            )
+        )
+        with jax.set_mesh(mesh):
+            found = jax.jit(f)(jax.device_put(x, NamedSharding(mesh, P(None, "d"))))
+        report[name] = {"difference": difference(found, jax.jit(f)(x))}
     mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
     for name in PROGRAMS if everything else MAPPED:
         f = PROGRAMS[name]

@@ -14,7 +14,7 @@ import pytest
 
 import jaxpool
 
-TESTS_OF = ("core/pool.py", "lowering/windows.py", "lowering/primitives.py")
+TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/primitives.py")
 
 ROOT = Path(__file__).parent.parent
 

@@ -179,3 +179,19 @@ def test_programs_of_order_statistics_do_not_grow_with_windows():
 
     few, many = (length(functools.partial(pool, size), (100_000, 1)) for size in (200, 4000))
     assert many <= 1.2 * few
+
+
+@pytest.mark.parametrize("options", [
+    {"window_shape": 2, "key": KEY}, {"window_shape": 2, "deterministic": True},
+    {"scheme": "tensorflow", "key": KEY}, {"scheme": "tensorflow", "deterministic": True},
+])  # fmt: skip
+def test_programs_do_not_grow_with_the_number_of_drawn_cells(options):
+    def pools(x, cells):
+        more = {"axes": 0, "output_shape": cells, **options}
+        y, _ = jaxpool.fractional_max_pool_with_argmax(x, **more)
+        return y, jaxpool.fractional_avg_pool(x, **more)
+
+    before, after = (
+        length(functools.partial(pools, cells=n // 147 * 100), (n,)) for n in (1471, 14_701)
+    )
+    assert after <= 1.2 * before

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import jaxpool
+from jaxpool._src.lowering.doubles import ceil_of_product
+from jaxpool._src.pools.fractional_cells import torch_extremes
 
 TESTS_OF = (
     "pools/fractional.py",
@@ -17,6 +19,8 @@ TESTS_OF = (
     "lowering/intervals.py",
     "lowering/interval_max.py",
     "lowering/interval_scan.py",
+    "lowering/strips.py",
+    "lowering/doubles.py",
 )
 
 NAN = np.float32(np.nan)
@@ -108,6 +112,67 @@ def test_windows_stay_within_what_the_program_looks_at(length, k, cells):
     np.testing.assert_array_equal(y[:, -1], length - 1)
 
 
+def float32_starts(u, i, length, k, cells):
+    """Starts of the windows i, for each u, by PyTorch's rule."""
+    alpha = np.float32(length - k) / np.float32(cells - 1)
+    i = np.asarray(i, np.float32)[:, None]
+    return ((i + u) * alpha).astype(int) - (u * alpha).astype(int)
+
+
+@pytest.mark.parametrize(("length", "cells"), [(16_000, 7000), (160_000, 70_000), (2**20, 700_000)])
+def test_starts_are_within_limits_at_any_length(length, cells):
+    """Float32 rounds beyond i*a, rounded down or up, where i*a has many digits."""
+    rng = np.random.default_rng(0)
+    u = np.append(rng.random(500, np.float32), np.float32([0, 0.8748299, 1 - 2**-24]))
+    least, largest = torch_extremes(length, 2, cells, np.float32)
+    i = np.unique(np.append(rng.integers(0, cells - 1, 2000), np.arange(cells - 2000, cells - 1)))
+    starts = float32_starts(u, i, length, 2, cells)
+    assert (starts >= least[i][:, None]).all()
+    assert (starts <= largest[i][:, None]).all()
+    a = (length - 2) / (cells - 1)
+    beyond = (starts > np.floor(i * a)[:, None] + 1) | (starts < np.floor(i * a)[:, None])
+    assert beyond.any()  # or this would not be a test
+
+
+@pytest.mark.parametrize(
+    ("length", "k", "cells"), [(16_000, 2, 7000), (4000, 5, 37), (300, 3, 297)]
+)
+def test_long_axes_equal_pytorch(length, k, cells):
+    """Values, indices, gradients and means; of samples whose starts float32 rounds away too."""
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
+    u = np.random.default_rng(0).random((6, 1), np.float32)
+    u[:3, 0] = 0.8748299, 0, 1 - 2**-24
+    x = np.random.default_rng(1).integers(-9, 9, (6, length)).astype(np.float32)
+    ct = np.random.default_rng(2).integers(1, 9, (6, cells)).astype(np.float32)
+    tensor = torch.tensor(x, requires_grad=True)
+    y, indices = torch.nn.functional.fractional_max_pool2d(
+        tensor[:, None, None], (1, k), (1, cells), return_indices=True,
+        _random_samples=torch.tensor(np.concatenate([u, u], -1)[:, None]),
+    )  # fmt: skip
+    y.backward(torch.tensor(ct[:, None, None]))
+    options = {"window_shape": k, "output_shape": cells, "axes": 1}
+
+    @jax.jit
+    def run(x, u, ct):
+        pool = functools.partial(jaxpool.fractional_max_pool_with_argmax, samples=u, **options)
+        y, vjp, indices = jax.vjp(pool, x, has_aux=True)
+        mean = lambda x: jaxpool.fractional_avg_pool(x, samples=u, **options)  # noqa: E731
+        average, pull_back = jax.vjp(mean, x)
+        return (y, indices, vjp(ct)[0]), average, pull_back(ct)[0]
+
+    found, average, gradient = run(x, u, ct)
+    for a, b in zip(found, (y.detach()[:, 0, 0], indices[:, 0, 0], tensor.grad), strict=True):
+        np.testing.assert_array_equal(a, b.numpy())
+    starts = float32_starts(u[:, 0], np.arange(cells - 1), length, k, cells).T
+    starts = np.append(starts, np.full((6, 1), length - k), 1)
+    places = starts[..., None] + np.arange(k)
+    rows = np.arange(6)[:, None, None]
+    np.testing.assert_allclose(average, x[rows, places].mean(-1), rtol=1e-6, atol=1e-6)
+    expected = np.zeros_like(x)
+    np.add.at(expected, (rows, places), ct[..., None] / np.float32(k))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
 def test_long_axes_with_a_mask():
     """Maxima and means of 180 windows, in loops of NumPy."""
     length, k, cells = 260, 3, 180
@@ -157,6 +222,53 @@ def by_tensorflow(x, u, cells, overlapping):
         bounds = [0, *(math.ceil(alpha * (i + u)) - 1 for i in range(1, cells)), n]
     parts = [x[a : b + overlapping] for a, b in itertools.pairwise(bounds)]
     return np.array([p.max() for p in parts]), np.array([p.mean() for p in parts]), bounds
+
+
+@pytest.mark.parametrize(("length", "cells"), [(13, 6), (4097, 2000), (1000, 24)])
+def test_tensorflow_counts_in_float64(length, cells):
+    """Sequences in NumPy's float64; cells of two sizes at the largest sample too."""
+    k, alpha = length // cells, length / cells
+    most = min((k + 2) / alpha - 1, (length + 1 - k) / alpha - (cells - 1))
+    u = np.append(
+        np.random.default_rng(0).random(60, np.float32), np.float32([0, 1 - 2**-24, 1e-9])
+    )
+    i = np.arange(1, cells)
+    inner = np.ceil(alpha * (i + u.astype(np.float64)[:, None] * most)) - 1
+    bounds = np.pad(inner, ((0, 0), (1, 1)), constant_values=((0, 0), (0, length))).astype(int)
+    assert set(np.unique(np.diff(bounds))) == {k, k + 1}
+    x = np.arange(length, dtype=np.float32)
+    options = {"output_shape": cells, "axes": 0, "scheme": "tensorflow"}
+
+    @jax.jit
+    @jax.vmap
+    def run(u):
+        largest = lambda x, **more: jaxpool.fractional_max_pool(  # noqa: E731
+            x, samples=u[None], **options, **more
+        )
+        y, vjp = jax.vjp(largest, x)
+        return y, vjp(y)[0], largest(x, overlapping=True)
+
+    y, gradient, overlapping = map(np.asarray, run(u))
+    np.testing.assert_array_equal(y, bounds[:, 1:] - 1)
+    np.testing.assert_array_equal(overlapping, np.minimum(bounds[:, 1:], length - 1))
+    expected = np.zeros_like(gradient)
+    np.put_along_axis(expected, bounds[:, 1:] - 1, y, 1)
+    np.testing.assert_array_equal(gradient, expected)
+
+
+def test_products_of_float64_in_integers():
+    rng = np.random.default_rng(0)
+    u = np.concatenate([
+        rng.random(300, np.float32), rng.integers(0, 64, 50).astype(np.float32) / 64,
+        np.float32([0, 1e-40, 1e-30, 1 - 2**-24]), np.float32(2) ** -np.arange(1, 60),
+        3 * np.float32(2) ** -np.arange(2, 60), rng.random(50, np.float32) * np.float32(2**-40),
+    ])  # fmt: skip
+    for length, cells in [(13, 6), (7, 3), (44_100, 30_000), (1_000_003, 999_983), (2**30 - 1, 5)]:
+        k, alpha = length // cells, length / cells
+        most = min((k + 2) / alpha - 1, (length + 1 - k) / alpha - (cells - 1))
+        i = np.unique(rng.integers(1, cells, 200)).astype(np.int32)[:, None]
+        found = jax.jit(functools.partial(ceil_of_product, scale=alpha, most=most))(i, u[None])
+        np.testing.assert_array_equal(found, np.ceil(alpha * (i + u.astype(np.float64) * most)))
 
 
 @pytest.mark.parametrize("overlapping", [False, True])
@@ -265,3 +377,31 @@ def test_samples_out_of_range_are_refused(sample):
     x, samples = np.arange(7, dtype=np.float32), np.full(1, sample, np.float32)
     with pytest.raises(ValueError, match=r"`samples` must lie in \[0, 1\)"):
         jaxpool.fractional_max_pool(x, 2, output_shape=3, samples=samples, axes=0)
+
+
+def test_samples_of_float64_are_taken_in_silence():
+    """Also where no program is made, and where float32 would round them to 1."""
+    x, samples = np.arange(7, dtype=np.float32), np.full(1, 1 - 1e-12)
+    pool = functools.partial(jaxpool.fractional_max_pool, x, 2, output_shape=3, axes=0)
+    expected = pool(samples=np.full(1, 1 - 2**-24, np.float32))
+    np.testing.assert_array_equal(pool(samples=samples), expected)
+    with jax.disable_jit():
+        np.testing.assert_array_equal(pool(samples=samples), expected)
+
+
+def test_deterministic_cells_of_long_axes():
+    """Which the program computes, and not while tracing."""
+    x = np.random.default_rng(0).normal(size=(2, 1400)).astype(np.float32)
+    half = np.full((2, 1), 0.5, np.float32)
+
+    @jax.jit
+    def run(x):
+        pool = functools.partial(jaxpool.fractional_max_pool, x, output_shape=900, axes=-1)
+        by_tensorflow = functools.partial(pool, scheme="tensorflow")
+        return [
+            (pool(3, deterministic=True), pool(3, samples=half)),
+            (by_tensorflow(deterministic=True), by_tensorflow(samples=half[0])),
+        ]
+
+    for found, expected in run(x):
+        np.testing.assert_array_equal(found, expected)

@@ -13,7 +13,13 @@ from scipy import stats
 
 import jaxpool
 
-TESTS_OF = ("pools/random.py", "reductions/random.py", "pools/s3.py", "lowering/taps.py")
+TESTS_OF = (
+    "pools/random.py",
+    "reductions/random.py",
+    "pools/s3.py",
+    "lowering/taps.py",
+    "lowering/strips.py",
+)
 
 DRAWS = 4000
 KEY = jax.random.key(0)
@@ -287,6 +293,48 @@ def test_nan_and_infinity_stay_in_their_windows(deterministic):
     assert found[0][1] == np.inf
 
 
+def test_what_is_infinite_or_nan_is_drawn_and_has_the_gradient():
+    """NaN if there is one, else one of the infinite elements, each as likely."""
+    inf, nan = np.inf, np.nan
+    x = np.float32([[1, inf, 2, inf, -inf], [nan, inf, nan, 3, 1], [-inf, nan, -1, 0, 2]])
+    x = np.broadcast_to(x[:, None], (3, DRAWS, 5)).reshape(-1, 5)
+
+    @jax.jit
+    def pools(x):
+        windows = lambda x: jaxpool.stochastic_pool(x, 5, axes=1, key=KEY)[:, 0]  # noqa: E731
+        whole = lambda x: jaxpool.global_stochastic_pool(x, 1, key=KEY)  # noqa: E731
+        results = []
+        for f in (windows, whole):
+            y, vjp = jax.vjp(f, x)
+            results.append((y, vjp(jnp.ones_like(y))[0]))
+        return results
+
+    for y, gradient in pools(x):
+        y, gradient = np.asarray(y).reshape(3, DRAWS), np.asarray(gradient).reshape(3, DRAWS, 5)
+        assert (y[0] == inf).all()
+        assert np.isnan(y[1:]).all()
+        place = gradient.argmax(-1)
+        np.testing.assert_array_equal(gradient, np.arange(5) == place[..., None])
+        agrees(place[0], [1, 3], [0.5, 0.5])
+        assert (place[1] == 2).all()  # the last NaN, as of a maximum
+        assert (place[2] == 1).all()
+
+
+def test_large_elements_are_drawn_by_their_size():
+    """Their sum is beyond all numbers of float32."""
+    values = np.float32([3e38, 1e38, 1e-30, 2e38])
+
+    @jax.jit
+    def run(x):
+        f = lambda x: jaxpool.stochastic_pool(x, 4, axes=1, key=KEY)[:, 0]  # noqa: E731
+        y, vjp = jax.vjp(f, x)
+        return y, vjp(jnp.ones_like(y))[0]
+
+    y, gradient = run(copies(values))
+    agrees(y, values, [1 / 2, 1 / 6, 0, 1 / 3])
+    np.testing.assert_array_equal(gradient, np.asarray(y)[:, None] == values)
+
+
 def test_large_windows_run_in_a_loop():
     x = np.random.default_rng(5).random(100).astype(np.float32)
     f = lambda x: jaxpool.stochastic_pool(x, 70, 10, axes=0, key=KEY)  # noqa: E731
@@ -321,6 +369,11 @@ def test_rates_are_probabilities():
         ValueError, match=r"^rank_stochastic_pool: `alpha` must be a number above 0"
     ):
         jaxpool.rank_stochastic_pool(x, 2, axes=0, alpha=0, key=KEY)
+    for name, value in (("alpha", 0.0), ("alpha", 1.5), ("alpha", np.nan), ("rate", -0.5)):
+        pool = POOLS["rank" if name == "alpha" else "dropout"]
+        for array in (jnp.float32(value), np.full((), value, np.float32)):
+            with pytest.raises(ValueError, match=f"_pool.*: `{name}` must be a number"):
+                pool(x, 2, axes=0, key=KEY, **{name: array})
     with pytest.raises(
         ValueError, match=r"^random_mixed_pool: `per` must be one of \('call', 'map'"
     ):
@@ -359,6 +412,39 @@ def test_a_small_alpha_draws_ranks_alike():
     assert counts.min() > 60  # of 100 expected, 4.6 standard deviations
 
 
+def test_a_traced_alpha_of_0_draws_ranks_alike():
+    x = copies([3, -1, 8, 0])
+    pool = functools.partial(jaxpool.rank_stochastic_pool, window_shape=4, axes=1)
+    y, mean = jax.jit(lambda alpha: (
+        pool(x, alpha=alpha, key=KEY), pool(x[:1], alpha=alpha, deterministic=True)
+    ))(np.float32(0))  # fmt: skip
+    agrees(y, [3, -1, 8, 0], [1 / 4] * 4)
+    np.testing.assert_allclose(mean, [[2.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rank", "dropout"])
+def test_infinity_elsewhere_leaves_the_slope_in_the_rate(name):
+    """That of the cells that are finite, by differences in float64."""
+    x = np.float32([1, 5, 3, np.inf, 2, 4, -1, -np.inf, np.inf, 2, np.nan, 7])
+    keyword = {"rank": "alpha", "dropout": "rate"}[name]
+
+    @jax.jit
+    @jax.value_and_grad
+    def total(rate):
+        y = POOLS[name](x, 3, axes=0, deterministic=True, **{keyword: rate})
+        return jnp.where(jnp.isfinite(y), y, 0).sum() + y[1] * 0.5
+
+    def by_loop(rate):
+        if name == "rank":
+            return numpy_ranked([1, 5, 3], 1 - rate, lambda n: 1 - (1 - rate) ** n)
+        return numpy_ranked([1, 5, 3], rate, lambda n: 1)
+
+    value, slope = total(np.float32(0.3))
+    assert value == np.inf
+    expected = (by_loop(0.3 + 1e-6) - by_loop(0.3 - 1e-6)) / 2e-6
+    np.testing.assert_allclose(slope, expected, rtol=1e-5)
+
+
 def test_rank_stochastic_of_alpha_1_is_the_maximum_with_a_slope():
     def f(alpha):
         x = jnp.arange(4.0)
@@ -375,6 +461,10 @@ def test_errors_of_keys_and_strides():
         jaxpool.stochastic_pool(jnp.ones(4), 2, axes=0, key=jax.random.split(key))
     with pytest.raises(TypeError, match=r"^stochastic_pool: `key` must be a key of jax.random"):
         jaxpool.stochastic_pool(jnp.ones(4), 2, axes=0, key=jnp.ones(2))
+    with pytest.raises(TypeError, match=r"^s3_pool: `key` must be a key of jax.random; got key=0"):
+        jaxpool.s3_pool(jnp.ones(4), 2, axes=0, key=0, deterministic=True)
+    with pytest.raises(ValueError, match=r"^stochastic_pool: `key` must be a single key; got"):
+        jaxpool.stochastic_pool(jnp.ones(4), 2, axes=0, key=np.zeros(3, np.uint32))
     with pytest.raises(ValueError, match=r"^s3_pool: `strides` must be at most 3 along axis 0"):
         jaxpool.s3_pool(jnp.arange(5.0), 3, 4, axes=0, key=key)
 

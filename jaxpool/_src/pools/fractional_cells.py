@@ -216,12 +216,11 @@ def _torch_starts(xp: Any, u: Any, length: int, k: int, cells: int, axis: int) -
     return xp.concatenate([xp.minimum(start, np.int32(length - k)), last], axis)
 
 
-@functools.lru_cache
-def _torch_limits(length: int, k: int, cells: int, dtype: Any) -> Any:
-    """What `AxisIntervals` wants: least and largest starts and stops, one part, and the size.
+def torch_extremes(length: int, k: int, cells: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest start of each window.
 
-    Start i is i*a, rounded down or up, of which floats have so many digits: up to 5 roundings make
-    the product, the larger of the two that a start is the difference of, and as many the other.
+    Start i is i*a, rounded down or up, of which floats have so many digits: up to 6 roundings make
+    the product, the larger of the two that a start is the difference of, and 4 the other.
     """
     last = length - k
     least, largest = np.full(cells, last), np.full(cells, last)
@@ -231,6 +230,13 @@ def _torch_limits(length: int, k: int, cells: int, dtype: Any) -> Any:
         least[:-1] = np.maximum(np.floor(i * a - off), 0)
         largest[:-1] = np.minimum(np.ceil(i * a + off), last)
         least[0] = largest[0] = 0
+    return least, largest
+
+
+@functools.lru_cache
+def _torch_limits(length: int, k: int, cells: int, dtype: Any) -> Any:
+    """What `AxisIntervals` wants: least and largest starts and stops, one part, and the size."""
+    least, largest = torch_extremes(length, k, cells, dtype)
     starts, stops = (
         tuple(zip((least + more).tolist(), (largest + more).tolist(), strict=True))
         for more in (0, k)

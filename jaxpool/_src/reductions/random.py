@@ -58,8 +58,9 @@ def _weight(x: jax.Array) -> jax.Array:
     return jnp.where(x <= 0, np.zeros((), x.dtype), x)
 
 
-# Of weights whose sum is beyond all numbers; what that takes to 0 is as good as 0 beside them.
-_LESS = 2.0**-64
+# Of weights whose sum is beyond all numbers; what that takes to 0 is as good as 0 beside them. No
+# power of 2: by those, XLA multiplies the sum and not each weight.
+_LESS = 1e-19
 
 
 def _drawn(
@@ -130,6 +131,8 @@ class RankStochastic(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         # Of an alpha that is traced and 0, the limit: all ranks are alike.
         alpha = jnp.maximum(jnp.asarray(self.alpha).astype(x.dtype), np.array(1e-30, x.dtype))
+        if self.deterministic:
+            alpha = _with_slope_where_finite(alpha, x, domain, where)
         # Of a small alpha, 1 - alpha is 1. That of 1 would have an infinite slope.
         log = jnp.where(alpha < 1, jnp.log1p(-jnp.where(alpha < 1, alpha, 0)), -np.inf)
         largest = domain.max(x, where)
@@ -137,9 +140,7 @@ class RankStochastic(Reduction):
         # The probability of all ranks that there are.
         passed = -jnp.expm1(jnp.maximum(count, 1) * log)
         if self.deterministic:
-            y = _sum_by_rank(x, alpha, domain, where)
-            # What is infinite stays so, whatever it is divided by.
-            y = y / jnp.where(jnp.isfinite(y), passed, lax.stop_gradient(passed))
+            y = _sum_by_rank(x, alpha, domain, where) / passed
         else:
             sample = jax.random.uniform(self.key, largest.shape, x.dtype)
             rank = jnp.floor(jnp.log1p(-sample * passed) / log).astype(np.int32)
@@ -174,6 +175,15 @@ def _of_rank(x: jax.Array, rank: jax.Array, domain: Domain, where: jax.Array | N
     return domain.scan(step, nowhere, x, where, at_once=_RANKED_AT_ONCE)
 
 
+def _with_slope_where_finite(
+    alpha: jax.Array, x: jax.Array, domain: Domain, where: jax.Array | None
+) -> jax.Array:
+    """`alpha` for each cell; what is infinite or NaN is so whatever alpha is, and has no slope."""
+    beyond = ~jnp.isfinite(x) if where is None else ~jnp.isfinite(x) & where
+    beyond = domain.count(x.shape, beyond) > 0
+    return jnp.where(beyond, lax.stop_gradient(alpha), alpha)
+
+
 def _sum_by_rank(
     x: jax.Array, alpha: jax.Array, domain: Domain, where: jax.Array | None
 ) -> jax.Array:
@@ -190,8 +200,6 @@ def _sum_by_rank(
             # The power of 0 has no slope that is finite, and no infinity times 0 is a number.
             power = jnp.where(rank == 0, one, (one - alpha) ** jnp.maximum(rank, one))
             weight = alpha * power
-            # Infinity is that, whatever its weight.
-            weight = jnp.where(jnp.isfinite(element[1]), weight, lax.stop_gradient(weight))
             # No weight times infinity is NaN.
             there = (weight > 0) | jnp.isfinite(element[0])
             return total + jnp.where(there, weight * element[0], zero)
@@ -219,6 +227,7 @@ class DroppedMax(Reduction):
         rate = jnp.asarray(self.rate).astype(x.dtype)
         if self.deterministic:
             largest = domain.max(x, where)
+            rate = _with_slope_where_finite(rate, x, domain, where)
             y = _sum_by_rank(x, 1 - rate, domain, where)
             return jnp.where(jnp.isnan(largest), largest, y)
         kept = jax.random.bernoulli(self.key, 1 - rate, x.shape)
