@@ -215,7 +215,7 @@ FAULTS = [
         "along axes of more than 192 elements and 8 cells, one of nothing but -inf has its index (and, of irregular intervals, its gradient) at a wrong element outside the cell",
     ),
     (
-        "lowering/intervals.py",
+        "lowering/strips.py",
         "later = jnp.arange(1, most + 1, dtype=np.int32)",
         "later = jnp.arange(1, most, dtype=np.int32)",
         "windows at drawn places never move by the largest possible shift: fractional pools of long axes take a wrong window, s3_pool with stride 2 always keeps the first",
@@ -750,8 +750,8 @@ FAULTS = [
     ),
     (
         "pools/fractional_cells.py",
-        "if cells + k - 1 > length:",
-        "if cells + k > length:",
+        "if cells + k - 1 > shape[axis]:",
+        "if cells + k > shape[axis]:",
         "windows that just fit are refused: as many cells as there are places",
     ),
     (
@@ -1092,7 +1092,7 @@ FAULTS = [
     ),
     (
         "pools/fractional.py",
-        "    elif samples is not None:\n        check_range(op, samples)\n",
+        "    elif samples is not None:\n        options = options._replace(samples=known_samples(op, samples))\n",
         "",
         "samples outside of [0, 1) are not refused",
     ),
@@ -1331,7 +1331,7 @@ FAULTS = [
         "of masked quantiles, a place just above the middle of two is taken for the middle",
     ),
     (
-        "lowering/ranks.py",
+        "lowering/doubles.py",
         "up = (rest > half) | ((rest == half) & (low & unit != 0))",
         "up = rest > half",
         "the rank of a masked quantile is not that of float64",
@@ -1371,5 +1371,95 @@ FAULTS = [
         "tuple(value) if isinstance(value, list | tuple | range) else None",
         "tuple(value) if isinstance(value, list | tuple) else None",
         "a range of axes is refused",
+    ),
+    (
+        "lowering/strips.py",
+        "pieces = -(-count * short // long)",
+        "pieces = 1",
+        "strips that reach into the next one end with it: fractional pools of long axes do not run",
+    ),
+    (
+        "lowering/doubles.py",
+        "(more | (is_half & rest))",
+        "(more | is_half | rest)",
+        "TensorFlow's sequences begin one element later where float64 rounds down to a whole number",
+    ),
+    (
+        "lowering/doubles.py",
+        "[*_below(dropped - 1, 3), nothing]",
+        "[*_below(dropped, 3), nothing]",
+        "sums are rounded up and not to the nearest number",
+    ),
+    (
+        "lowering/intervals.py",
+        "fits = stop - start == np.int32(size)",
+        "fits = stop - start <= np.int32(size)",
+        "TensorFlow's smaller cells of long axes have an element too many",
+    ),
+    (
+        "pools/fractional_cells.py",
+        "(i + 2) * a * 4 * float(np.finfo(dtype).eps)",
+        "0 * (i + 2) * a",
+        "on long axes windows start where float32 has them only within what exact numbers allow",
+    ),
+    (
+        "pools/fractional_cells.py",
+        "inner = ceil_of_product(i, u, scale, most) - 1",
+        "inner = jnp.ceil(u.dtype.type(scale) * (i + u * u.dtype.type(most))).astype(np.int32) - 1",
+        "TensorFlow's sequences are rounded as float32",
+    ),
+    (
+        "pools/fractional_cells.py",
+        "        parameters.key(op, o.key, False)\n",
+        "",
+        "keys of fractional pools are not checked",
+    ),
+    (
+        "pools/fractional_cells.py",
+        'for name in ("key", "samples"):',
+        'for name in ("key",):',
+        "samples beside deterministic=True are ignored",
+    ),
+    (
+        "pools/fractional_cells.py",
+        "return np.minimum(known.astype(dtype), np.nextafter(dtype.type(1), dtype.type(0)))",
+        "return known.astype(dtype)",
+        "samples of float64 just below 1 become 1",
+    ),
+    (
+        "core/parameters.py",
+        "known > 0 if positive else known >= 0",
+        "known >= 0",
+        "an alpha of 0 is accepted by rank_stochastic_pool",
+    ),
+    (
+        "core/parameters.py",
+        "single = () if is_key else jax.eval_shape(_raw_key).shape",
+        "single = () if is_key else value.shape[:1]",
+        "numbers that are no key, of a wrong number, are refused by JAX and not in the function's name",
+    ),
+    (
+        "reductions/random.py",
+        "jnp.where(too_large, scaled, total)",
+        "total",
+        "elements whose sum is beyond all numbers are not drawn by their size",
+    ),
+    (
+        "reductions/random.py",
+        "takes = jnp.where(is_nan, jnp.isnan(element), (weight > 0) & (before <= threshold))",
+        "takes = (weight > 0) & (before <= threshold)",
+        "the gradient of a NaN of stochastic_pool goes elsewhere",
+    ),
+    (
+        "reductions/random.py",
+        "return jnp.where(beyond, lax.stop_gradient(alpha), alpha)",
+        "return jnp.where(beyond, alpha, alpha)",
+        "the gradient in alpha is NaN if an element is infinite anywhere",
+    ),
+    (
+        "pools/s3.py",
+        "return parted_by_xla(compute, shape, range(x.ndim), x, mask, key, fill_array)",
+        "return compute(x, mask, key, fill_array)",
+        "s3_pool fails where an explicit mesh shards a pooled axis",
     ),
 ]

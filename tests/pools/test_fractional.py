@@ -263,7 +263,14 @@ def test_products_of_float64_in_integers():
         np.float32([0, 1e-40, 1e-30, 1 - 2**-24]), np.float32(2) ** -np.arange(1, 60),
         3 * np.float32(2) ** -np.arange(2, 60), rng.random(50, np.float32) * np.float32(2**-40),
     ])  # fmt: skip
-    for length, cells in [(13, 6), (7, 3), (44_100, 30_000), (1_000_003, 999_983), (2**30 - 1, 5)]:
+    for length, cells in [
+        (6, 4),
+        (13, 6),
+        (7, 3),
+        (44_100, 30_000),
+        (1_000_003, 999_983),
+        (2**30 - 1, 5),
+    ]:
         k, alpha = length // cells, length / cells
         most = min((k + 2) / alpha - 1, (length + 1 - k) / alpha - (cells - 1))
         i = np.unique(rng.integers(1, cells, 200)).astype(np.int32)[:, None]

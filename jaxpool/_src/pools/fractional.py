@@ -59,7 +59,8 @@ def fractional_max_pool(
       overlapping: whether each cell also has the first element of the next one. Not of "torch".
       scheme: "torch": windows of `window_shape`, which overlap or leave gaps; "tensorflow": cells
         of one or two sizes that follow one another.
-      deterministic: whether all numbers that would be drawn are one half, as for evaluation.
+      deterministic: whether all numbers that would be drawn are one half, as for evaluation; then
+        there is neither `key` nor `samples`.
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
@@ -142,7 +143,8 @@ def fractional_avg_pool(
       overlapping: whether each cell also has the first element of the next one. Not of "torch".
       scheme: "torch": windows of `window_shape`, which overlap or leave gaps; "tensorflow": cells
         of one or two sizes that follow one another.
-      deterministic: whether all numbers that would be drawn are one half, as for evaluation.
+      deterministic: whether all numbers that would be drawn are one half, as for evaluation; then
+        there is neither `key` nor `samples`.
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part. Floats are weights of a weighted mean.
       empty_value: value of cells in which nothing takes part.
@@ -222,7 +224,8 @@ def fractional_max_pool_with_argmax(
       overlapping: whether each cell also has the first element of the next one. Not of "torch".
       scheme: "torch": windows of `window_shape`, which overlap or leave gaps; "tensorflow": cells
         of one or two sizes that follow one another.
-      deterministic: whether all numbers that would be drawn are one half, as for evaluation.
+      deterministic: whether all numbers that would be drawn are one half, as for evaluation; then
+        there is neither `key` nor `samples`.
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
