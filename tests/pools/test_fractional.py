@@ -256,6 +256,16 @@ def test_tensorflow_counts_in_float64(length, cells):
     np.testing.assert_array_equal(gradient, expected)
 
 
+def test_tensorflow_scheme_with_samples_of_float64():
+    x = np.random.default_rng(0).normal(size=13)
+    for u in (0.3, 0.0, 1 - 2**-53):
+        with jax.enable_x64(True):
+            y = jaxpool.fractional_max_pool(
+                x, output_shape=6, axes=0, samples=np.full(1, u), scheme="tensorflow"
+            )
+        np.testing.assert_array_equal(y, by_tensorflow(x, u, 6, False)[0])
+
+
 def test_products_of_float64_in_integers():
     rng = np.random.default_rng(0)
     u = np.concatenate([

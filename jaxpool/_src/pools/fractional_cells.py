@@ -257,7 +257,7 @@ def _tensorflow_bounds(
         if xp is np:
             u = u.astype(np.float64)
         if u.dtype == np.float64:
-            inner = xp.ceil(scale * (i + u * most)).astype(np.int32) - 1
+            inner = xp.ceil(scale * (i.astype(np.float64) + u * most)).astype(np.int32) - 1
         else:
             inner = ceil_of_product(i, u, scale, most) - 1
         # However the last digit is rounded, there are two sizes.

@@ -13,7 +13,7 @@ from jaxpool._src.core.pool import parted_by_xla, pool_mask, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.window import Window, window_arguments
 from jaxpool._src.lowering.strips import Strips, shifted_entries
-from jaxpool._src.lowering.windows import along
+from jaxpool._src.lowering.windows import along, numbered
 from jaxpool._src.reductions.max import Max
 from jaxpool._src.reductions.mean import Mean
 from jaxpool._src.reductions.mixed import Mixed
@@ -157,16 +157,16 @@ def _kept(key: Any, tree: Any, blocks: Window, grid: tuple[int, ...]) -> Any:
         key_of_axis = jax.random.fold_in(key, number)
         picks = strip // w.stride
         strips = -(-w.output // picks)
-        firsts = np.arange(strips)[:, None] * strip
         # The last strip may be short, and then has fewer cells.
-        wanted = np.minimum(picks, w.output - np.arange(strips)[:, None] * picks)
-        sizes = np.minimum(strip, w.length - firsts)
+        numbers = numbered(0, strips, 2)
+        wanted = jnp.minimum(picks, w.output - numbers * picks)
+        sizes = jnp.minimum(strip, w.length - numbers * strip)
         score = jax.random.uniform(key_of_axis, (strips, strip))
-        score = jnp.where(np.arange(strip)[None] < sizes, score, np.float32(2))
+        score = jnp.where(numbered(1, strip, 2) < sizes, score, np.float32(2))
         chosen = jnp.argsort(score, 1)[:, :picks].astype(np.int32)
-        chosen = jnp.where(np.arange(picks)[None] < wanted, chosen, np.int32(strip))
+        chosen = jnp.where(numbered(1, picks, 2) < wanted, chosen, np.int32(strip))
         # How far each is from the first that could be there: from 0 to strip - picks.
-        shifts = jnp.sort(chosen, 1) - np.arange(picks, dtype=np.int32)[None]
+        shifts = jnp.sort(chosen, 1) - numbered(1, picks, 2)
         tree = jax.tree.map(
             functools.partial(_shifted, shifts.ravel()[: w.output], picks, strip, axis), tree
         )
