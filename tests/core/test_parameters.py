@@ -30,7 +30,6 @@ def test_arrays_out_of_range_are_refused_as_numbers_are():
         (jaxpool.max_pool_dropout, "rate", (-0.5, 1.5, np.nan), {"key": key}),
         (jaxpool.mixed_pool, "alpha", (-0.5, 1.5, np.nan), {}),
         (jaxpool.ada_pool, "beta", (-0.5, 1.5, np.nan), {}),
-        (jaxpool.detail_preserving_pool, "lam", (-0.5, np.inf, np.nan), {}),
     ):
         for value in values:
             for given in (value, np.full((), value, np.float32), jnp.float32(value)):
