@@ -1188,8 +1188,8 @@ FAULTS = [
     ),
     (
         "regions/places.py",
-        "jnp.where(finite, size, zero)",
-        "size",
+        "size * jnp.where(finite, moves, zero)",
+        "size * moves",
         "offsets of deformable_roi_pool that are not finite make the gradient in offsets NaN",
     ),
     (

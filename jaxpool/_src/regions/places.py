@@ -203,5 +203,5 @@ def moved(places: jax.Array, size: jax.Array, moves: jax.Array) -> jax.Array:
     # The derivative of a product with what is not finite is not, even in the direction 0.
     finite = jnp.isfinite(way)
     zero = np.zeros((), way.dtype)
-    product = jnp.where(finite, size, zero) * jnp.where(finite, moves, zero)
+    product = size * jnp.where(finite, moves, zero)
     return places + jnp.where(finite, product, way)[..., None]
