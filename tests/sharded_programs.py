@@ -119,7 +119,13 @@ def main(everything):
     for name, options in {"s3": {}, "s3 masked": {"where": x[..., :1] > -1}}.items():
         f = with_gradient(
             functools.partial(
-                jaxpool.s3_pool, window_shape=(3, 3), strides=2, grid=4, key=key, **options
+                jaxpool.s3_pool,
+                window_shape=(3, 3),
+                strides=2,
+                padding=1,
+                grid=4,
+                key=key,
+                **options,
             )
         )
         with jax.set_mesh(mesh):

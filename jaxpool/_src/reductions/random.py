@@ -63,9 +63,7 @@ def _weight(x: jax.Array) -> jax.Array:
 _LESS = 1e-19
 
 
-def _drawn(
-    x: jax.Array, sample: jax.Array, domain: Domain, where: jax.Array | None
-) -> jax.Array:
+def _drawn(x: jax.Array, sample: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
     """For each cell the number of the element at which `sample` of the sum of weights is passed.
 
     One random number for each cell is enough for any number of elements. -1 if no weight is
