@@ -273,3 +273,17 @@ def test_features_are_the_channels(framework, name, options, features):
     message = f"^{name}: `features` must be 2, the number of channels of x; got features={features}"
     with pytest.raises(ValueError, match=message):
         layer.init(KEY, X) if framework == "linen" else layer(X)
+
+
+def test_a_large_power_of_what_is_nearly_one():
+    """Ratios to the largest distance are rounded; at a power of e^25 that is all there is of some."""
+    x = (1 + 1e-5 * np.random.default_rng(0).normal(size=(1, 20, 18, 4))).astype(np.float32)
+
+    @jax.jit
+    def found(x, lam):
+        call = lambda x: jaxpool.detail_preserving_pool(x, (3, 3), 1, "SAME", lam=lam)
+        return call(x), jax.grad(lambda x: call(x).sum())(x)
+
+    y, gradient = found(x, np.float32(np.exp(25)))
+    np.testing.assert_allclose(y, 1, atol=1e-4)
+    assert np.isfinite(gradient).all()
