@@ -41,6 +41,11 @@ class Domain:
         del shape
         return False
 
+    def most(self, shape: Sequence[Any]) -> int | None:
+        """Number of elements that no cell has more of; None where that is not known."""
+        del shape
+        return None
+
     def count(
         self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
     ) -> jax.Array:

@@ -227,6 +227,9 @@ class Delegating(Domain):
     def can_be_empty(self, shape: Sequence[Any]) -> bool:
         return self._over(shape).can_be_empty(shape)
 
+    def most(self, shape: Sequence[Any]) -> int | None:
+        return self._over(shape).most(shape)
+
     def count(
         self, shape: Sequence[Any], where: jax.Array | None = None, *, include_pad: bool = False
     ) -> jax.Array:

@@ -1,6 +1,7 @@
 """The domain of sliding windows."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -145,6 +146,10 @@ class Window(Domain):
             not isinstance(w.length, int) and not w.always_meets_input
             for _, w in self.windows(shape)
         )
+
+    def most(self, shape: Sequence[Any]) -> int:
+        del shape
+        return math.prod(self._canonical.window_shape)
 
     def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
         """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic.

@@ -50,7 +50,7 @@ def power_mean_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
+        be learned.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -110,7 +110,7 @@ def global_power_mean_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
+        be learned.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -177,7 +177,7 @@ def gem_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
+        be learned.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:
@@ -237,7 +237,7 @@ def global_gem_pool(
       p: 1 is the arithmetic mean, 0 the geometric, -1 the harmonic, infinity the maximum, -infinity
         the minimum. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
+        be learned.
       eps: a number > 0. Smaller elements, negative ones included, count as this.
 
     Returns:

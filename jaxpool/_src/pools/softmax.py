@@ -51,7 +51,7 @@ def logsumexp_pool(
       sharpness: r. 0 is the mean, infinity the maximum, -infinity the minimum; negative numbers are
         soft minima. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
+        be learned.
       mean: whether exponentials are averaged. If they are added, the result is at least the
         maximum, and larger the more elements there are.
 
@@ -115,7 +115,7 @@ def global_logsumexp_pool(
       sharpness: r. 0 is the mean, infinity the maximum, -infinity the minimum; negative numbers are
         soft minima. A number, or an array that broadcasts to the result and is the same along
         pooled axes, such as one entry per channel where channels are last. Arrays may be traced, to
-        be learned. What is nearer to 0 than 2**-10, and not 0, counts as that.
+        be learned.
       mean: whether exponentials are averaged. If they are added, the result is at least the
         maximum, and larger the more elements there are.
 

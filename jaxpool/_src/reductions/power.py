@@ -14,6 +14,9 @@ from jaxpool._src.lowering.windows import materialized_on_cpus
 # Up to this exponent a power is a product.
 LARGEST_PRODUCT = 16
 
+# A norm for a larger exponent is the maximum to the last digit, and its slopes would overflow.
+_LARGEST = 2.0**60
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -45,37 +48,47 @@ class Lp(Reduction):
         if where is not None:
             x = jnp.where(where, x, zero)  # the slope of |x| at NaN would spoil gradients
         given = self.p.item() if isinstance(self.p, np.generic) else self.p
-        if isinstance(given, float) and given == float("inf"):
-            return jnp.maximum(domain.max(absolute(x), where), zero)  # an empty cell holds -inf
-        # As a constant: the scale cancels, so it has no part in any derivative.
-        constant = jax.lax.stop_gradient(x)
-        largest = materialized_on_cpus(
-            lambda x, where: domain.max(jnp.abs(x), where), constant, where
-        )
-        scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
-        p = given if isinstance(given, int | float) else jnp.asarray(given).astype(x.dtype)
-        if isinstance(p, int | float) and _is_product(p):
-            # Products, since of quotients XLA:CPU keeps arrays. Reciprocals must not be denormal.
-            least, most = jnp.finfo(x.dtype).tiny, 2.0 ** (jnp.finfo(x.dtype).maxexp - 3)
-            scale = jnp.clip(scale, np.array(least, x.dtype), np.array(most, x.dtype))
-            total = domain.sum_with(lambda e, c: _power(e * c, p), x, one / scale, where)
+        if isinstance(given, int | float):
+            return (
+                _largest(x, domain, where) if given > _LARGEST else _norm(x, given, domain, where)
+            )
+        p = jnp.asarray(given).astype(x.dtype)
+        infinite = p > np.array(_LARGEST, x.dtype)
+        norm = _norm(x, jnp.where(infinite, one, p), domain, where)
+        return jnp.where(infinite, _largest(x, domain, where), norm)
+
+
+def _largest(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+    return jnp.maximum(domain.max(absolute(x), where), np.zeros((), x.dtype))  # -inf if it is empty
+
+
+def _norm(x: jax.Array, p: Any, domain: Domain, where: jax.Array | None) -> jax.Array:
+    """The norm for a finite p, a number or an array in the dtype of x."""
+    zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
+    # As a constant: the scale cancels, so it has no part in any derivative.
+    constant = jax.lax.stop_gradient(x)
+    largest = materialized_on_cpus(lambda x, where: domain.max(jnp.abs(x), where), constant, where)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, one)
+    if isinstance(p, int | float) and _is_product(p):
+        # Products, since of quotients XLA:CPU keeps arrays. Reciprocals must not be denormal.
+        least, most = jnp.finfo(x.dtype).tiny, 2.0 ** (jnp.finfo(x.dtype).maxexp - 3)
+        scale = jnp.clip(scale, np.array(least, x.dtype), np.array(most, x.dtype))
+        total = domain.sum_with(lambda e, c: _power(e * c, p), x, one / scale, where)
+    else:
+        # The reciprocal of a large scale, by which XLA may multiply, would be denormal too.
+        factor = jnp.where(scale > 1, np.array(0.125, x.dtype), one)
+        cells = (scale * factor, factor, p)
+        if isinstance(p, int | float):
+            total = domain.sum_with(lambda e, c: _power(e * c[1] / c[0], p), x, cells[:2], where)
         else:
-            # The reciprocal of a large scale, by which XLA may multiply, would be denormal too.
-            factor = jnp.where(scale > 1, np.array(0.125, x.dtype), one)
-            cells = (scale * factor, factor, p)
-            if isinstance(p, int | float):
-                total = domain.sum_with(
-                    lambda e, c: _power(e * c[1] / c[0], p), x, cells[:2], where
-                )
-            else:
-                total = domain.sum_with(lambda e, c: _power(e * c[1] / c[0], c[2]), x, cells, where)
-        # The root of 0 has no finite slope: take it of 1, and 0 for the result.
-        positive = total != 0
-        safe = jnp.where(positive, total, one)
-        root = safe ** (one / p)
-        if isinstance(p, int | float) and p in (1, 2):
-            root = safe if p == 1 else jnp.sqrt(safe)
-        return jnp.where(positive, scale * root, zero)
+            total = domain.sum_with(lambda e, c: _power(e * c[1] / c[0], c[2]), x, cells, where)
+    # The root of 0 has no finite slope: take it of 1, and 0 for the result.
+    positive = total != 0
+    safe = jnp.where(positive, total, one)
+    root = safe ** (one / p)
+    if isinstance(p, int | float) and p in (1, 2):
+        root = safe if p == 1 else jnp.sqrt(safe)
+    return jnp.where(positive, scale * root, zero)
 
 
 @jax.custom_jvp

@@ -1,7 +1,6 @@
 """Soft pools: means under weights that are exponentials, and logarithms of mean exponentials."""
 
 import dataclasses
-import math
 from typing import Any, Literal
 
 import jax
@@ -10,12 +9,9 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
-from jaxpool._src.reductions.softmean import logsumexp, softmean
+from jaxpool._src.reductions.softmean import log_mean_exp, softmean
 
-# A sharpness nearer to 0 than this counts as this: what is divided by it is rounded.
-_SMALLEST = 2.0**-10
-
-# Larger ones count as this: an infinite one in an array would make 0 times infinity.
+# A larger sharpness counts as this: an infinite one in an array would make 0 times infinity.
 _LARGEST = 2.0**60
 
 
@@ -58,27 +54,17 @@ class LogSumExp(Reduction):
         if limit is not None:
             return limit
         sharpness = laid_parameter("sharpness", self.sharpness, x, domain)
-        if isinstance(sharpness, float):
-            if abs(sharpness) < _SMALLEST:
-                sharpness = math.copysign(_SMALLEST, sharpness)
-        else:
-            constant = jax.lax.stop_gradient(sharpness)
-            least = jnp.copysign(np.array(_SMALLEST, x.dtype), constant)
-            # The slope stays, so that a learned sharpness can leave.
-            near = sharpness + (least - constant)
-            sharpness = jnp.where(abs(sharpness) < _SMALLEST, near, sharpness)
-        value = logsumexp(domain, x, where, sharpness)
-        # What stands for infinity there is as much smaller as the sharpness is.
-        size = jnp.minimum(abs(jax.lax.stop_gradient(jnp.asarray(sharpness, x.dtype))), 1)
-        infinite = abs(value) >= size * jnp.finfo(x.dtype).max
-        infinity = jnp.copysign(np.array(np.inf, x.dtype), jax.lax.stop_gradient(value))
-        value = jnp.where(infinite, infinity, value)
+        mean = log_mean_exp(domain, x, where, sharpness)
         if self.mean:
-            value = value - jnp.log(_count(x, domain, where))
-        # Of an infinite value, the quotient's slope in a sharpness is infinite.
-        infinite = jnp.isinf(value)
-        finite = jnp.where(infinite, np.zeros((), x.dtype), value) / sharpness
-        return jnp.where(infinite, jax.lax.stop_gradient(value / sharpness), finite)
+            return mean
+        logarithm = jnp.log(_count(x, domain, where))
+        sharpness = jnp.asarray(sharpness, x.dtype)
+        zero = sharpness == 0
+        more = logarithm / jnp.where(zero, np.ones((), x.dtype), sharpness)
+        # A sum over several has no limit there; infinite values have no slope.
+        infinity = np.array(np.inf, x.dtype)
+        infinite = zero & (logarithm > 0)
+        return jnp.where(infinite, infinity, mean + jnp.where(zero, np.zeros((), x.dtype), more))
 
 
 @jax.tree_util.register_dataclass
@@ -118,7 +104,7 @@ class SoftmaxMean(Reduction):
         logits = jax.lax.stop_gradient(x) if self.gradient == "semi" else None
         if logits is not None:
             sharpness = jax.lax.stop_gradient(sharpness)
-        return softmean(domain, x, logits, where, sharpness)[1]
+        return softmean(domain, x, logits, where, sharpness)
 
 
 @jax.tree_util.register_dataclass
@@ -152,7 +138,7 @@ class WeightedMean(Reduction):
                 f"`logits` must broadcast to x; got logits.shape={logits.shape} for "
                 f"x.shape={x.shape}."
             )
-        return softmean(domain, x, jnp.broadcast_to(logits, x.shape), where)[1]
+        return softmean(domain, x, jnp.broadcast_to(logits, x.shape), where)
 
 
 @jax.tree_util.register_static
@@ -247,12 +233,8 @@ def importance_logits(
 def _limit(
     sharpness: Any, x: jax.Array, domain: Domain, where: jax.Array | None
 ) -> jax.Array | None:
-    """The mean, maximum or minimum that a number stands for; None for others and for arrays."""
-    if not parameters.is_number(sharpness):
-        return None
-    if sharpness == 0:
-        return domain.sum(x, where) / _count(x, domain, where)
-    if np.isinf(sharpness):
+    """The maximum or minimum that an infinite number stands for; None for others and arrays."""
+    if parameters.is_number(sharpness) and np.isinf(sharpness):
         return domain.max(x, where) if sharpness > 0 else -domain.max(-x, where)
     return None
 
@@ -266,7 +248,8 @@ def _count(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
 def laid_parameter(name: str, value: Any, x: jax.Array, domain: Domain) -> Any:
     """`value` as a float, or as an array in the dtype of x that broadcasts to the result."""
     if parameters.is_number(value):
-        return min(max(float(value), -_LARGEST), _LARGEST)
+        number = min(max(float(value), -_LARGEST), _LARGEST)
+        return number if abs(number) >= jnp.finfo(x.dtype).tiny else 0.0  # as devices take it
     value, shape = jnp.asarray(value).astype(x.dtype), domain.output_shape(x.shape)
     lead = len(shape) - value.ndim
     kept = len(shape) == x.ndim
