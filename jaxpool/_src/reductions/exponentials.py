@@ -75,15 +75,14 @@ def logarithm(order: int, a: jax.Array, k: jax.Array) -> jax.Array:
     """
     one = np.ones((), a.dtype)
     z = _above_minus_1(k * a)
-    reach = 2.0**-10 if order == 1 else 0.125
+    reach = 0.125
     series = ((-1) ** i * math.comb(order - 1 + i, i) / (i + order) for i in range(40))
     small = abs(z) < np.array(reach, z.dtype)
     safe = jnp.where(small, one, z)
-    # XLA's log1p is off by 100 units of the last place in float64. What 1 + z is rounded by cancels.
-    sum_ = one + safe
-    far = jnp.log(sum_) / (sum_ - one)  # by parts, from one order to the next
+    # Not log1p, which XLA has to 100 units of the last place in float64.
+    far = jnp.log(one + safe) / safe  # by parts, from one order to the next
     for i in range(1, order):
-        far = (far - one / (np.array(i, z.dtype) * sum_**i)) / safe
+        far = (far - one / (np.array(i, z.dtype) * (one + safe) ** i)) / safe
     near = _polynomial(jnp.where(small, z, np.zeros((), z.dtype)), series, reach)
     return _factor(order, a.dtype) * _power(a, order) * jnp.where(small, near, far)
 
