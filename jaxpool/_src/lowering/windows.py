@@ -221,7 +221,7 @@ def inside(windows: Windows, taps: Sequence[Any], ndim: int) -> list[jax.Array]:
     return found
 
 
-def all_of(conditions: Sequence[jax.Array]) -> jax.Array | None:
+def all_of(conditions: Sequence[jax.Array]) -> Any:
     """Whether all of them hold; None if there is none."""
     return functools.reduce(operator.and_, conditions) if conditions else None
 

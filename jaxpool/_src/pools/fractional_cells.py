@@ -259,7 +259,7 @@ def _tensorflow_bounds(
         if u.dtype == np.float64:
             inner = xp.ceil(scale * (i.astype(np.float64) + u * most)).astype(np.int32) - 1
         else:
-            inner = ceil_of_product(i, u, scale, most) - 1
+            inner = ceil_of_product(jnp.asarray(i), u, scale, most) - 1
         # However the last digit is rounded, there are two sizes.
         inner = xp.minimum(xp.minimum(inner, i * np.int32(k + 1)), np.int32(length - k))
     ends = xp.zeros(1, np.int32), xp.full(1, length, np.int32)
