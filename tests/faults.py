@@ -1428,7 +1428,7 @@ FAULTS = [
     ),
     (
         "pools/fractional_cells.py",
-        "inner = ceil_of_product(i, u, scale, most) - 1",
+        "inner = ceil_of_product(jnp.asarray(i), u, scale, most) - 1",
         "inner = jnp.ceil(u.dtype.type(scale) * (i + u * u.dtype.type(most))).astype(np.int32) - 1",
         "TensorFlow's sequences are rounded as float32",
     ),
