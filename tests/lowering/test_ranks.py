@@ -103,8 +103,15 @@ def expected(places, x, mask):
     return [at((n - 1) // 2), at((n - 1) / 2), at((n - 1) * 0.3), top(5), top(share), ranked]
 
 
-@pytest.mark.parametrize("name", LARGE)
-def test_large_windows(name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "padded",
+        "dilated",
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("plain", "planes")),
+    ],
+)
+def test_large_windows(name, exhaustive):
     shape, sizes, strides, dilation, padding, ceil_mode = LARGE[name]
     x = RNG.integers(0, 40, shape).astype(np.float32)  # with ties
     mask = RNG.random(shape) < 0.6
@@ -114,24 +121,25 @@ def test_large_windows(name):
     reductions = [jaxpool.Median("lower"), jaxpool.Median(), jaxpool.Quantile(0.3),
                   jaxpool.TopKMean(5), jaxpool.TopKMean(0.2),
                   jaxpool.RankMean(np.array([0.5, 0.3, 0.2], np.float32))]  # fmt: skip
+    asked = [(1, None), (3, None), (2, mask), (4, mask), (5, mask)]
+    if exhaustive:
+        asked = list(itertools.product(range(len(reductions)), (None, mask)))
 
     @jax.jit
     def found(x, ct):
-        pools = [lambda x, r=r, w=w: jaxpool.pool(x, domain, r, where=w)
-                 for w in (None, mask) for r in reductions]  # fmt: skip
+        pools = [lambda x, r=reductions[i], w=w: jaxpool.pool(x, domain, r, where=w)
+                 for i, w in asked]  # fmt: skip
         return [(y, back(ct)[0]) for y, back in (jax.vjp(pool, x) for pool in pools)]
 
     ct = RNG.normal(size=domain.output_shape(shape)).astype(np.float32)
-    results = found(x, ct)
-    for half, kept in enumerate((np.ones(shape, bool), mask)):
-        wanted = [expected(c, x, kept) for c in cells(*LARGE[name])]
-        for i, (y, gradient) in enumerate(results[half * len(reductions) :][: len(reductions)]):
-            values, slopes = zip(*(cell[i] for cell in wanted), strict=True)
-            np.testing.assert_allclose(y.ravel(), values, rtol=1e-5, err_msg=str(reductions[i]))
-            slope = (np.array(slopes) * ct.ravel()[:, None]).sum(0)
-            np.testing.assert_allclose(
-                gradient.ravel(), slope, atol=1e-4, err_msg=str(reductions[i])
-            )
+    for (i, where), (y, gradient) in zip(asked, found(x, ct), strict=True):
+        kept = np.ones(shape, bool) if where is None else where
+        wanted = [expected(c, x, kept)[i] for c in cells(*LARGE[name])]
+        values, slopes = zip(*wanted, strict=True)
+        message = f"{reductions[i]} {where is not None}"
+        np.testing.assert_allclose(y.ravel(), values, rtol=1e-5, err_msg=message)
+        slope = (np.array(slopes) * ct.ravel()[:, None]).sum(0)
+        np.testing.assert_allclose(gradient.ravel(), slope, atol=1e-4, err_msg=message)
 
 
 def test_a_nan_in_a_large_window_is_its_result():

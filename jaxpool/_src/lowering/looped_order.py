@@ -19,7 +19,7 @@ from jaxpool._src.lowering.ranks import Number, Place, numbers, places
 from jaxpool._src.lowering.windows import Windows, pad_windows, taps_at, taps_of, window_size
 
 # So many elements are read in each round of a loop.
-_AT_ONCE = 16
+_AT_ONCE = 8
 
 
 @dataclasses.dataclass(frozen=True)

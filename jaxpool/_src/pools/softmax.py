@@ -133,7 +133,7 @@ def global_logsumexp_pool(
 
     Example:
       >>> jaxpool.global_logsumexp_pool(jnp.array([0., 1.]), axes=0, sharpness=1)
-      Array(0.62011445, dtype=float32)
+      Array(0.6201145, dtype=float32)
 
     References:
       Pinheiro and Collobert, From image-level to pixel-level labeling with convolutional networks,

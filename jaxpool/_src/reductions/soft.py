@@ -36,7 +36,7 @@ class LogSumExp(Reduction):
     Example:
       >>> x = jnp.array([0., 1., 2.])
       >>> jaxpool.pool(x, jaxpool.Global(0), jaxpool.LogSumExp(sharpness=1, mean=False))
-      Array(2.407606, dtype=float32)
+      Array(2.4076061, dtype=float32)
     """
 
     sharpness: Any = 10
