@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.lowering.max import sum_of_picked, with_taps
+from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.networks import (
     MOST_IN_NETWORK,
     any_nan,
@@ -179,7 +180,8 @@ def largest_key(
         candidate = found | bit
         return jnp.where(below(candidate) <= rank, candidate, found)
 
-    return lax.fori_loop(0, bits, step, jnp.zeros(shape, dtype))
+    start = settled(lambda found: step(jnp.int32(0), found), jnp.zeros(shape, dtype))
+    return lax.fori_loop(0, bits, step, start)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))

@@ -12,6 +12,7 @@ from jax import lax
 
 from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.intervals import Bounds, form_of, in_parts, mask_of
+from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.windows import pad
 
 
@@ -72,6 +73,7 @@ def interval_scan(
         return visit(state, list(place), number), None
 
     entries = (jnp.arange(len(places), dtype=np.int32), jnp.asarray(places, np.int32))
+    state = settled(lambda state: visit(state, places[0], np.int32(0)), state)
     return lax.scan(body, state, entries)[0]
 
 

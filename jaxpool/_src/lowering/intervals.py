@@ -25,6 +25,7 @@ from jax import lax
 from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.folds import fold_whole_axis
 from jaxpool._src.lowering.interval_trees import pays, sum_by_tree
+from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.strips import at_starts, split_parts
 from jaxpool._src.lowering.windows import (
     Windows,
@@ -295,6 +296,7 @@ def fold_intervals(
         shapes = jax.eval_shape(lambda: combine(element(0), element(0)))
         nothing = jax.tree.map(lambda s, e: jnp.full(s.shape, e, s.dtype), shapes, identity)
         steps = jnp.arange(geometry.length, dtype=np.int32)
+        nothing = settled(lambda c: combine(c, element(np.int32(0))), nothing)
         return lax.scan(lambda c, i: (combine(c, element(i)), None), nothing, steps)[0]
     results = []
     if form == "blocks":

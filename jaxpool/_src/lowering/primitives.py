@@ -17,6 +17,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxpool._src.lowering.meshes import varying_alike
 from jaxpool._src.lowering.windows import Windows
 
 Results = tuple[jax.Array, ...]
@@ -38,7 +39,7 @@ class WindowFold:
 
     def __call__(self, x: jax.Array, *others: Any) -> Results:
         leaves, tree = jax.tree.flatten(others)
-        leaves = _varying_alike(lax.stop_gradient(x), *lax.stop_gradient(leaves))
+        leaves = varying_alike(lax.stop_gradient(x), *lax.stop_gradient(leaves))
         return tuple(_fold_p.bind(*leaves, how=self, tree=tree))
 
     def lowered(self, platform: str, x: jax.Array, *leaves: jax.Array, tree: Any) -> Results:
@@ -64,7 +65,7 @@ class WindowMap:
     def __call__(
         self, elements: jax.Array, taps: jax.Array, x: jax.Array, valid: jax.Array | None
     ) -> jax.Array:
-        elements, taps, x, *masks = _varying_alike(elements, taps, x, *_listed(valid))
+        elements, taps, x, *masks = varying_alike(elements, taps, x, *_listed(valid))
         return _map_p.bind(elements, taps, x, *masks, how=self, backward=False)
 
     def lowered(
@@ -89,28 +90,6 @@ def _with_batch(how: Any, axis: int) -> Any:
 
 def _listed(valid: jax.Array | None) -> list[jax.Array]:
     return [] if valid is None else [valid]
-
-
-def _varying_alike(*arrays: jax.Array) -> list[jax.Array]:
-    """The arrays, varying over the same axes of a mesh under `jax.shard_map`."""
-    axes = [_varying_over(array) for array in arrays]
-    every = frozenset().union(*axes)
-    return [
-        _vary(array, tuple(every - here)) if every - here else array
-        for array, here in zip(arrays, axes, strict=True)
-    ]
-
-
-def _vary(array: jax.Array, axes: tuple[Any, ...]) -> jax.Array:
-    of_jax: Any = lax
-    if hasattr(of_jax, "pcast"):
-        return of_jax.pcast(array, axes, to="varying")
-    return of_jax.pvary(array, axes)  # in earlier versions
-
-
-def _varying_over(array: jax.Array) -> frozenset[Any]:
-    kind: Any = jax.typeof(array)
-    return kind.mat.varying if hasattr(kind, "mat") else kind.vma  # named so up to JAX 0.9
 
 
 _fold_p = Primitive("window_fold")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.tangent import Step, tangent_in_blocks, tangent_in_slices
 from jaxpool._src.lowering.windows import (
     Windows,
@@ -130,7 +131,9 @@ def _correlate_in_a_loop(x: jax.Array, kernel: jax.Array, windows: Windows) -> j
     sizes = np.maximum(x.shape, kernel.shape).tolist()
     shape = [outputs.get(i, n) for i, n in enumerate(sizes) if i not in inner]
     numbers = list(itertools.product(*(range(len(taps)) for _, taps in places)))
-    return lax.scan(step, jnp.zeros(shape, x.dtype), jnp.asarray(numbers, np.int32))[0]
+    numbers = jnp.asarray(numbers, np.int32)
+    start = settled(lambda total: step(total, numbers[0])[0], jnp.zeros(shape, x.dtype))
+    return lax.scan(step, start, numbers)[0]
 
 
 def _cut_into_blocks(
@@ -212,6 +215,7 @@ def scan(
     def body(state: Any, number: jax.Array) -> tuple[Any, None]:
         return visit(state, taps_of(number, windows), number), None
 
+    state = settled(lambda state: visit(state, taps_of(0, windows), np.int32(0)), state)
     return lax.scan(body, state, jnp.arange(size, dtype=np.int32), unroll=unroll)[0]
 
 

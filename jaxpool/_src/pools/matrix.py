@@ -16,6 +16,7 @@ from jaxpool._src.core.pool import Reduction, accumulator, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global
 from jaxpool._src.domains.intervals import Intervals
+from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.windows import lowest_value
 from jaxpool._src.reductions.max import Max
 from jaxpool._src.reductions.mean import Mean
@@ -126,14 +127,16 @@ def _sums(x: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
     def by_terms(state: Any) -> Any:
         # `dirty` is True. XLA computes what does not depend on the state ahead of the loop.
         _, dirty = state
+        clean = dirty & np.False_
         rows = matrix.reshape([1] * axis + [*matrix.shape] + [1] * (x.ndim - axis - 1))
         terms = jnp.expand_dims(jnp.where(dirty, x, np.zeros((), x.dtype)), axis) * rows
         terms = jnp.where(rows != 0, terms, np.zeros((), x.dtype))
-        return jnp.sum(terms, axis + 1, x.dtype), np.False_
+        return jnp.sum(terms, axis + 1, x.dtype), clean
 
     dirty = ~jnp.all(jnp.isfinite(x))
     # A loop of no or one round, since vmap makes both branches of a conditional run.
-    return lax.while_loop(lambda state: state[1], by_terms, (_product(x, matrix, axis), dirty))[0]
+    state = settled(by_terms, (_product(x, matrix, axis), dirty))
+    return lax.while_loop(lambda state: state[1], by_terms, state)[0]
 
 
 def _product(x: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:

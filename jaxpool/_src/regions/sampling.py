@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.unpool import unpool_planes
 from jaxpool._src.lowering.windows import lowest_value, pad
 
@@ -212,6 +213,7 @@ def _fold_corners(step: Callable, carry: Any, places: Corners, weights: Corners)
         column, column_weight = (part[j] for part in stacks[1])
         return step(carry, number, row + column, row_weight * column_weight)
 
+    carry = settled(functools.partial(body, jnp.int32(0)), carry)
     return lax.fori_loop(np.int32(0), np.int32(count), body, carry)
 
 
@@ -271,12 +273,13 @@ def weighted_sum(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
             here = dirty & ((fixed == infinity) | (fixed != fixed))
             found = _product(here.astype(x.dtype), by_rows, by_columns)
             unfinite = unfinite + jnp.where(found > 0, np.array(infinity, x.dtype), zero)
-        return unfinite, np.False_
+        return unfinite, dirty & np.False_
 
     dirty = jnp.any(~jnp.isfinite(fixed))
     # A loop of no or one round, since vmap makes both branches of a conditional run.
     nothing = jnp.zeros_like(lax.stop_gradient(y))
-    unfinite, _ = lax.while_loop(lambda state: state[1], spread, (nothing, dirty))
+    state = settled(spread, (nothing, dirty))
+    unfinite, _ = lax.while_loop(lambda state: state[1], spread, state)
     return y + unfinite
 
 
@@ -438,9 +441,9 @@ def _interval_argmax(
     shape = (*jnp.broadcast_shapes(top.shape, left.shape), pixels.shape[-1])
     empty = ((bottom <= top) | (right <= left))[..., None]
     first = jnp.broadcast_to(jnp.where(empty, -1, (top * width + left)[..., None]), shape)
-    start = np.int32(0), np.int32(0), jnp.full(shape, lowest_value(x.dtype)), first
+    start = jnp.int32(0), jnp.int32(0), jnp.full(shape, lowest_value(x.dtype)), first
     more = lambda state: (state[0] < tallest) & (widest > 0)  # noqa: E731
-    _, _, best, picked = lax.while_loop(more, step, start)
+    _, _, best, picked = lax.while_loop(more, step, settled(step, start))
     return jnp.where(empty, np.zeros((), x.dtype), best), picked
 
 
