@@ -138,6 +138,19 @@ def main(everything):
         found = jax.jit(mapped)(x)
         report[f"{name} shard_map"] = {"difference": difference(found, on_one_device(name))}
 
+    # Loops, which begin with constants.
+    looped = {
+        "median": lambda x: jaxpool.global_median_pool(x, (1, 2)),
+        "median of large windows": lambda x: jaxpool.median_pool(x, (9, 8), 8),
+        "largest of large windows": lambda x: jaxpool.top_k_mean_pool(x, (9, 8), 8, k=3),
+        "matrix": lambda x: jaxpool.matrix_pool(x, jnp.ones((2, 32)), 1),
+        "deterministic": lambda x: jaxpool.global_stochastic_pool(x, (1, 2), deterministic=True),
+    }
+    f = lambda x: [with_gradient(pool)(x) for pool in looped.values()]  # noqa: E731
+    found = jax.jit(jax.shard_map(f, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
+    for name, mapped, whole in zip(looped, found, jax.jit(f)(x), strict=True):
+        report[f"{name} shard_map"] = {"difference": difference(mapped, whole)}
+
     # One x for all devices, and a mask of its own for each.
     def masked_by(where, x):
         return jaxpool.max_pool(x, (3, 3), 2, 1, where=where)

@@ -14,7 +14,8 @@ import pytest
 
 import jaxpool
 
-TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/primitives.py")
+TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/primitives.py",
+            "lowering/meshes.py")  # fmt: skip
 
 ROOT = Path(__file__).parent.parent
 
