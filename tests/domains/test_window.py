@@ -384,7 +384,7 @@ def test_ceil_mode_takes_a_window_that_is_larger_than_x(name):
              "avg": (jaxpool.avg_pool, torch.nn.functional.avg_pool1d)}  # fmt: skip
     ours, theirs = pools[name]
     seen = set()
-    for n, k, s, p in itertools.product((1, 2, 3), (2, 3, 5, 6), (1, 2, 3, 7), (0, 1)):
+    for n, k, s, p in itertools.product((1, 2, 3), (2, 3, 6), (1, 2, 7), (0, 1)):
         x = np.random.default_rng(n).normal(size=(1, n)).astype(np.float32)
         try:
             wanted = theirs(torch.from_numpy(x), k, s, p, ceil_mode=True)

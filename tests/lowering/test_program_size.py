@@ -129,7 +129,15 @@ GEOMETRIES = {
     "long": (1921, {"strides": 1, "padding": 960}),
     "strides": (3, {"strides": 1000, "padding": 1}),
 }
-PATHS = ["max_pool", "avg_pool", "logsumexp_pool", "median_pool", "rank_pool"]
+PATHS = ["max_pool", "median_pool"]
+LONG_PATHS = [*PATHS, "avg_pool", "logsumexp_pool", "rank_pool"]
+# Their programs are those of another function, but for a sign, a draw or a second one beside it.
+LIKE_OTHERS = {
+    "min_pool", "min_pool_with_argmin", "adaptive_min_pool", "global_min_pool", "erosion_pool",
+    "global_min_pool_with_argmin", "closing_pool", "random_mixed_pool", "global_avgmax_pool",
+    "global_catavgmax_pool", "quantile_pool", "global_quantile_pool", "wildcat_pool",
+    "multi_scale_roi_align", "position_sensitive_roi_pool", "importance_pool",
+}  # fmt: skip
 # Its windows are shares of the axis, and programs of maxima grow with the logarithm of a window.
 GROWTH = {"spatial_pyramid_pool": 1.5}
 
@@ -141,7 +149,9 @@ def assert_same_length(function, n, most=1.2):
     assert after < 1_000_000
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.exhaustive if name in LIKE_OTHERS else ())
+    for name in NAMES])  # fmt: skip
 def test_programs_do_not_grow_with_an_image(name):
     geometry = {"strides": 2, "padding": 1}
     assert_same_length(functools.partial(call, name, 2, 3, geometry), 2)
@@ -154,9 +164,9 @@ def test_programs_do_not_grow_with_an_axis(name):
     assert_same_length(functools.partial(call, name, 1, 3, geometry), 1, GROWTH.get(name, 1.2))
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=() if name in PATHS else pytest.mark.exhaustive)
+@pytest.mark.parametrize(("name", "geometry"), [
+    pytest.param(name, geometry, marks=() if name in paths else pytest.mark.exhaustive)
+    for geometry in GEOMETRIES for paths in [LONG_PATHS if geometry == "long" else PATHS]
     for name in NAMES if OF_WINDOWS[name]])  # fmt: skip
 def test_programs_do_not_grow_with_an_axis_of_windows(name, geometry):
     size, options = GEOMETRIES[geometry]
