@@ -132,8 +132,8 @@ FAULTS = [
     ),
     (
         "lowering/taps.py",
-        "is_tap[: w.span : w.dilation] = True",
-        "is_tap[: w.window] = True",
+        "return first < min((number + 1) * w.stride, w.span)",
+        "return first < min((number + 1) * w.stride, w.window)",
         "derivatives in x of filtered sums (and values of those of more than 64 taps) lose taps if the window is dilated",
     ),
     (
@@ -1380,9 +1380,9 @@ FAULTS = [
     ),
     (
         "lowering/interval_trees.py",
-        "stop = stop - has_last.astype(stop.dtype)",
-        "stop = stop - 0",
-        "sums of many traced intervals are without the last element where they end at an odd place",
+        "jnp.concatenate([offset + first, offset + last - 1])",
+        "jnp.concatenate([offset + first, offset + last])",
+        "sums of many traced intervals have the element behind the last where they end at an odd place",
     ),
     (
         "domains/global_.py",
@@ -1491,5 +1491,17 @@ FAULTS = [
         "return jax.tree.map(lambda a, b: varying_alike(a, b)[0], state, step(state))",
         "return state",
         "loops that begin with constants fail under shard_map",
+    ),
+    (
+        "lowering/weighted.py",
+        "return taps.start - before, taps",
+        "return 0, taps",
+        "the gradient of a blur goes to the first elements of each block, whatever is padded",
+    ),
+    (
+        "lowering/interval_scan.py",
+        "return functools.reduce(visit, np.arange(size, dtype=np.int32), state)",
+        "return functools.reduce(visit, np.arange(size - 1, dtype=np.int32), state)",
+        "scans of few elements leave out the last",
     ),
 ]

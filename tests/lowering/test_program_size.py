@@ -10,7 +10,12 @@ import pytest
 
 import jaxpool
 
-TESTS_OF = ("core/geometry.py", "lowering/folds.py")
+TESTS_OF = (
+    "core/geometry.py",
+    "lowering/folds.py",
+    "lowering/interval_scan.py",
+    "lowering/interval_trees.py",
+)
 
 KEY = jax.random.key(0)
 BOXES = np.array([[0.0, 0, 4, 4], [1, 2, 30, 20]], np.float32)
@@ -181,6 +186,27 @@ def test_programs_do_not_grow_with_strides():
     assert few == many
     few, many = (length(functools.partial(pool, s), (100, 30_000, 1)) for s in (90, 10_000))
     assert many <= 1.2 * few
+
+
+@pytest.mark.parametrize("pool", [
+    lambda x, s: jaxpool.blur_pool(x, (s,)),
+    lambda x, s: jaxpool.gated_pool(x, (3,), s, gate=jnp.ones(3)),
+    lambda x, s: jaxpool.content_aware_blur_pool(x, jnp.ones((100_000 // s, 3)), (s,)),
+], ids=["blur", "gated", "content_aware"])  # fmt: skip
+def test_programs_of_filters_do_not_grow_with_strides(pool):
+    few, many = (length(lambda x, s=s: pool(x, s), (100_000, 1)) for s in (100, 5000))
+    assert many <= 1.2 * few
+
+
+@pytest.mark.parametrize("bounds", [
+    jaxpool.Adaptive(5, axes=0),
+    jaxpool.Intervals(jnp.array([0, 7]), jnp.array([50, 900]), axes=0),
+], ids=["adaptive", "traced"])  # fmt: skip
+def test_programs_of_intervals_do_not_grow_with_an_axis(bounds):
+    def pools(x):
+        return [jaxpool.pool(x, bounds, r) for r in (jaxpool.Stochastic(KEY), jaxpool.Mean())]
+
+    assert_same_length(pools, 1)
 
 
 def test_programs_of_order_statistics_do_not_grow_with_windows():

@@ -1,6 +1,7 @@
 """Functions of an element and of its cell over intervals: one element of every cell at a time."""
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from jax import lax
 from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.intervals import Bounds, form_of, in_parts, mask_of
 from jaxpool._src.lowering.meshes import settled
-from jaxpool._src.lowering.windows import pad
+from jaxpool._src.lowering.windows import pad, unraveled
 
 
 def interval_sum_with(
@@ -50,9 +51,12 @@ def interval_scan(
     elements, condition, new = unfolded(elements, valid, axes)
     shape = lax.broadcast_shapes(condition.shape, jax.tree.leaves(elements)[0].shape)
     laid = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (elements, condition))
-    places = list(np.ndindex(*(shape[axis] for axis in new)))
+    sizes = [shape[axis] for axis in new]
+    size = math.prod(sizes)
 
-    def visit(state: Any, place: Sequence[Any], number: Any) -> Any:
+    def visit(state: Any, number: Any) -> Any:
+        place = unraveled(number, sizes)
+
         def at(array: jax.Array) -> jax.Array:
             for axis, index in reversed(list(zip(new, place, strict=True))):
                 array = lax.dynamic_index_in_dim(array, index, axis, keepdims=False)
@@ -63,18 +67,11 @@ def interval_scan(
             lambda a, b: jnp.where(is_valid, a, b), step(state, element, number), state
         )
 
-    if len(places) <= at_once:
-        for number, place in enumerate(places):
-            state = visit(state, place, np.int32(number))
-        return state
-
-    def body(state: Any, entry: Any) -> tuple[Any, None]:
-        number, place = entry
-        return visit(state, list(place), number), None
-
-    entries = (jnp.arange(len(places), dtype=np.int32), jnp.asarray(places, np.int32))
-    state = settled(lambda state: visit(state, places[0], np.int32(0)), state)
-    return lax.scan(body, state, entries)[0]
+    if size <= at_once:
+        return functools.reduce(visit, np.arange(size, dtype=np.int32), state)
+    state = settled(lambda state: visit(state, np.int32(0)), state)
+    numbers = jnp.arange(size, dtype=np.int32)
+    return lax.scan(lambda state, number: (visit(state, number), None), state, numbers)[0]
 
 
 def unfolded(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._src.lowering.windows import pad
+from jaxpool._src.lowering.windows import numbered, pad
 
 # For fewer comparisons of an interval with an element it is quicker to make all of them.
 _FEW = 2**14
@@ -25,33 +25,41 @@ def sum_by_tree(x: jax.Array, bounds: tuple[jax.Array, jax.Array], axis: int) ->
     difference of two sums from the start, and keeps NaN and infinities in their intervals.
     """
     start, stop = (jnp.clip(bound, 0, x.shape[axis]) for bound in bounds)
-    stop = jnp.maximum(start, stop)
-    total = None
-    while True:
-        has_first = (start % 2 == 1) & (start < stop)
-        first = _taken(x, start, has_first, axis)
-        start = start + has_first.astype(start.dtype)
-        has_last = (stop % 2 == 1) & (start < stop)
-        stop = stop - has_last.astype(stop.dtype)
-        part = first + _taken(x, stop, has_last, axis)
-        total = part if total is None else total + part
-        if x.shape[axis] == 1:
-            return total
-        start, stop = start // 2, stop // 2
-        x = _pairs(x, axis)
+    tree, levels = _tree(x, axis)
+    # Of each level, on an axis before all others: the nodes that lie within, without their ends.
+    level = numbered(0, levels, start.ndim + 1)
+    unit = jnp.left_shift(np.int32(1), level)
+    first, last = (start[None] + (unit - 1)) // unit, stop[None] // unit
+    has_first = (first % 2 == 1) & (first < last)
+    has_last = (last % 2 == 1) & (first + has_first.astype(first.dtype) < last)
+    # Level after level, the leaves last: node i of a level with n nodes is entry n + i.
+    offset = jnp.left_shift(np.int32(1), np.int32(levels - 1) - level)
+    places = jnp.concatenate([offset + first, offset + last - 1])
+    return _sum_at(tree, places, jnp.concatenate([has_first, has_last]), axis)
 
 
-def _pairs(x: jax.Array, axis: int) -> jax.Array:
-    x = pad(axis, (0, x.shape[axis] % 2), x, 0)
-    even, odd = (lax.slice_in_dim(x, first, None, 2, axis) for first in (0, 1))
-    return even + odd
+def _tree(x: jax.Array, axis: int) -> tuple[jax.Array, int]:
+    """All sums of pairs, of pairs of pairs and so on along `axis`; and the number of levels."""
+    levels = (x.shape[axis] - 1).bit_length() + 1
+    parts = [pad(axis, (0, 2 ** (levels - 1) - x.shape[axis]), x, 0)]
+    while parts[-1].shape[axis] > 1:
+        even, odd = (lax.slice_in_dim(parts[-1], first, None, 2, axis) for first in (0, 1))
+        parts.append(even + odd)
+    nothing = jnp.zeros_like(parts[-1])  # before the root, which is entry 1
+    return lax.concatenate([nothing, *reversed(parts)], axis), levels
 
 
-def _taken(x: jax.Array, place: Any, condition: jax.Array, axis: int) -> jax.Array:
-    """The entries at places along `axis` where the condition holds, else 0."""
-    if place.size == place.shape[axis]:  # whole rows, which are quicker to put back too
-        taken = jnp.take(x, place.ravel(), axis, mode="clip")
+def _sum_at(x: jax.Array, places: Any, condition: jax.Array, axis: int) -> jax.Array:
+    """Sum, over the first axis of `places`, of the entries there where the condition holds."""
+    places = jnp.where(condition, places, 0)
+    if places.size == places.shape[0] * places.shape[axis + 1]:
+        # Whole rows, which are quicker to put back too.
+        taken = jnp.take(x, places.reshape(places.shape[0], -1), axis, mode="clip")
+        taken = jnp.moveaxis(taken, axis, 0)
     else:
-        shape = [place.shape[i] if i == axis else n for i, n in enumerate(x.shape)]
-        taken = jnp.take_along_axis(x, jnp.broadcast_to(place, shape), axis, mode="clip")
-    return jnp.where(condition, taken, np.zeros((), x.dtype))
+        shape = list(x.shape)
+        shape[axis] = places.shape[axis + 1]
+        many = jnp.broadcast_to(places, (places.shape[0], *shape))
+        take = lambda place: jnp.take_along_axis(x, place, axis, mode="clip")  # noqa: E731
+        taken = jax.vmap(take)(many)
+    return jnp.sum(jnp.where(condition, taken, np.zeros((), x.dtype)), 0, x.dtype)

@@ -39,7 +39,7 @@ class LoopedTaps:
         return interpolated(low, self._element(jnp.minimum(ranks + 1, self.count - 1)), left)
 
     def top_sum(self, k: Number) -> jax.Array:
-        x, last_tie = self.x, None
+        x = self.x
         last, last_tie = _last_of_top(
             lax.stop_gradient(x), self.valid, self.count, numbers(k, self.count), self.windows
         )

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,19 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.core.geometry import AxisWindow
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.tangent import Step, tangent_in_blocks, tangent_in_slices
 from jaxpool._src.lowering.windows import (
     Windows,
     all_of,
     all_taps,
-    along,
+    are_known,
     fused,
     inside,
     materialized,
+    numbered,
     pad_windows,
     taps_at,
     taps_of,
+    unraveled,
     window_size,
 )
 
@@ -92,18 +96,15 @@ def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> j
     that of strided slices would be full of holes.
     """
     x, kernel, places = _cut_into_blocks(x, kernel, windows)
-    zero, total = np.zeros((), x.dtype), None
-    for numbers in itertools.product(*(range(len(taps)) for _, taps in places)):
-        part, weight, is_tap = x, kernel, np.ones([1] * x.ndim, bool)
-        for (at, taps), number, (_, w) in zip(places, numbers, windows, strict=True):
+    total = None
+    numbers = ([n for n in range(_reach(w)) if _has_tap(w, n)] for _, w in windows)
+    for blocks in itertools.product(*numbers):
+        part, weight, conditions = x, kernel, []
+        for at, number, (_, w) in zip(places, blocks, windows, strict=True):
             part = lax.slice_in_dim(part, number, number + w.output, 1, at)
             weight = lax.slice_in_dim(weight, number, number + 1, 1, at)
-            is_tap = is_tap & along(taps[number], at + 1, x.ndim)
-        if not is_tap.any():
-            continue
-        # The selection keeps a NaN that is handed back from what is no tap of its window.
-        term = part * weight if is_tap.all() else jnp.where(is_tap, part * weight, zero)
-        term = lax.reduce_sum(term, [at + 1 for at, _ in places])
+            conditions += _are_taps(w, number, at, x.ndim)
+        term = lax.reduce_sum(_product(part, weight, conditions), [at + 1 for at in places])
         total = term if total is None else total + term
     assert total is not None
     return total
@@ -113,39 +114,63 @@ def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> j
 def _correlate_in_a_loop(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
     """The same for large windows, whose program would else grow with them."""
     x, kernel, places = _cut_into_blocks(x, kernel, windows)
-    zero, inner = np.zeros((), x.dtype), [at + 1 for at, _ in places]
-    outputs = {at: w.output for (at, _), (_, w) in zip(places, windows, strict=True)}
+    inner, reach = [at + 1 for at in places], [_reach(w) for _, w in windows]
+    outputs = {at: w.output for at, (_, w) in zip(places, windows, strict=True)}
 
     @jax.checkpoint  # or else the backward pass would keep the slices of each step
-    def step(total: jax.Array, numbers: jax.Array) -> tuple[jax.Array, None]:
-        part, weight, is_tap = x, kernel, None
-        for (at, taps), number in zip(places, list(numbers), strict=True):
-            part = lax.dynamic_slice_in_dim(part, number, outputs[at], at)
-            weight = lax.dynamic_slice_in_dim(weight, number, 1, at)
-            if not taps.all():
-                here = along(jnp.asarray(taps)[number], at + 1, x.ndim)
-                is_tap = here if is_tap is None else is_tap & here
-        term = part * weight if is_tap is None else jnp.where(is_tap, part * weight, zero)
-        return total + lax.reduce_sum(term, inner), None
+    def step(total: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+        part, weight, conditions = x, kernel, []
+        for at, block, (_, w) in zip(places, unraveled(number, reach), windows, strict=True):
+            part = lax.dynamic_slice_in_dim(part, block, w.output, at)
+            weight = lax.dynamic_slice_in_dim(weight, block, 1, at)
+            conditions += _are_taps(w, block, at, x.ndim)
+        return total + lax.reduce_sum(_product(part, weight, conditions), inner), None
 
     sizes = np.maximum(x.shape, kernel.shape).tolist()
     shape = [outputs.get(i, n) for i, n in enumerate(sizes) if i not in inner]
-    numbers = list(itertools.product(*(range(len(taps)) for _, taps in places)))
-    numbers = jnp.asarray(numbers, np.int32)
+    numbers = jnp.arange(math.prod(reach), dtype=np.int32)
     start = settled(lambda total: step(total, numbers[0])[0], jnp.zeros(shape, x.dtype))
     return lax.scan(step, start, numbers)[0]
 
 
+def _reach(w: AxisWindow) -> int:
+    """Number of blocks that a window has elements of."""
+    return -(-w.span // w.stride)
+
+
+def _has_tap(w: AxisWindow, number: int) -> bool:
+    """Whether a tap lies in the block of that number of a window: not so where holes are larger."""
+    first = -(-number * w.stride // w.dilation) * w.dilation
+    return first < min((number + 1) * w.stride, w.span)
+
+
+def _are_taps(w: AxisWindow, number: Any, at: int, ndim: int) -> list[jax.Array]:
+    """Conditions, all of which hold for the entries of a block of a window that are taps."""
+    offset, found = numbered(at + 1, w.stride, ndim) + number * np.int32(w.stride), []
+    whole = are_known(number) and (number + 1) * w.stride <= w.span
+    if w.span % w.stride and not whole:
+        found.append(offset < w.span)
+    if w.dilation > 1:
+        found.append(offset % w.dilation == 0)
+    return found
+
+
+def _product(part: jax.Array, weight: jax.Array, conditions: list[jax.Array]) -> jax.Array:
+    """Elements times weights; NaN that is handed back stays out of what is no tap of its window."""
+    term = part * weight
+    return jnp.where(all_of(conditions), term, np.zeros((), term.dtype)) if conditions else term
+
+
 def _cut_into_blocks(
     x: jax.Array, kernel: jax.Array, windows: Windows
-) -> tuple[jax.Array, jax.Array, list[tuple[int, np.ndarray]]]:
+) -> tuple[jax.Array, jax.Array, list[int]]:
     """Each pooled axis in two, blocks of `stride` elements and those in a block; the kernel alike.
 
-    With the place of each axis of blocks, and which entries of a block of the kernel are taps.
+    With the place of each axis of blocks.
     """
     zero, geometry = np.zeros((), x.dtype), dict(windows)
     widths, spread, shape, kernel_shape = [], [], [], []
-    places: list[tuple[int, np.ndarray]] = []
+    places: list[int] = []
     for axis, (size, entries) in enumerate(zip(x.shape, kernel.shape, strict=True)):
         if axis not in geometry:
             widths.append((0, 0, 0))
@@ -154,11 +179,9 @@ def _cut_into_blocks(
             kernel_shape.append(entries)
             continue
         w = geometry[axis]
-        reach = -(-w.span // w.stride)  # blocks that a window has elements of
+        reach = _reach(w)
         blocks = w.output + reach - 1
-        is_tap = np.zeros(reach * w.stride, bool)
-        is_tap[: w.span : w.dilation] = True
-        places.append((len(shape), is_tap.reshape(reach, w.stride)))
+        places.append(len(shape))
         widths.append((w.low, blocks * w.stride - w.low - w.length, 0))
         spread.append((0, reach * w.stride - w.span, w.dilation - 1))
         shape += [blocks, w.stride]

@@ -18,7 +18,16 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._src.core.geometry import AxisWindow
 from jaxpool._src.lowering.taps import UNROLLED_TAPS, correlate
-from jaxpool._src.lowering.windows import Windows, all_taps, in_rows, one_cpu, pad, taps_at
+from jaxpool._src.lowering.windows import (
+    Windows,
+    all_of,
+    all_taps,
+    between,
+    in_rows,
+    one_cpu,
+    pad,
+    taps_at,
+)
 
 Weights = tuple[jax.Array, ...]  # one for each tap, in row-major order, that broadcasts to the sum
 
@@ -154,20 +163,19 @@ def _in_blocks(x: jax.Array, weights: Weights, windows: Windows, mode: str) -> j
         for (axis, w), q in zip(windows, shifts, strict=True):
             before, after = w.border()
             widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
-            tap, count, _ = w.taps_of(np.arange(w.stride), q)
-            taps.append([int(t) if c else None for t, c in zip(tap, count, strict=True)])
+            taps.append(_taps_in_block(w, q))
         starts = {axis: (widths[axis][0], w.blocks) for axis, w in windows}
-        laid = _laid(by_tap, taps, [axis for axis, _ in windows], starts, inner)
+        strides = {axis: w.stride for axis, w in windows}
+        laid = _laid(by_tap, taps, [axis for axis, _ in windows], starts, inner, strides)
         part = blocks * laid
-        if any(None in row for row in taps):
-            there = np.ones([1] * len(shape), bool)
-            for (axis, _), row in zip(windows, taps, strict=True):
-                if axis in inner:
-                    places = [1] * len(shape)
-                    places[inner[axis]] = len(row)
-                    there = there & np.reshape([tap is not None for tap in row], places)
-            # Not by a weight of 0, since 0 times NaN is NaN.
-            part = jnp.where(there, part, zero)
+        there = [
+            condition
+            for (axis, w), (first, row) in zip(windows, taps, strict=True)
+            if axis in inner
+            for condition in between(first, first + len(row), inner[axis], w.stride, len(shape))
+        ]
+        if there:  # Not by a weight of 0, since 0 times NaN is NaN.
+            part = jnp.where(all_of(there), part, zero)
         part = lax.reduce_sum(part, list(inner.values()))
         part = lax.pad(part, zero, widths)
         total = part if total is None else lax.add(total, part)
@@ -177,6 +185,16 @@ def _in_blocks(x: jax.Array, weights: Weights, windows: Windows, mode: str) -> j
         starts[axis] = w.border()[0]
         stops[axis] = starts[axis] + w.output
     return lax.slice(total, starts, stops)
+
+
+def _taps_in_block(w: AxisWindow, q: int) -> tuple[int, range]:
+    """The taps that begin in a block, for the window `q` blocks before it, and at which element.
+
+    Of windows without holes, so that they are consecutive.
+    """
+    before = q * w.stride + w.low  # taps in earlier blocks, if that is not negative
+    taps = range(max(before, 0), min(before + w.stride, w.window))
+    return taps.start - before, taps
 
 
 def _with_border(weights: Weights, windows: Windows) -> list[jax.Array]:
@@ -192,10 +210,11 @@ def _with_border(weights: Weights, windows: Windows) -> list[jax.Array]:
 
 def _laid(
     by_tap: dict[tuple[int, ...], jax.Array],
-    taps: list[list[int | None]],
+    taps: list[tuple[int, range]],
     axes: list[int],
     starts: dict[int, tuple[int, int]],
     inner: dict[int, int],
+    strides: dict[int, int],
 ) -> jax.Array:
     """The weights of the elements of each block, whose axes within blocks come after the block."""
 
@@ -207,11 +226,14 @@ def _laid(
                 if weight.shape[axis] > 1:
                     weight = lax.slice_in_dim(weight, start, start + size, 1, axis)
             return lax.expand_dims(weight, list(inner.values()))
-        row = taps[depth]
-        any_tap = next(tap for tap in row if tap is not None)
-        parts = [build((*chosen, any_tap if tap is None else tap)) for tap in row]
+        first, row = taps[depth]
+        parts = [build((*chosen, tap)) for tap in row]
         axis = axes[depth]
-        return lax.concatenate(parts, inner[axis]) if axis in inner else parts[0]
+        if axis not in inner:
+            return parts[0]
+        block = lax.concatenate(parts, inner[axis])
+        widths = (first, strides[axis] - first - len(row))
+        return block if widths == (0, 0) else pad(inner[axis], widths, block, 0)
 
     return build(())
 

@@ -344,10 +344,15 @@ def all_taps(windows: Windows) -> list[tuple[int, ...]]:
 
 def taps_of(number: Any, windows: Windows) -> list[Any]:
     """The tap of a row-major number, which may be traced: one index per axis."""
+    return unraveled(number, [w.window for _, w in windows])
+
+
+def unraveled(number: Any, sizes: Sequence[int]) -> list[Any]:
+    """The indices of a row-major number, which may be traced, along axes of some sizes."""
     found = []
-    for _, w in reversed(windows):
-        found.append(number % np.int32(w.window))
-        number = number // np.int32(w.window)
+    for size in reversed(sizes):
+        found.append(number % np.int32(size))
+        number = number // np.int32(size)
     return found[::-1]
 
 
