@@ -1050,6 +1050,12 @@ FAULTS = [
     ),
     (
         "core/program.py",
+        "        if place < len(given):",
+        "        if place < 0:",
+        "NumPy's arrays as sizes are refused by functions of several steps",
+    ),
+    (
+        "core/program.py",
         "self.hash = hash(self.key)",
         "self.hash = hash(self.tree)",
         "one window is looked for among all others",

@@ -1,5 +1,7 @@
 """Calls outside of `jax.jit`: one program each, and what tells two of them apart."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import jaxpool
 from jaxpool._src.core.program import _Signature, as_one_program
+from tests.lowering.test_program_size import NAMES, OPTIONS
 from tests.test_contract import compilations
 
 TESTS_OF = ("core/program.py", "core/pool.py", "core/contracts.py")
@@ -187,3 +190,49 @@ def test_functions_that_want_numbers_run_operation_by_operation():
     assert found == 2
     with pytest.raises(jax.errors.TracerBoolConversionError):
         jax.jit(lambda x: jaxpool.pool(x, jaxpool.Global(0), total))(jnp.array([-3.0, 1.0]))
+
+
+# Arguments that say a shape, as functions of 12 x 12 maps take them, and what else these need.
+SIZES = {"window_shape": (3, 3), "strides": (2, 2), "dilation": (1, 1), "filter_size": (3, 3),
+         "axes": (0, 1), "output_shape": (2, 3), "levels": (1, 2), "shape": (12, 12, 1)}  # fmt: skip
+NEEDED = {
+    "content_aware_blur_pool": lambda kind: {"logits": jnp.ones((6, 6, 9))},
+    "matrix_pool": lambda kind: {"matrices": [jnp.ones((2, 12))] * 2},
+    "regional_max_pool": lambda kind: {"levels": 2},
+    "max_unpool": lambda kind: {
+        "indices": jnp.zeros((12, 12, 1), jnp.int32), "output_shape": kind((25, 25))},
+    "parabolic_structure": lambda kind: {"t": jnp.ones(())},
+}  # fmt: skip
+FUNCTIONS = sorted(
+    name
+    for name in (*NAMES, "parabolic_structure")
+    if SIZES.keys() & inspect.signature(getattr(jaxpool, name)).parameters and "roi" not in name
+)
+
+
+def sized(name, kind):
+    """The program of a function each of whose shapes is a sequence of that kind."""
+    function, x = getattr(jaxpool, name), jnp.zeros((12, 12, 1))
+    taken = inspect.signature(function).parameters
+    given = {k: kind(v) for k, v in SIZES.items() if k in taken}
+    if name.startswith("fractional"):
+        given |= {"key": KEY, "window_shape": kind((2, 2))}
+    elif taken.keys() & {"window_shape", "axes"} and name in OPTIONS:
+        given |= OPTIONS[name](x, (3, 3))
+    given |= NEEDED.get(name, lambda kind: {})(kind)
+    first = () if next(iter(taken)) in given else (x,)
+    if name == "convert_indices":
+        first, given["to"] = (jnp.zeros((2, 2, 1), jnp.int32),), "onnx"
+    return str(jax.make_jaxpr(lambda *first: function(*first, **given))(*first))
+
+
+def as_range(values):
+    steps = set(np.diff(values))
+    return range(values[0], values[-1] + 1) if steps == {1} else list(values)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_any_sequence_of_ints_is_a_shape(name):
+    wanted = sized(name, tuple)
+    assert sized(name, np.array) == wanted
+    assert sized(name, as_range) == wanted

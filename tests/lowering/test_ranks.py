@@ -36,18 +36,21 @@ def test_places_are_those_of_float64(mode):
     def found(n):
         return [Place(float(q), mode).traced(n, np.float32) for q in FACTORS]
 
-    for q, (rank, left) in zip(FACTORS, found(COUNTS), strict=True):
+    for q, traced in zip(FACTORS, found(COUNTS), strict=True):
         place = (COUNTS.astype(np.int64) - 1) * q
-        np.testing.assert_array_equal(rank, rounded[mode](place))
         wanted = place - np.floor(place) if mode == "linear" else (place > np.floor(place)) / 2
-        if mode in ("linear", "midpoint"):
-            np.testing.assert_allclose(left, wanted, atol=2e-7)
+        for rank, left in (traced, Place(q, mode).known(COUNTS.astype(np.int64))):
+            np.testing.assert_array_equal(rank, rounded[mode](place))
+            if mode in ("linear", "midpoint"):
+                np.testing.assert_allclose(left, wanted, atol=2e-7)
 
 
 def test_numbers_of_elements_are_those_of_float64():
     found = jax.jit(lambda n: [Number(float(q)).traced(n) for q in FACTORS[1:]])(COUNTS)
-    for q, number in zip(FACTORS[1:], found, strict=True):
-        np.testing.assert_array_equal(number, np.maximum(np.round(COUNTS * q), 1))
+    for q, traced in zip(FACTORS[1:], found, strict=True):
+        wanted = np.maximum(np.round(COUNTS * q), 1)
+        np.testing.assert_array_equal(traced, wanted)
+        np.testing.assert_array_equal(Number(q).known(COUNTS), wanted)
 
 
 # Taps in some rounds of a loop, along one and two axes, with padding, holes and a mask.

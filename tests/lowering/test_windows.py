@@ -64,3 +64,21 @@ def test_sums_of_symbolic_lengths():
         wanted = [sum_by_loop(x, *g, ceil)[0] for g in geometries for ceil in (False, True)]
         for y, expected in zip(exported.call(x), wanted, strict=True):
             np.testing.assert_array_equal(y, expected)
+
+
+def test_padding_of_sizes_that_are_symbolic_takes_no_part():
+    """On both sides, in what looks at elements one by one."""
+    (n,) = jax.export.symbolic_shape("n")
+
+    @jax.jit
+    def pools(x):
+        return (jaxpool.logsumexp_pool(x, 3, 2, 1, axes=0, sharpness=1, mean=False),
+                jaxpool.median_pool(x, 3, 2, 1, axes=0))  # fmt: skip
+
+    exported = jax.export.export(pools)(jax.ShapeDtypeStruct((n,), np.float32))
+    for size in (4, 5):
+        x = np.linspace(-1.5, -0.5, size, dtype=np.float32)
+        cells = [x[max(2 * i - 1, 0) : 2 * i + 2] for i in range((size + 1) // 2)]
+        soft, median = exported.call(x)
+        np.testing.assert_allclose(soft, [np.log(np.exp(c).sum()) for c in cells], rtol=1e-5)
+        np.testing.assert_allclose(median, [np.median(c) for c in cells], rtol=1e-6)

@@ -12,7 +12,12 @@ import scipy.special
 import jaxpool
 from tests import derivatives
 
-TESTS_OF = ("reductions/exponentials.py", "reductions/softmean.py", "reductions/soft.py")
+TESTS_OF = (
+    "reductions/exponentials.py",
+    "reductions/softmean.py",
+    "reductions/soft.py",
+    "reductions/power.py",
+)
 
 RANDOM = np.random.default_rng(0)
 # r times the spread of x, which is 0.01, in either direction.

@@ -53,6 +53,12 @@ def entries(value: Any) -> tuple[Any, ...] | None:
     return tuple(value) if isinstance(value, list | tuple | range) else None
 
 
+def plain(value: Any) -> Any:
+    """A range or a NumPy array as a tuple, which can be part of what a program is."""
+    found = entries(value) if isinstance(value, range | np.ndarray) else None
+    return value if found is None else found
+
+
 def ints(op: str, name: str, value: Any, n: int, minimum: int) -> tuple[int, ...]:
     """`value`, an int or `n` of them, as `n` ints that are at least `minimum`."""
     allowed = f"be an int >= {minimum}, or {n} of them (one per window axis)"

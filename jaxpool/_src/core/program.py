@@ -1,5 +1,7 @@
 """What a public function computes is one program, also where it is called outside of `jax.jit`."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -8,11 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxpool._src.core.arguments import plain
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # Leaves of arguments that are part of what a program is; nothing that may change later.
 _FIXED = (bool, int, float, complex, str, np.generic, np.dtype)
+
+
+# Arguments that are known while tracing, though they may come as NumPy's arrays.
+_SIZES = frozenset(
+    ["window_shape", "strides", "padding", "dilation", "axes", "filter_size", "levels", "grid",
+     "output_shape", "shape"]
+)  # fmt: skip
+
+
+@functools.lru_cache
+def _sizes_of(function: Callable) -> tuple[int, ...]:
+    """Which positional arguments of a function are sizes."""
+    names = inspect.signature(function).parameters
+    return tuple(place for place, name in enumerate(names) if name in _SIZES)
 
 
 def _is_fixed(leaf: Any) -> bool:
@@ -27,7 +45,11 @@ def as_one_program(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) 
     is called as it is if an argument cannot be part of a signature (a domain that is no tree, say)
     or has a function in it that cannot be traced.
     """
-    leaves, tree = jax.tree.flatten((args, kwargs))
+    given: list[Any] = list(args)
+    for place in _sizes_of(function):
+        if place < len(given):
+            given[place] = plain(given[place])
+    leaves, tree = jax.tree.flatten((given, kwargs))
     arrays, fixed = [], []
     for leaf in leaves:
         if _is_array(leaf):

@@ -212,6 +212,7 @@ def dilation_pool(
       <https://arxiv.org/abs/2211.14037>
     """
     window = (window_shape, strides, padding, dilation, ceil_mode, axes)
+    window = tuple(map(arguments.plain, window))
     options = (window, structure, where, arguments.known(empty_value))
     return as_one_program(_morphology, "dilation_pool", x, False, *options)
 
@@ -285,6 +286,7 @@ def erosion_pool(
       <https://arxiv.org/abs/2211.14037>
     """
     window = (window_shape, strides, padding, dilation, ceil_mode, axes)
+    window = tuple(map(arguments.plain, window))
     options = (window, structure, where, arguments.known(empty_value))
     return as_one_program(_morphology, "erosion_pool", x, True, *options)
 
@@ -458,7 +460,7 @@ def parabolic_structure(window_shape: Ints, t: Any) -> tuple[jax.Array, ...]:
       Array([0., 5., 8., 9., 8., 5.], dtype=float32)
     """
     op = "parabolic_structure"
-    n = len(window_shape) if isinstance(window_shape, list | tuple) else 1
+    n = len(arguments.entries(window_shape) or (1,))
     sizes = arguments.ints(op, "window_shape", window_shape, n, 1)
     parameters.positive(op, "t", t)
     return as_one_program(_parabolic_structure, sizes, t)

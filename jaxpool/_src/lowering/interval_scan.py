@@ -51,7 +51,7 @@ def interval_scan(
     elements, condition, new = unfolded(elements, valid, axes)
     shape = lax.broadcast_shapes(condition.shape, jax.tree.leaves(elements)[0].shape)
     laid = jax.tree.map(lambda v: jnp.broadcast_to(v, shape), (elements, condition))
-    sizes = [shape[axis] for axis in new]
+    sizes = [int(shape[axis]) for axis in new]
     size = math.prod(sizes)
 
     def visit(state: Any, number: Any) -> Any:

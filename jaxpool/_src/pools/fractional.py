@@ -278,6 +278,8 @@ def _fractional(
 ) -> Any:
     """`function`, one of the two below, as one program; bounds that are known stay so."""
     boundaries, samples = options.boundaries, options.samples
+    sizes = ("window_shape", "output_shape", "output_ratio", "axes")
+    options = options._replace(**{n: arguments.plain(getattr(options, n)) for n in sizes})
     if isinstance(boundaries, list | tuple):
         known = (e.tolist() if isinstance(e, np.ndarray) and e.ndim == 1 else e for e in boundaries)
         options = options._replace(boundaries=tuple(known))

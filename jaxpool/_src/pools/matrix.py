@@ -77,7 +77,7 @@ def _matrix_pool(x: Any, matrices: Any, axes: Any, semiring: Any) -> jax.Array:
     x = arguments.array(op, x)
     arguments.one_of(op, "semiring", semiring, ("sum", "max"))
     numbers = arguments.axis_numbers(op, axes)
-    if not isinstance(axes, list | tuple):
+    if arguments.entries(axes) is None:
         matrices = (matrices,)
     places = arguments.resolved_axes(op, numbers, x.shape)
     arguments.no_empty_axis(op, x.shape, places)
