@@ -13,6 +13,8 @@ from jaxpool._src.domains.global_ import Global as Global
 from jaxpool._src.domains.groups import Groups as Groups
 from jaxpool._src.domains.intervals import Adaptive as Adaptive
 from jaxpool._src.domains.intervals import Intervals as Intervals
+from jaxpool._src.domains.prefix import Prefix as Prefix
+from jaxpool._src.domains.segments import Segments as Segments
 from jaxpool._src.domains.window import Window as Window
 from jaxpool._src.filters.blur import blur_pool as blur_pool
 from jaxpool._src.filters.blur import gaussian_pool as gaussian_pool
@@ -82,6 +84,10 @@ from jaxpool._src.pools.power_mean import gem_pool as gem_pool
 from jaxpool._src.pools.power_mean import global_gem_pool as global_gem_pool
 from jaxpool._src.pools.power_mean import global_power_mean_pool as global_power_mean_pool
 from jaxpool._src.pools.power_mean import power_mean_pool as power_mean_pool
+from jaxpool._src.pools.prefix import corner_pool as corner_pool
+from jaxpool._src.pools.prefix import prefix_avg_pool as prefix_avg_pool
+from jaxpool._src.pools.prefix import prefix_max_pool as prefix_max_pool
+from jaxpool._src.pools.prefix import prefix_sum_pool as prefix_sum_pool
 from jaxpool._src.pools.pyramids import pyramid_pool as pyramid_pool
 from jaxpool._src.pools.pyramids import spatial_pyramid_pool as spatial_pyramid_pool
 from jaxpool._src.pools.pyramids import sppf as sppf
@@ -91,6 +97,12 @@ from jaxpool._src.pools.random import random_mixed_pool as random_mixed_pool
 from jaxpool._src.pools.random import rank_stochastic_pool as rank_stochastic_pool
 from jaxpool._src.pools.random import stochastic_pool as stochastic_pool
 from jaxpool._src.pools.s3 import s3_pool as s3_pool
+from jaxpool._src.pools.segments import length_mask as length_mask
+from jaxpool._src.pools.segments import segment_avg_pool as segment_avg_pool
+from jaxpool._src.pools.segments import segment_ids as segment_ids
+from jaxpool._src.pools.segments import segment_max_pool as segment_max_pool
+from jaxpool._src.pools.segments import segment_min_pool as segment_min_pool
+from jaxpool._src.pools.segments import segment_sum_pool as segment_sum_pool
 from jaxpool._src.pools.softmax import global_logsumexp_pool as global_logsumexp_pool
 from jaxpool._src.pools.softmax import global_softmax_pool as global_softmax_pool
 from jaxpool._src.pools.softmax import logsumexp_pool as logsumexp_pool

@@ -21,15 +21,16 @@ from jaxpool._src.lowering.ranks import Number, Place, numbers, places
 from jaxpool._src.lowering.windows import along, numbered, positions
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LaidOut:
     """The valid elements of each cell along some axes of an array; the others are the cells'."""
 
     x: jax.Array
     valid: jax.Array | None
-    axes: tuple[int, ...]
+    axes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     count: Any  # how many these are for each cell: by NumPy, if it is known
-    keepdims: bool = False
+    keepdims: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def _shape(self) -> tuple[Any, ...]:
@@ -51,15 +52,30 @@ class LaidOut:
         expand_dims = np.expand_dims if isinstance(count, np.ndarray) else lax.expand_dims
         return expand_dims(count, self.axes)
 
+    @property
+    def _in_place(self) -> "LaidOut":
+        """The same, where all that cells have is in the rank of x."""
+        return dataclasses.replace(self, count=self._counts, keepdims=True)
+
     def _reduced(self, y: jax.Array) -> jax.Array:
         return y if self.keepdims else lax.squeeze(y, self.axes)
+
+    def spread(self, cells: Any) -> Any:
+        """What each cell has, to be broadcast against its elements."""
+        return cells
+
+    def total(self, x: jax.Array) -> jax.Array:
+        """The sum of what the elements of each cell have."""
+        return jnp.sum(x, self.axes, x.dtype, keepdims=True)
+
+    def smallest(self, x: jax.Array) -> jax.Array:
+        """The smallest of what they have."""
+        return jnp.min(x, self.axes, keepdims=True)
 
     def at(self, place: Place) -> jax.Array:
         """As that of `Taps`."""
         ranks, fractions = places(place, self._counts, self.x.dtype)
-        return self._reduced(
-            _value_at(self.x, self.valid, self._counts, ranks, fractions, self.axes)
-        )
+        return self._reduced(_value_at(self._in_place, ranks, fractions))
 
     def has_nan(self) -> jax.Array:
         """Whether a cell has a NaN."""
@@ -69,11 +85,15 @@ class LaidOut:
         """How many valid elements pass."""
         if self.valid is not None:
             test = test & self.valid
-        return jnp.sum(test, self.axes, np.int32, keepdims=True)
+        return self.total(test.astype(np.int32))
 
     def key_at(self, keys: jax.Array, ranks: Any) -> jax.Array:
         """The key of a rank, ascending; NaN is above all others."""
-        return largest_key(lambda c: self.counted(keys < c), ranks, self._cells, keys.dtype)
+
+        def below(candidate: jax.Array) -> jax.Array:
+            return self.counted(keys < self.spread(candidate))
+
+        return largest_key(below, ranks, self._cells, keys.dtype)
 
     def first(self, test: jax.Array, number: Any = 1) -> jax.Array:
         """The first valid elements that pass, so many of each cell."""
@@ -83,32 +103,30 @@ class LaidOut:
             test, positions(self.x.shape, self.axes), np.int32(np.iinfo(np.int32).max)
         )
         if isinstance(number, int):
-            return test & (place == jnp.min(place, self.axes, keepdims=True))
+            return test & (place == self.spread(self.smallest(place)))
         place = place.astype(np.uint32)
 
         def below(candidate: jax.Array) -> jax.Array:
-            return jnp.sum(place < candidate, self.axes, np.int32, keepdims=True)
+            return self.total((place < self.spread(candidate)).astype(np.int32))
 
         last = largest_key(below, number - 1, self._cells, place.dtype)
-        return test & (place <= last) & (number > 0)
+        return test & (place <= self.spread(last)) & self.spread(number > 0)
 
     def sum(self, chosen: jax.Array) -> jax.Array:
         """Sum of the elements that are chosen."""
-        zero = np.zeros((), self.x.dtype)
-        x = jnp.where(chosen, self.x, zero)
-        return jnp.sum(x, self.axes, x.dtype, keepdims=True)
+        return self.total(jnp.where(chosen, self.x, np.zeros((), self.x.dtype)))
 
     def element(self, keys: jax.Array, ranks: Any) -> jax.Array:
         """The element of a rank, ascending; of equal ones the first."""
-        return self.sum(self.first(keys == self.key_at(keys, ranks)))
+        return self.sum(self.first(keys == self.spread(self.key_at(keys, ranks))))
 
     def top(self, k: Number) -> jax.Array:
         """Which elements are so many largest ones of each cell; of equal ones the first."""
-        return _top(self.x, self.valid, self._counts, numbers(k, self._counts), self.axes)
+        return _top(self._in_place, numbers(k, self._counts))
 
     def top_sum(self, k: Number) -> jax.Array:
         """As that of `Taps`."""
-        return self._reduced(_sum_unless_nan(self.x, self.valid, self.top(k), self.axes))
+        return self._reduced(_sum_unless_nan(self._in_place, self.top(k)))
 
     def number(self, k: Number) -> jax.Array:
         """As that of `Taps`."""
@@ -175,18 +193,10 @@ class LaidOut:
         return first if adjacent else self.x.ndim - len(self.axes), x, valid
 
 
-@functools.partial(jax.jit, static_argnames="axes")
-def _value_at(
-    x: jax.Array,
-    valid: jax.Array | None,
-    counts: Any,
-    ranks: Any,
-    fractions: Any,
-    axes: tuple[int, ...],
-) -> jax.Array:
+@jax.jit
+def _value_at(cells: LaidOut, ranks: Any, fractions: Any) -> jax.Array:
     """The element of a rank of each cell; or that much further, on the line to the next."""
-    cells = LaidOut(x, valid, axes, counts, keepdims=True)
-    last = counts - 1
+    x, last = cells.x, cells.count - 1
     if jnp.issubdtype(x.dtype, jnp.floating):
         ranks = jnp.where(cells.has_nan(), last, ranks)
     keys = sortable_keys(lax.stop_gradient(x))
@@ -196,26 +206,21 @@ def _value_at(
     return interpolated(low, cells.element(keys, jnp.minimum(ranks + 1, last)), fractions)
 
 
-@functools.partial(jax.jit, static_argnames="axes")
-def _top(
-    x: jax.Array, valid: jax.Array | None, counts: Any, numbers: Any, axes: tuple[int, ...]
-) -> jax.Array:
+@jax.jit
+def _top(cells: LaidOut, numbers: Any) -> jax.Array:
     """Which elements are so many largest ones."""
-    cells = LaidOut(x, valid, axes, counts, keepdims=True)
-    keys = sortable_keys(lax.stop_gradient(x))
-    last = cells.key_at(keys, counts - numbers)
-    above = keys > last
-    if valid is not None:
-        above = above & valid
-    return above | cells.first(keys == last, numbers - cells.counted(above))
+    keys = sortable_keys(lax.stop_gradient(cells.x))
+    last = cells.key_at(keys, cells.count - numbers)
+    above = keys > cells.spread(last)
+    if cells.valid is not None:
+        above = above & cells.valid
+    equal = keys == cells.spread(last)
+    return above | cells.first(equal, numbers - cells.counted(above))
 
 
-@functools.partial(jax.jit, static_argnames="axes")
-def _sum_unless_nan(
-    x: jax.Array, valid: jax.Array | None, chosen: jax.Array, axes: tuple[int, ...]
-) -> jax.Array:
-    cells = LaidOut(x, valid, axes, None, keepdims=True)
-    return jnp.where(cells.has_nan(), np.array(np.nan, x.dtype), cells.sum(chosen))
+@jax.jit
+def _sum_unless_nan(cells: LaidOut, chosen: jax.Array) -> jax.Array:
+    return jnp.where(cells.has_nan(), np.array(np.nan, cells.x.dtype), cells.sum(chosen))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))

@@ -92,9 +92,48 @@ def _listed(valid: jax.Array | None) -> list[jax.Array]:
     return [] if valid is None else [valid]
 
 
+def linear_pair(name: str) -> Primitive:
+    """A primitive that is linear in its first operand, and with ``backward=True`` its transpose."""
+    primitive = Primitive(name)
+    ad.primitive_jvps[primitive] = functools.partial(_linear_jvp, primitive)
+    ad.primitive_transposes[primitive] = functools.partial(_linear_transpose, primitive)
+    return primitive
+
+
+def lowered_by(
+    primitive: Primitive, abstract: Callable, batch: Callable, lowered: Callable[..., Any]
+) -> None:
+    """Makes ``lowered(platform, *operands, **static)`` what a primitive is on each platform."""
+    primitive.def_abstract_eval(abstract)
+    batching.primitive_batchers[primitive] = batch
+    primitive.def_impl(functools.partial(_outside_jit, primitive))
+    for platform in ("cpu", "tpu", "default"):
+        rule = mlir.lower_fun(functools.partial(lowered, platform), primitive.multiple_results)
+        where = None if platform == "default" else platform
+        mlir.register_lowering(primitive, rule, platform=where)
+
+
+def _linear_jvp(
+    primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], **direction: Any
+) -> tuple[Any, Any]:
+    y = primitive.bind(*primals, **direction)
+    if isinstance(tangents[0], ad.Zero):
+        return y, ad.Zero(jax.typeof(y).to_tangent_aval())
+    return y, primitive.bind(tangents[0], *primals[1:], **direction)
+
+
+def _linear_transpose(
+    primitive: Primitive, cotangent: Any, given: Any, *fixed: Any, how: Any, backward: bool
+) -> list[Any]:
+    if isinstance(cotangent, ad.Zero):
+        return [ad.Zero(given.aval)] + [None] * len(fixed)
+    found = primitive.bind(cotangent, *fixed, how=how, backward=not backward)
+    return [found] + [None] * len(fixed)
+
+
 _fold_p = Primitive("window_fold")
 _fold_p.multiple_results = True
-_map_p = Primitive("window_map")
+_map_p = linear_pair("window_map")
 
 
 @functools.partial(jax.jit, static_argnames=("primitive", "static"))
@@ -107,8 +146,7 @@ def _outside_jit(primitive: Primitive, *operands: jax.Array, **static: Any) -> A
         return _program(*operands, primitive=primitive, static=tuple(static.items()))
 
 
-@_fold_p.def_abstract_eval
-def _(x: Any, *others: Any, how: WindowFold, tree: Any) -> list[Any]:
+def _fold_abstract(x: Any, *others: Any, how: WindowFold, tree: Any) -> list[Any]:
     shape = list(x.shape)
     for axis, w in how.windows:
         shape[axis] = w.output
@@ -116,32 +154,17 @@ def _(x: Any, *others: Any, how: WindowFold, tree: Any) -> list[Any]:
     return [x.update(shape=tuple(shape), dtype=dtype, weak_type=False) for dtype in dtypes]
 
 
-@_map_p.def_abstract_eval
-def _(given: Any, taps: Any, x: Any, *masks: Any, how: WindowMap, backward: bool) -> Any:
+def _map_abstract(
+    given: Any, taps: Any, x: Any, *masks: Any, how: WindowMap, backward: bool
+) -> Any:
     like = x if backward else taps
     return like.update(dtype=given.dtype, weak_type=False)
-
-
-def _map_jvp(primals: Sequence[Any], tangents: Sequence[Any], **direction: Any) -> tuple[Any, Any]:
-    y = _map_p.bind(*primals, **direction)
-    if isinstance(tangents[0], ad.Zero):
-        return y, ad.Zero(jax.typeof(y).to_tangent_aval())
-    return y, _map_p.bind(tangents[0], *primals[1:], **direction)
-
-
-def _map_transpose(
-    cotangent: Any, given: Any, *fixed: Any, how: WindowMap, backward: bool
-) -> list[Any]:
-    if isinstance(cotangent, ad.Zero):
-        return [ad.Zero(given.aval)] + [None] * len(fixed)
-    found = _map_p.bind(cotangent, *fixed, how=how, backward=not backward)
-    return [found] + [None] * len(fixed)
 
 
 def _fold_batch(
     operands: Sequence[Any], axes: Sequence[Any], *, how: WindowFold, tree: Any
 ) -> tuple[list[jax.Array], list[int]]:
-    operands, at = _batched(operands, axes, 1)
+    operands, at = batched(operands, axes, 1)
     found = _fold_p.bind(*operands, how=_with_batch(how, at), tree=tree)
     return found, [at] * len(found)
 
@@ -149,11 +172,11 @@ def _fold_batch(
 def _map_batch(
     operands: Sequence[Any], axes: Sequence[Any], *, how: WindowMap, backward: bool
 ) -> tuple[jax.Array, int]:
-    operands, at = _batched(operands, axes, 3)
+    operands, at = batched(operands, axes, 3)
     return _map_p.bind(*operands, how=_with_batch(how, at), backward=backward), at
 
 
-def _batched(operands: Sequence[Any], axes: Sequence[Any], whole: int) -> tuple[list[Any], int]:
+def batched(operands: Sequence[Any], axes: Sequence[Any], whole: int) -> tuple[list[Any], int]:
     """All operands with the batch along one axis, the first `whole` of them with its size."""
     # Where the first is batched, so that at least this one need not be turned.
     at, size = next(
@@ -176,15 +199,5 @@ def _lowered(platform: str, *operands: jax.Array, how: Any, **static: Any) -> An
     return how.lowered(platform, *operands, **static)
 
 
-ad.primitive_jvps[_map_p] = _map_jvp
-ad.primitive_transposes[_map_p] = _map_transpose
-batching.primitive_batchers[_fold_p] = _fold_batch
-batching.primitive_batchers[_map_p] = _map_batch
-for _primitive in (_fold_p, _map_p):
-    _primitive.def_impl(functools.partial(_outside_jit, _primitive))
-    for _platform in ("cpu", "tpu", "default"):
-        mlir.register_lowering(
-            _primitive,
-            mlir.lower_fun(functools.partial(_lowered, _platform), _primitive.multiple_results),
-            platform=None if _platform == "default" else _platform,
-        )
+lowered_by(_fold_p, _fold_abstract, _fold_batch, _lowered)
+lowered_by(_map_p, _map_abstract, _map_batch, _lowered)
