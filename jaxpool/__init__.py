@@ -74,6 +74,11 @@ from jaxpool._src.pools.mixed import global_avgmax_pool as global_avgmax_pool
 from jaxpool._src.pools.mixed import global_catavgmax_pool as global_catavgmax_pool
 from jaxpool._src.pools.mixed import mixed_pool as mixed_pool
 from jaxpool._src.pools.mixed import tree_pool as tree_pool
+from jaxpool._src.pools.moments import global_std_pool as global_std_pool
+from jaxpool._src.pools.moments import global_variance_pool as global_variance_pool
+from jaxpool._src.pools.moments import stats_pool as stats_pool
+from jaxpool._src.pools.moments import std_pool as std_pool
+from jaxpool._src.pools.moments import variance_pool as variance_pool
 from jaxpool._src.pools.order import median_pool as median_pool
 from jaxpool._src.pools.order import quantile_pool as quantile_pool
 from jaxpool._src.pools.order import rank_pool as rank_pool
@@ -115,6 +120,9 @@ from jaxpool._src.reductions.max import Min as Min
 from jaxpool._src.reductions.mean import Mean as Mean
 from jaxpool._src.reductions.mean import Sum as Sum
 from jaxpool._src.reductions.mixed import Mixed as Mixed
+from jaxpool._src.reductions.moments import Moment as Moment
+from jaxpool._src.reductions.moments import Std as Std
+from jaxpool._src.reductions.moments import Variance as Variance
 from jaxpool._src.reductions.monoid import Monoid as Monoid
 from jaxpool._src.reductions.order import Median as Median
 from jaxpool._src.reductions.order import Quantile as Quantile

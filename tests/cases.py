@@ -354,6 +354,9 @@ OPS = [
        only="global"),
     Op("adaptive_softmax", adaptive_pool(jaxpool.SoftmaxMean()), {}, "softmax", only="intervals",
        rule="adaptive"),
+    Op("std", jaxpool.std_pool, {}, "std"),
+    Op("global_variance", jaxpool.global_variance_pool, {"keepdims": True}, "variance", True,
+       only="global"),
     Op("median", jaxpool.median_pool, {}, "median"),
     Op("top_3_mean", functools.partial(jaxpool.top_k_mean_pool, k=3), {}, "top_3"),
     Op("ordinal", functools.partial(jaxpool.rank_pool, weights=oracle.RANK_WEIGHTS), {}, "ordinal"),
@@ -405,6 +408,7 @@ MAXIMA = (
 INTERVALS = ("lowering/intervals.py", "lowering/interval_max.py", "lowering/interval_scan.py")
 SUMS = ("pools/mean.py", "reductions/mean.py", "lowering/windows.py")
 TERMS = ("reductions/softmean.py", "lowering/sum.py", "core/pool.py")
+MOMENTS = ("pools/moments.py", "reductions/moments.py", "lowering/sum.py")
 ORDER = (
     "pools/global_order.py",
     "reductions/order.py",
@@ -436,6 +440,8 @@ KINDS = {
         "terms",
         ("pools/power_mean.py", "reductions/power_mean.py", *TERMS),
     ),
+    "variance": ("moments", "terms", MOMENTS),
+    "std": ("moments", "terms", MOMENTS),
     "median": ("order statistics", "order", ORDER),
     "top_3": ("order statistics", "order", ORDER),
     "ordinal": ("ranks", "order", ORDER),

@@ -46,6 +46,9 @@ def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor
     if kind == "mean":
         divisor = w.sum() + (pads if count_include_pad else 0)
         return (v * w).sum() / (divisor if divisor_override is None else divisor_override)
+    if kind in ("variance", "std"):
+        variance = (w * (v - (v * w).sum() / w.sum()) ** 2).sum() / w.sum()
+        return variance if kind == "variance" else np.sqrt(variance)
     if kind == "logsumexp":
         return np.log(np.exp(v).sum())
     if kind in ("mean_exp", "softmax"):

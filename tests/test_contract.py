@@ -182,7 +182,7 @@ def test_one_nan_reaches_its_own_cells_only(op, case):
 
 @every("core")
 def test_equals_the_oracle_with_weights(op, case):
-    if op.kind != "mean":
+    if op.kind not in ("mean", "variance", "std"):
         pytest.raises(TypeError, lambda: op(distinct(case.shape), case, where=np.ones(case.shape)))
         return
     x, weights = distinct(case.shape), np.random.default_rng(0).random(case.shape)

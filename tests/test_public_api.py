@@ -199,8 +199,9 @@ OWN_WORDS = {
     ("where", "global"): r" Floats are weights of a weighted mean\.",
     ("x", "region"): r"(?<=C)\*P\*Q",  # channels of position-sensitive pools
 }
-# Of norms and means, logarithms and weights, mixtures and ranks, filters and sums; what draws, and what for.
-HOMONYMS = {"p", "sharpness", "alpha", "key", "deterministic", "kernel", "weights"}
+# Of norms and means, logarithms and weights, mixtures and ranks, filters and sums; what draws, and what for;
+# distances and variances.
+HOMONYMS = {"p", "sharpness", "alpha", "key", "deterministic", "kernel", "weights", "epsilon"}
 
 
 @pytest.mark.parametrize("kind", ["window", "global", "region"])

@@ -22,6 +22,7 @@ TESTS_OF = (
     "layers/learned.py",
     "layers/learned_filters.py",
     "layers/windows.py",
+    "layers/moments.py",
     "layers/shapes.py",
     "layers/filters.py",
     "layers/regions.py",

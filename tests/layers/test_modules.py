@@ -24,6 +24,7 @@ TESTS_OF = (
     "nnx.py",
     "layers/fields.py",
     "layers/windows.py",
+    "layers/moments.py",
     "layers/shapes.py",
     "layers/regions.py",
     "layers/filters.py",
@@ -88,6 +89,7 @@ OTHER_CASES = {
     "gated_pool": [(((2, 2),), {})],
     "tree_pool": [(((2, 2),), {})],
     "adaptive_weighted_pool": WINDOW_CASES,
+    "stats_pool": [((-2,), {}), (([2],), {"channel_axis": 1, "ddof": 1, "keepdims": True})],
 }
 # Options without a default.
 REQUIRED = {
@@ -114,6 +116,9 @@ EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
     "lp_pool": {"p": 3.5},
+    "variance_pool": {"ddof": 1},
+    "std_pool": {"ddof": 1, "epsilon": 0.1},
+    "global_std_pool": {"epsilon": 0.1},
     "global_lp_pool": {"p": float("inf")},
     "mixed_pool": {"alpha": 0.25, "count_include_pad": False},
     "stochastic_pool": {"deterministic": True},

@@ -141,7 +141,8 @@ LIKE_OTHERS = {
     "min_pool", "min_pool_with_argmin", "adaptive_min_pool", "global_min_pool", "erosion_pool",
     "global_min_pool_with_argmin", "closing_pool", "random_mixed_pool", "global_avgmax_pool",
     "global_catavgmax_pool", "quantile_pool", "global_quantile_pool", "wildcat_pool",
-    "multi_scale_roi_align", "position_sensitive_roi_pool", "importance_pool",
+    "multi_scale_roi_align", "position_sensitive_roi_pool", "importance_pool", "variance_pool",
+    "global_variance_pool", "global_std_pool",
 }  # fmt: skip
 # Its windows are shares of the axis, and programs of maxima grow with the logarithm of a window.
 GROWTH = {"spatial_pyramid_pool": 1.5}

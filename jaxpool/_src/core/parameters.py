@@ -84,9 +84,11 @@ def float_dtype(op: str, name: str, value: Any) -> None:
         fail(op, name, "be a float dtype, such as jnp.float32", value, error=TypeError)
 
 
-def size(op: str, name: str, value: Any, allowed: str = "be an int >= 1") -> None:
+def size(
+    op: str, name: str, value: Any, allowed: str = "be an int >= 1", *, least: int = 1
+) -> None:
     """Checks an int that counts something."""
-    if integer(op, name, value, allowed) < 1:
+    if integer(op, name, value, allowed) < least:
         fail(op, name, allowed, value)
 
 

@@ -232,6 +232,18 @@ def global_arguments(op: str, axes: Any, keepdims: Any) -> dict[str, Any]:
     }
 
 
+def channel_after(op: str, channel_axis: Any, shape: Sequence[Any], domain: Global) -> int:
+    """Which axis of the result an axis of x is that `domain` does not pool."""
+    rank = len(shape)
+    channel = arguments.integer(op, "channel_axis", channel_axis, "be an int")
+    pooled = domain.pooled_axes(rank)
+    if not -rank <= channel < rank or channel % rank in pooled:
+        allowed = "be an axis of x that is not pooled"
+        arguments.fail(op, "channel_axis", allowed, channel_axis, shape=shape)
+    channel %= rank
+    return channel if domain.keepdims else channel - sum(axis < channel for axis in pooled)
+
+
 def global_pool(
     op: str,
     x: Any,

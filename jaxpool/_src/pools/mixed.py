@@ -9,7 +9,12 @@ from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.core.pool import run
 from jaxpool._src.core.program import as_one_program
-from jaxpool._src.domains.global_ import Global, global_arguments, global_pool
+from jaxpool._src.domains.global_ import (
+    Global,
+    channel_after,
+    global_arguments,
+    global_pool,
+)
 from jaxpool._src.domains.window import Window, window_arguments, window_pool
 from jaxpool._src.reductions.mixed import Gated, Mixed, Tree
 
@@ -401,15 +406,8 @@ def _global_catavgmax_pool(
 ) -> jax.Array:
     op = "global_catavgmax_pool"
     x = arguments.array(op, x)
-    channel = arguments.integer(op, "channel_axis", channel_axis, "be an int")
     domain = Global(**global_arguments(op, axes, keepdims))
     domain.check(op, x.shape)
-    pooled = domain.pooled_axes(x.ndim)
-    if not -x.ndim <= channel < x.ndim or channel % x.ndim in pooled:
-        allowed = "be an axis of x that is not pooled"
-        arguments.fail(op, "channel_axis", allowed, channel_axis, shape=x.shape)
-    channel %= x.ndim
-    if not domain.keepdims:
-        channel -= sum(axis < channel for axis in pooled)
+    channel = channel_after(op, channel_axis, x.shape, domain)
     parts = [run(op, x, domain, kind, where, empty_value) for kind in (Mixed(0), Mixed(1))]
     return jnp.concatenate(parts, channel)

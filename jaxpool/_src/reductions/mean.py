@@ -72,7 +72,7 @@ class Mean(Reduction):
             x = jnp.where(where, x, np.zeros((), x.dtype)) * weights
         total = domain.sum(x, where)
         if self.divisor_override is not None:
-            return _quotient(total, jnp.asarray(self.divisor_override, x.dtype))
+            return quotient(total, jnp.asarray(self.divisor_override, x.dtype))
         count = domain.count(x.shape, where, include_pad=self.count_include_pad).astype(x.dtype)
         if weights is not None:
             inside = domain.count(x.shape, where).astype(x.dtype)
@@ -80,10 +80,10 @@ class Mean(Reduction):
         if where is not None or domain.can_be_empty(x.shape):
             # A cell with nothing in it gets its value later; 0/0 here would spoil its gradient.
             count = jnp.where(count != 0, count, np.ones((), x.dtype))
-        return _quotient(total, count)
+        return quotient(total, count)
 
 
-def _quotient(total: jax.Array, count: jax.Array) -> jax.Array:
+def quotient(total: jax.Array, count: jax.Array) -> jax.Array:
     """``total / count``, rounded once.
 
     Of a constant divisor, and of one number for all cells, XLA takes the rounded reciprocal and
