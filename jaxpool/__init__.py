@@ -108,6 +108,14 @@ from jaxpool._src.pools.segments import segment_ids as segment_ids
 from jaxpool._src.pools.segments import segment_max_pool as segment_max_pool
 from jaxpool._src.pools.segments import segment_min_pool as segment_min_pool
 from jaxpool._src.pools.segments import segment_sum_pool as segment_sum_pool
+from jaxpool._src.pools.sequences import approximate_rank_pool as approximate_rank_pool
+from jaxpool._src.pools.sequences import first_pool as first_pool
+from jaxpool._src.pools.sequences import last_pool as last_pool
+from jaxpool._src.pools.sequences import mean_sqrt_length_pool as mean_sqrt_length_pool
+from jaxpool._src.pools.sequences import piecewise_pool as piecewise_pool
+from jaxpool._src.pools.sequences import position_weighted_pool as position_weighted_pool
+from jaxpool._src.pools.sequences import splade_pool as splade_pool
+from jaxpool._src.pools.sequences import temporal_pyramid_pool as temporal_pyramid_pool
 from jaxpool._src.pools.softmax import global_logsumexp_pool as global_logsumexp_pool
 from jaxpool._src.pools.softmax import global_softmax_pool as global_softmax_pool
 from jaxpool._src.pools.softmax import logsumexp_pool as logsumexp_pool

@@ -1510,4 +1510,58 @@ FAULTS = [
         "return functools.reduce(visit, np.arange(size - 1, dtype=np.int32), state)",
         "scans of few elements leave out the last",
     ),
+    (
+        "reductions/moments.py",
+        "positive = variance > 0\n        epsilon",
+        "positive = variance >= 0\n        epsilon",
+        "the gradient of the standard deviation of two and more equal elements is not a number",
+    ),
+    (
+        "reductions/moments.py",
+        "free = self.number - np.array(ddof, self.number.dtype)",
+        "free = self.divisor",
+        "`ddof` changes nothing",
+    ),
+    (
+        "reductions/moments.py",
+        "y = squares - (mean * total if scaled else _square(total * self.unit, mean))",
+        "y = squares",
+        "moments are taken from the rounded mean, which has no derivative: second derivatives of variances are wrong",
+    ),
+    (
+        "reductions/moments.py",
+        "mean = jnp.where(jnp.isfinite(mean), jnp.clip(mean, low, high), low)",
+        "mean = low",
+        "variances are taken from the smallest element, and lose digits under weights",
+    ),
+    (
+        "reductions/moments.py",
+        "jnp.clip(mean, low, high), low)",
+        "mean, low)",
+        "equal elements whose mean is rounded have a standard deviation, and under weights a gradient",
+    ),
+    (
+        "reductions/moments.py",
+        "self.usable = jnp.isfinite(high) & jnp.isfinite(low)",
+        "self.usable = jnp.isfinite(high)",
+        "a cell with -inf is taken for finite",
+    ),
+    (
+        "pools/moments.py",
+        "for kind in (Mean(), Std(ddof))]",
+        "for kind in (Std(ddof), Mean())]",
+        "stats_pool has standard deviations first",
+    ),
+    (
+        "layers/moments.py",
+        "_function = staticmethod(jaxpool.global_std_pool)",
+        "_function = staticmethod(jaxpool.global_variance_pool)",
+        "the layer GlobalStdPool is another function",
+    ),
+    (
+        "domains/global_.py",
+        "return channel if domain.keepdims else channel - sum(axis < channel for axis in pooled)",
+        "return channel - sum(axis < channel for axis in pooled)",
+        "with keepdims=True, what lies side by side along channels does so along another axis",
+    ),
 ]

@@ -23,6 +23,7 @@ TESTS_OF = (
     "layers/learned_filters.py",
     "layers/windows.py",
     "layers/moments.py",
+    "layers/sequences.py",
     "layers/shapes.py",
     "layers/filters.py",
     "layers/regions.py",

@@ -25,6 +25,7 @@ TESTS_OF = (
     "layers/fields.py",
     "layers/windows.py",
     "layers/moments.py",
+    "layers/sequences.py",
     "layers/shapes.py",
     "layers/regions.py",
     "layers/filters.py",
@@ -63,6 +64,7 @@ FRACTIONAL_CASES = [
     ((2,), {"output_ratio": 0.5, "axes": -2}),
     ((), {"output_shape": (4, 5), "scheme": "tensorflow", "overlapping": True, "empty_value": 7}),
 ]
+SEQUENCE_CASES = [((), {}), ((), {"axis": 2, "empty_value": 7})]
 OTHER_CASES = {
     "pyramid_pool": PYRAMID_CASES,
     "spatial_pyramid_pool": PYRAMID_CASES,
@@ -89,6 +91,17 @@ OTHER_CASES = {
     "gated_pool": [(((2, 2),), {})],
     "tree_pool": [(((2, 2),), {})],
     "adaptive_weighted_pool": WINDOW_CASES,
+    "first_pool": SEQUENCE_CASES,
+    "last_pool": SEQUENCE_CASES,
+    "mean_sqrt_length_pool": SEQUENCE_CASES,
+    "position_weighted_pool": SEQUENCE_CASES,
+    "approximate_rank_pool": SEQUENCE_CASES,
+    "splade_pool": [((), {}), ((), {"axis": 2, "reduction": "sum"})],
+    "temporal_pyramid_pool": [
+        (((2,),), {}),
+        (([1, 3], jaxpool.Lp(3)), {"axis": 2, "empty_value": 7}),
+    ],
+    "piecewise_pool": [((), {}), ((jaxpool.Mean(),), {"axis": 2, "empty_value": 7})],
     "stats_pool": [((-2,), {}), (([2],), {"channel_axis": 1, "ddof": 1, "keepdims": True})],
 }
 # Options without a default.
@@ -111,7 +124,7 @@ WITH_PARAMETERS = {
 }
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
-           "logits", "structure", "gate", "leaves", "gates")  # fmt: skip
+           "logits", "structure", "gate", "leaves", "gates", "positions")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
@@ -168,6 +181,8 @@ def given(name, options, where, key=KEY):
         return {"logits": LOGITS, "where": where}
     if "importance" in name:
         return {"logits": 2 * X, "where": where}
+    if name == "piecewise_pool":
+        return {"positions": (1, 4), "where": where}
     takes_key = "key" in inspect.signature(getattr(jaxpool, name)).parameters
     random = takes_key and not options.get("deterministic")
     return {"where": where, **({"key": key} if random else {}), **FILTERS.get(name, {})}
@@ -175,7 +190,7 @@ def given(name, options, where, key=KEY):
 
 def as_given(function, *args, **kwargs):
     """The function of X, and of logits, where these come before the window."""
-    first = [kwargs.pop("logits")] if "logits" in kwargs else []
+    first = [kwargs.pop(name) for name in ("logits", "positions") if name in kwargs]
     return function(X, *first, *args, **kwargs)
 
 

@@ -66,6 +66,16 @@ OTHERS = {
     "pyramid_pool": lambda x, n: jaxpool.pyramid_pool(x, [1, 3], axes=tuple(range(n))),
     "spatial_pyramid_pool": lambda x, n: jaxpool.spatial_pyramid_pool(
         x, [1, 3], axes=tuple(range(n))),
+    "first_pool": lambda x, n: jaxpool.first_pool(x, axis=0, where=x > 0),
+    "last_pool": lambda x, n: jaxpool.last_pool(x, axis=0, where=x > 0),
+    "mean_sqrt_length_pool": lambda x, n: jaxpool.mean_sqrt_length_pool(x, axis=0, where=x > 0),
+    "position_weighted_pool": lambda x, n: jaxpool.position_weighted_pool(x, axis=0, where=x > 0),
+    "approximate_rank_pool": lambda x, n: jaxpool.approximate_rank_pool(x, axis=0),
+    "splade_pool": lambda x, n: jaxpool.splade_pool(x, axis=0, where=x > 0),
+    "temporal_pyramid_pool": lambda x, n: jaxpool.temporal_pyramid_pool(x, (1, 3), axis=0),
+    "piecewise_pool": lambda x, n: [
+        jaxpool.piecewise_pool(x, p, axis=0, where=w)
+        for p in ((2, 50), jnp.array([2, 50])) for w in (None, x > 0)],
     "regional_max_pool": lambda x, n: jaxpool.regional_max_pool(x, 2, axes=tuple(range(n))),
     "strip_pool": lambda x, n: jaxpool.strip_pool(x, 0),
     "sppf": lambda x, n: jaxpool.sppf(x, (3,) * n),
@@ -142,10 +152,10 @@ LIKE_OTHERS = {
     "global_min_pool_with_argmin", "closing_pool", "random_mixed_pool", "global_avgmax_pool",
     "global_catavgmax_pool", "quantile_pool", "global_quantile_pool", "wildcat_pool",
     "multi_scale_roi_align", "position_sensitive_roi_pool", "importance_pool", "variance_pool",
-    "global_variance_pool", "global_std_pool",
+    "global_variance_pool", "global_std_pool", "last_pool", "mean_sqrt_length_pool", "splade_pool",
 }  # fmt: skip
 # Its windows are shares of the axis, and programs of maxima grow with the logarithm of a window.
-GROWTH = {"spatial_pyramid_pool": 1.5}
+GROWTH = {"spatial_pyramid_pool": 1.5, "temporal_pyramid_pool": 1.5}
 
 
 def assert_same_length(function, n, most=1.2):

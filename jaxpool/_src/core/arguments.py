@@ -131,6 +131,16 @@ def resolved_axes(op: str, axes: tuple[int, ...], shape: Sequence[Any]) -> tuple
     return found
 
 
+def axis_of(op: str, axis: Any, shape: Sequence[Any]) -> int:
+    """`axis`, an int, counted from the front of an array of `shape`."""
+    ndim = len(shape)
+    number = integer(op, "axis", axis, "be an int")
+    if not -ndim <= number < ndim:
+        allowed = f"lie in [{-ndim}, {ndim}) since x has {ndim} axes"
+        fail(op, "axis", allowed, axis, shape=shape)
+    return number % ndim
+
+
 def padding(op: str, value: Any, n: int) -> str | tuple[tuple[int, int], ...]:
     """Padding as "VALID", "SAME", "SAME_LOWER" or `n` (low, high) pairs."""
     allowed = (

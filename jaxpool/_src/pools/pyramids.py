@@ -128,7 +128,13 @@ def spatial_pyramid_pool(
 def _spatial_pyramid_pool(
     x: Any, levels: Any, reduction: Any, axes: Any, where: Any, empty_value: Any
 ) -> jax.Array:
-    op = "spatial_pyramid_pool"
+    return flat_pyramid("spatial_pyramid_pool", x, levels, reduction, axes, where, empty_value)
+
+
+def flat_pyramid(
+    op: str, x: Any, levels: Any, reduction: Any, axes: Any, where: Any, empty_value: Any
+) -> jax.Array:
+    """The levels of a pyramid as one vector, in the name of `op`."""
     parts = _levels(op, x, levels, reduction, axes, where, empty_value)
     numbers = (-3, -2) if axes is None else arguments.axis_numbers(op, axes)
     places = [axis % x.ndim for axis in numbers]

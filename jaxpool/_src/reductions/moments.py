@@ -97,7 +97,7 @@ class Std(Reduction):
         cells = _Cells(x, domain, where)
         free, enough = cells.freedom(self.ddof)
         variance = quotient(cells.squares(scaled=True), free)
-        positive = cells.differ & (variance > 0)
+        positive = variance > 0
         epsilon = parameters.spread("epsilon", self.epsilon, variance)
         # In one unit, since the square of what is representable may not be.
         larger = variance * cells.unit * cells.unit > epsilon
@@ -151,7 +151,7 @@ class Moment(Reduction):
         moment, unit = quotient(powers, cells.divisor), cells.unit
         if self.standardize:
             variance, one = quotient(squares, cells.divisor), np.ones((), moment.dtype)
-            positive = cells.differ & (variance > 0)
+            positive = variance > 0
             unit = one / jnp.sqrt(jnp.where(positive, variance, one))
             moment = jnp.where(positive, moment, np.zeros((), moment.dtype))
         # In two steps, of which neither overflows, nor becomes 0, before the product does.
@@ -163,8 +163,7 @@ class Moment(Reduction):
 class _Cells:
     """Elements of cells by their distances from a reference, in a unit of each cell's own.
 
-    `usable` says which cells have elements, and only finite ones; no other has a slope. `differ`
-    says where elements are not all alike: rounded means of these would not be what they are.
+    `usable` says which cells have elements, and only finite ones; no other has a slope.
     """
 
     def __init__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> None:
@@ -183,7 +182,7 @@ class _Cells:
         # In memory: else XLA:CPU computes them anew for each element.
         high = materialized_on_cpus(domain.max, fixed, where)
         low = -materialized_on_cpus(domain.max, -fixed, where)
-        self.usable, self.differ = jnp.isfinite(high) & jnp.isfinite(low), high != low
+        self.usable = jnp.isfinite(high) & jnp.isfinite(low)
         high, low = (jnp.where(self.usable, v, zero) for v in (high, low))
         self._refer_to_the_mean(high, low)
 
@@ -197,6 +196,7 @@ class _Cells:
 
         given = jax.lax.stop_gradient((self.elements, self.divisor))
         mean = materialized_on_cpus(scaled_mean, *given, inverse, jnp.zeros_like(unit), kept) * unit
+        # Of elements that are all alike, a rounded mean would not be what they are.
         mean = jnp.where(jnp.isfinite(mean), jnp.clip(mean, low, high), low)
         half = np.array(0.5, high.dtype)  # of a distance, which itself may overflow
         distance = jnp.maximum(high * half - mean * half, mean * half - low * half)
