@@ -64,6 +64,11 @@ def _fractional(name: str) -> Callable[[Any], Any]:
     return lambda x: pool(x, 2, output_shape=(25, 25), axes=AXES, key=_key())
 
 
+def _sequence(name: str) -> Callable[[Any], Any]:
+    pool = getattr(jaxpool, name)
+    return lambda x: pool(x, axis=-3, where=x > 0)
+
+
 def _region(name: str, channels: int = 1) -> Callable[[Any], Any]:
     pool = getattr(jaxpool, name)
     return lambda x: pool(jnp.tile(x[..., :4], channels), _BOXES, (3, 3))
@@ -98,6 +103,11 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
     "regional_max_pool": lambda x: jaxpool.regional_max_pool(x, 2, axes=AXES),
     "strip_pool": lambda x: jaxpool.strip_pool(x, -3),
     "sppf": lambda x: jaxpool.sppf(x, 3, axes=AXES),
+    **{name: _sequence(name) for name in (
+        "first_pool", "last_pool", "mean_sqrt_length_pool", "position_weighted_pool",
+        "approximate_rank_pool", "splade_pool")},
+    "temporal_pyramid_pool": lambda x: jaxpool.temporal_pyramid_pool(x, (1, 3), axis=-3),
+    "piecewise_pool": lambda x: jaxpool.piecewise_pool(x, (9, 30), axis=-3, where=x > 0),
     "convert_indices": lambda x: jaxpool.convert_indices(_planes(x), x.shape, AXES, to="onnx"),
     "max_unpool": lambda x: jaxpool.max_unpool(
         x[..., ::2, ::2, :], _planes(x), 2, axes=AXES),

@@ -40,6 +40,8 @@ def pools(window: int) -> dict[str, Callable[[Any], Any]]:
         "avg_pool": jaxpool.avg_pool,
         "sum_pool, relative": lambda x, w: jaxpool.sum_pool(x, w) / math.prod(w),
         "lp_pool(p=8), relative": lambda x, w: jaxpool.lp_pool(x, w, p=8) / math.prod(w) ** (1 / 8),
+        "variance_pool, times 4": lambda x, w: 4 * jaxpool.variance_pool(x, w),
+        "std_pool, times 2": lambda x, w: 2 * jaxpool.std_pool(x, w),
         "logsumexp_pool": jaxpool.logsumexp_pool,
         "softmax_pool(sharpness=10)": functools.partial(jaxpool.softmax_pool, sharpness=10),
         "linear_softmax_pool": jaxpool.linear_softmax_pool,

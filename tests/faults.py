@@ -1564,4 +1564,52 @@ FAULTS = [
         "return channel - sum(axis < channel for axis in pooled)",
         "with keepdims=True, what lies side by side along channels does so along another axis",
     ),
+    (
+        "reductions/sequences.py",
+        "return domain.pick(x, chosen if self.last else -chosen)",
+        "return domain.pick(x, chosen)",
+        "the first element under a mask is none",
+    ),
+    (
+        "reductions/sequences.py",
+        "return quotient(total, count * (count + 1) / 2)",
+        "return quotient(total, count)",
+        "weights of positions do not add up to 1",
+    ),
+    (
+        "reductions/sequences.py",
+        "    return number_valid(where, axis)\n",
+        "    return numbered(axis, x.shape[axis], x.ndim) + 1\n",
+        "positions count what is masked out, so that padding on the left changes what is weighted by them",
+    ),
+    (
+        "reductions/sequences.py",
+        "return domain.sum(jnp.log1p(jax.nn.relu(with_zeros(x, where))), where)",
+        "return domain.sum(jnp.log1p(jax.nn.relu(x)), where)",
+        "NaN in padding reaches the gradient of sums of saturated activations",
+    ),
+    (
+        "pools/sequences.py",
+        "found = before <= lax.expand_dims(positions, (place,))",
+        "found = before < lax.expand_dims(positions, (place,))",
+        "under a mask, pieces begin one valid element too early",
+    ),
+    (
+        "pools/sequences.py",
+        "bounds = _of_valid(bounds, valid, place)",
+        "bounds = bounds + jnp.zeros_like(valid.sum(place, keepdims=True, dtype=np.int32))",
+        "positions of pieces count what is masked out too",
+    ),
+    (
+        "layers/sequences.py",
+        "_function = staticmethod(jaxpool.last_pool)",
+        "_function = staticmethod(jaxpool.first_pool)",
+        "the layer LastPool is another function",
+    ),
+    (
+        "core/arguments.py",
+        "    return number % ndim\n",
+        "    return number\n",
+        "an axis of a sequence that is counted from the back is not found where places are",
+    ),
 ]

@@ -149,7 +149,7 @@ def test_plot_pooling_zoo(tmp_path, monkeypatch, exhaustive):
         for picture in (image.get_array() for image in ax.images):
             assert picture.shape[-1] == 3
             assert 0 <= picture.min() < picture.max() <= 1
-    assert plt.imread(tmp_path / "pooling_zoo.png").shape == (1230, 1560, 4)
+    assert plt.imread(tmp_path / "pooling_zoo.png").shape == (1435, 1560, 4)
     plt.close(figure)
 
 
