@@ -80,6 +80,66 @@ def difference(found, expected):
     return max(float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in leaves)
 
 
+REGIONS = {
+    "roi_max": jaxpool.roi_max_pool,
+    "align_max": functools.partial(jaxpool.roi_align, sampling_ratio=1, reduction="max"),
+    "position_sensitive": jaxpool.position_sensitive_roi_pool,
+    "align": jaxpool.roi_align,
+    "precise": jaxpool.precise_roi_pool,
+    "position_sensitive_align": jaxpool.position_sensitive_roi_align,
+}
+# How the map and its boxes are split: each device has its own, or they are one for all.
+DIFFERING = {"maps": (P("d"), P()), "boxes": (P(), P("d"))}
+PLACED = {"rows": (P(None, "d"), P()), "channels": (P(None, None, None, "d"), P()),
+          "images": (P("d"), P("d"))}  # fmt: skip
+QUICK_REGIONS = (("roi_max", "maps"), ("roi_max", "boxes"), ("position_sensitive", "channels"))
+
+
+def of_regions(everything):
+    """Maps that differ between devices while boxes do not, the reverse, and explicit meshes."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((8, 16, 8, 32)).astype(np.float32)
+    boxes = np.sort(rng.uniform(-1, 12, (8, 8, 2, 2)), 2).reshape(8, 8, 4).astype(np.float32)
+    auto = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    explicit = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    everywhere = itertools.product(REGIONS, (*DIFFERING, *PLACED))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def gradients(name, x, boxes):
+        y, vjp = jax.vjp(lambda x, boxes: REGIONS[name](x, boxes, 2), x, boxes)
+        return y, vjp(jnp.cos(3 * y) / 16)
+
+    report = {}
+    for name, split in everywhere if everything else QUICK_REGIONS:
+        specs = DIFFERING.get(split, (P("d"), P("d")))
+        own = [spec == P("d") for spec in specs]
+        given = [v if o else v[0] for v, o in zip((x, boxes), own, strict=True)]
+
+        def of_one(i, given=given, own=own, name=name):
+            return gradients(name, *(v[i] if o else v for v, o in zip(given, own, strict=True)))
+
+        expected = jax.tree.map(lambda *parts: np.stack(parts), *map(of_one, range(8)))
+        if split in PLACED:
+            with jax.set_mesh(explicit):
+                placed = [jax.device_put(v, NamedSharding(explicit, spec))
+                          for v, spec in zip(given, PLACED[split], strict=True)]  # fmt: skip
+                found = jax.jit(jax.vmap(functools.partial(gradients, name)))(*placed)
+        else:
+
+            def on_device(x, boxes, own=own, name=name):
+                one = [v[0] if o else v for v, o in zip((x, boxes), own, strict=True)]
+                y, back = gradients(name, *one)
+                return y[None], tuple(g[None] if o else g for g, o in zip(back, own, strict=True))
+
+            mapped = jax.shard_map(on_device, mesh=auto, in_specs=specs, out_specs=(P("d"), specs))
+            found = jax.jit(mapped)(*given)
+            # What is one for all devices has the gradients of all of them, added up.
+            back = tuple(g if o else g.sum(0) for g, o in zip(expected[1], own, strict=True))
+            expected = expected[0], back
+        report[f"{name} {split} regions"] = {"difference": difference(found, expected)}
+    return report
+
+
 def main(everything):
     assert len(jax.devices()) == 8
     x = np.random.default_rng(0).standard_normal((8, 32, 32, 8)).astype(np.float32)
@@ -163,6 +223,7 @@ def main(everything):
     found = jax.jit(with_gradient(lambda x: mapped(x, masks)))(x)
     by_hand = with_gradient(lambda x: sum(masked_by(mask, x) for mask in masks) / 8)
     report["masked shard_map"] = {"difference": difference(found, jax.jit(by_hand)(x))}
+    report |= of_regions(everything)
     print(json.dumps(report))
 
 

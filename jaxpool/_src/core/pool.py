@@ -300,18 +300,37 @@ def parted_by_xla(
     axis. The result, of `shape`, has the axes `kept` of x and is sharded along them as x is, but
     for axes whose new size cannot be parted evenly.
     """
-    sharding = jax.typeof(x).sharding
-    if AxisType.Explicit not in sharding.mesh.axis_types:
-        return function(x, *operands)
-    places = []
-    for size, axis in zip(shape, kept, strict=True):
-        names = sharding.spec[axis]
+    return parted_along(function, shape, [(x, axis) for axis in kept], x, *operands)
+
+
+def parted_along(
+    function: Any,
+    shape: Sequence[Any],
+    sources: Sequence[tuple[jax.Array, int] | None],
+    *operands: Any,
+) -> Any:
+    """`parted_by_xla`, with an array and its axis for each axis of the result, or None.
+
+    A result has each axis of a mesh once: the first of its axes that is to have it.
+    """
+    shardings = [jax.typeof(array).sharding for array in jax.tree.leaves(operands)]
+    explicit = [s.mesh for s in shardings if AxisType.Explicit in s.mesh.axis_types]
+    if not explicit:
+        return function(*operands)
+    mesh, taken, places = explicit[0], set(), []
+    for size, source in zip(shape, sources, strict=True):
+        names = None
+        if source is not None:
+            array, axis = source
+            names = jax.typeof(array).sharding.spec[axis]
         several = names if isinstance(names, tuple) else () if names is None else (names,)
-        parts = math.prod(sharding.mesh.shape[name] for name in several)
-        places.append(names if isinstance(size, int) and size % parts == 0 else None)
+        parts = math.prod(mesh.shape[name] for name in several)
+        fits = isinstance(size, int) and size % parts == 0 and taken.isdisjoint(several)
+        taken.update(several if fits else ())
+        places.append(names if fits else None)
     in_auto_mode = auto_axes(out_sharding=PartitionSpec(*places))(function)
-    with use_abstract_mesh(sharding.mesh):  # that of x, if none is set
-        return in_auto_mode(x, *operands)
+    with use_abstract_mesh(mesh):  # that of an operand, if none is set
+        return in_auto_mode(*operands)
 
 
 def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "any") -> jax.Array:

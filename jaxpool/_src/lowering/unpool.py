@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.meshes import varying_alike
 from jaxpool._src.lowering.windows import lowest_value
 
 
@@ -63,6 +64,8 @@ def _linear(
     if not jnp.issubdtype(y.dtype, jnp.floating):
         return forward(y)
     count = y.shape[0]
+    # What is solved for varies over the same axes of a mesh as what is given.
+    y, targets = varying_alike(y, targets)
 
     def system(ab: jax.Array) -> jax.Array:
         a, b = ab[:count], ab[count:]

@@ -92,10 +92,13 @@ def _roi_align(
     ratio = places.samples_per_axis(op, sampling_ratio)
     aligned = arguments.flag(op, "aligned", aligned)
     arguments.one_of(op, "reduction", reduction, ("mean", "max"))
-    with jax.named_scope(f"jaxpool.{op}"):
+
+    def compute(x: jax.Array, boxes: jax.Array) -> jax.Array:
         ys, xs = places.sample_places(boxes, scale, cells, ratio, aligned)
-        y = sampling.pool_samples((places.wide(x, boxes),), None, ys, xs, reduction)
-        return places.result(y, x, boxes, cells, x.shape[-1])
+        return sampling.pool_samples((places.wide(x, boxes),), None, ys, xs, reduction)
+
+    with jax.named_scope(f"jaxpool.{op}"):
+        return places.pooled(compute, cells, x.shape[-1], x, boxes)
 
 
 def deformable_roi_pool(
@@ -172,15 +175,18 @@ def _deformable_roi_pool(
             f"{op}: `offsets` must have shape (K, P, Q, 2) = {(boxes.shape[0], *cells, 2)}; got "
             f"offsets.shape={offsets.shape}."
         )
-    with jax.named_scope(f"jaxpool.{op}"):
+
+    def compute(x: jax.Array, boxes: jax.Array, offsets: jax.Array) -> jax.Array:
         ys, xs = places.sample_places(boxes, scale, cells, ratio, aligned=True)
         dtype = np.promote_types(accumulator(offsets.dtype), ys.dtype)
         (top, bottom), (left, right) = places.edges(boxes.astype(dtype), scale, 0)
         moves = gamma * offsets.astype(dtype)
         ys = places.moved(ys.astype(dtype), bottom - top, moves[..., 1])
         xs = places.moved(xs.astype(dtype), right - left, moves[..., 0])
-        y = sampling.pool_samples((places.wide(x, ys),), None, ys, xs)
-        return places.result(y, x, boxes, cells, x.shape[-1])
+        return sampling.pool_samples((places.wide(x, ys),), None, ys, xs)
+
+    with jax.named_scope(f"jaxpool.{op}"):
+        return places.pooled(compute, cells, x.shape[-1], x, boxes, offsets)
 
 
 def multi_scale_roi_align(
@@ -281,11 +287,13 @@ def _multi_scale_roi_align(
     aligned = arguments.flag(op, "aligned", aligned)
     size = places.number(op, "canonical_size", canonical_size, "be a number > 0")
     top = arguments.integer(op, "canonical_level", canonical_level, "be an int")
-    boxes = points
-    with jax.named_scope(f"jaxpool.{op}"):
+
+    def compute(maps: list[jax.Array], boxes: jax.Array) -> jax.Array:
         level = places.pyramid_level(boxes, size, top, round(-math.log2(scales[0])), len(maps))
         scale = jnp.asarray(scales, boxes.dtype)[level]
         ys, xs = places.sample_places(boxes, scale, cells, ratio, aligned)
         wide = tuple(places.wide(x, boxes) for x in maps)
-        y = sampling.pool_samples(wide, level if len(maps) > 1 else None, ys, xs)
-        return places.result(y, maps[0], boxes, cells, maps[0].shape[-1])
+        return sampling.pool_samples(wide, level if len(maps) > 1 else None, ys, xs)
+
+    with jax.named_scope(f"jaxpool.{op}"):
+        return places.pooled(compute, cells, like.shape[-1], maps, points)

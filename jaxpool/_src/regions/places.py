@@ -1,6 +1,7 @@
 """Boxes and what else region pools take: checked, and turned into places on the map."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, contracts
-from jaxpool._src.core.pool import accumulator
+from jaxpool._src.core.pool import accumulator, parted_along
 from jaxpool._src.regions import sampling
 
 # --- what users pass ----------------------------------------------------------------------------
@@ -80,14 +81,19 @@ def described(x: Any) -> str:
     return f"{x.shape[-1]} of {x.dtype}"
 
 
-def maps_of_cells(op: str, x: jax.Array, cells: tuple[int, ...]) -> jax.Array:
-    """`x` as one map for each cell, of shape (P, Q, H, W, C)."""
+def channels_of_cells(op: str, x: jax.Array, cells: tuple[int, ...]) -> Any:
+    """How many of x's channels each cell has."""
     each = math.prod(cells)
     if x.shape[-1] % each != 0:
         raise ValueError(
             f"{op}: `x` must have a multiple of P*Q = {each} channels, for output_shape={cells}; "
             f"got x.shape={x.shape}."
         )
+    return x.shape[-1] // each
+
+
+def maps_of_cells(x: jax.Array, cells: tuple[int, ...]) -> jax.Array:
+    """`x` as one map for each cell, of shape (P, Q, H, W, C)."""
     return jnp.transpose(x.reshape(*x.shape[:2], -1, *cells), (3, 4, 0, 1, 2))
 
 
@@ -96,13 +102,31 @@ def wide(x: jax.Array, coordinates: jax.Array) -> jax.Array:
     return x.astype(coordinates.dtype)
 
 
-def result(
-    y: jax.Array, x: jax.Array, boxes: jax.Array, cells: tuple[int, ...], channels: Any
+def pooled(
+    compute: Callable[..., jax.Array],
+    cells: tuple[int, ...],
+    channels: Any,
+    x: Any,
+    boxes: jax.Array,
+    *operands: jax.Array,
 ) -> jax.Array:
-    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(np.float32)
-    y = y.astype(dtype)
-    contracts.assert_shape(y, (boxes.shape[0], *cells, channels))
-    return y
+    """``compute(x, boxes, *operands)``, of shape (K, P, Q, C), in the dtype of a result.
+
+    On a mesh with explicit axes, it is sharded along K as boxes are and along C as x is, a map or
+    several. All inside is left to XLA.
+    """
+    first = jax.tree.leaves(x)[0]
+    shape = (boxes.shape[0], *cells, channels)
+
+    def whole(*arrays: Any) -> jax.Array:
+        y = compute(*arrays)
+        contracts.assert_shape(y, shape)
+        means_of_ints = jnp.issubdtype(y.dtype, jnp.floating) and not jnp.issubdtype(
+            first.dtype, jnp.floating
+        )
+        return y.astype(np.float32 if means_of_ints else first.dtype)
+
+    return parted_along(whole, shape, ((boxes, 0), None, None, (first, 2)), x, boxes, *operands)
 
 
 # --- from boxes to places -----------------------------------------------------------------------

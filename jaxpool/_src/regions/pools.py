@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from jaxpool._src.core import arguments, contracts
+from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.reductions.max import Max
@@ -56,12 +56,13 @@ def _roi_max_pool(x: Any, boxes: Any, output_shape: Any, spatial_scale: Any) -> 
     op = "roi_max_pool"
     x, boxes, scale = places.checked(op, x, boxes, spatial_scale)
     cells = arguments.ints(op, "output_shape", output_shape, 2, 1)
-    with jax.named_scope(f"jaxpool.{op}"):
+
+    def compute(x: jax.Array, boxes: jax.Array) -> jax.Array:
         rows, columns = places.whole_pixels(boxes, scale, cells, x.shape, inclusive=True)
-        y = sampling.interval_max(x.astype(Max().accumulate_dtype(x.dtype)), rows, columns)
-        y = y.astype(x.dtype)
-        contracts.assert_shape(y, (boxes.shape[0], *cells, x.shape[-1]))
-        return y
+        return sampling.interval_max(x.astype(Max().accumulate_dtype(x.dtype)), rows, columns)
+
+    with jax.named_scope(f"jaxpool.{op}"):
+        return places.pooled(compute, cells, x.shape[-1], x, boxes)
 
 
 def precise_roi_pool(
@@ -110,7 +111,8 @@ def _precise_roi_pool(x: Any, boxes: Any, output_shape: Any, spatial_scale: Any)
     op = "precise_roi_pool"
     x, boxes, scale = places.checked(op, x, boxes, spatial_scale)
     cells = arguments.ints(op, "output_shape", output_shape, 2, 1)
-    with jax.named_scope(f"jaxpool.{op}"):
+
+    def compute(x: jax.Array, boxes: jax.Array) -> jax.Array:
         wide = places.wide(x, boxes)
         rows, columns = (
             places.mean_weights(low, high, n, length)
@@ -118,7 +120,9 @@ def _precise_roi_pool(x: Any, boxes: Any, output_shape: Any, spatial_scale: Any)
                 places.edges(boxes, scale, 0), cells, x.shape[:2], strict=True
             )
         )
-        y = sampling.weighted_sum(
+        return sampling.weighted_sum(
             wide, rows[:, :, None].astype(wide.dtype), columns[:, None].astype(wide.dtype)
         )
-        return places.result(y, x, boxes, cells, x.shape[-1])
+
+    with jax.named_scope(f"jaxpool.{op}"):
+        return places.pooled(compute, cells, x.shape[-1], x, boxes)

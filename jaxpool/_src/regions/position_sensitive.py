@@ -69,11 +69,15 @@ def _position_sensitive_roi_align(
     x, boxes, scale = places.checked(op, x, boxes, spatial_scale)
     cells = arguments.ints(op, "output_shape", output_shape, 2, 1)
     ratio = places.samples_per_axis(op, sampling_ratio)
-    maps = places.maps_of_cells(op, x, cells)
-    with jax.named_scope(f"jaxpool.{op}"):
+    channels = places.channels_of_cells(op, x, cells)
+
+    def compute(x: jax.Array, boxes: jax.Array) -> jax.Array:
+        maps = places.maps_of_cells(x, cells)
         ys, xs = places.sample_places(boxes, scale, cells, ratio, aligned=True)
-        y = sampling.pool_samples((places.wide(maps, boxes),), None, ys, xs)
-        return places.result(y, x, boxes, cells, maps.shape[-1])
+        return sampling.pool_samples((places.wide(maps, boxes),), None, ys, xs)
+
+    with jax.named_scope(f"jaxpool.{op}"):
+        return places.pooled(compute, cells, channels, x, boxes)
 
 
 def position_sensitive_roi_pool(
@@ -124,9 +128,10 @@ def _position_sensitive_roi_pool(
     op = "position_sensitive_roi_pool"
     x, boxes, scale = places.checked(op, x, boxes, spatial_scale)
     cells = arguments.ints(op, "output_shape", output_shape, 2, 1)
-    maps = places.maps_of_cells(op, x, cells)
-    with jax.named_scope(f"jaxpool.{op}"):
-        wide = places.wide(maps, boxes)
+    channels = places.channels_of_cells(op, x, cells)
+
+    def compute(x: jax.Array, boxes: jax.Array) -> jax.Array:
+        wide = places.wide(places.maps_of_cells(x, cells), boxes)
         intervals = places.whole_pixels(boxes, scale, cells, x.shape, inclusive=False)
         inside = []
         for (start, stop), length in zip(intervals, x.shape[:2], strict=True):
@@ -136,5 +141,7 @@ def _position_sensitive_roi_pool(
         rows, columns = inside[0][:, :, None], inside[1][:, None]
         y = sampling.weighted_sum(wide, rows, columns)
         area = jnp.sum(rows, -1) * jnp.sum(columns, -1)
-        y = y / jnp.maximum(area, 1)[..., None]
-        return places.result(y, x, boxes, cells, maps.shape[-1])
+        return y / jnp.maximum(area, 1)[..., None]
+
+    with jax.named_scope(f"jaxpool.{op}"):
+        return places.pooled(compute, cells, channels, x, boxes)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._src.lowering.meshes import settled
+from jaxpool._src.lowering.meshes import settled, varying_alike
 from jaxpool._src.lowering.unpool import unpool_planes
 from jaxpool._src.lowering.windows import lowest_value, pad
 
@@ -460,6 +460,7 @@ def pick(rows: jax.Array, place: jax.Array) -> jax.Array:
     def add_up(g: jax.Array) -> jax.Array:
         return unpool_planes(g, places, rows.shape[0], "add")
 
-    like = jax.ShapeDtypeStruct((channels, count), rows.dtype)
+    # An array, since what is handed back varies over the same axes of a mesh as what is picked.
+    rows, places, like = varying_alike(rows, places, jnp.zeros(places.shape, rows.dtype))
     (picked,) = jax.linear_transpose(add_up, like)(rows.T)
     return picked.T.reshape(place.shape)
