@@ -1188,8 +1188,8 @@ FAULTS = [
     ),
     (
         "regions/position_sensitive.py",
-        "        y = y / jnp.maximum(area, 1)[..., None]\n",
-        "        y = y / jnp.maximum(area, 2)[..., None]\n",
+        "        return y / jnp.maximum(area, 1)[..., None]\n",
+        "        return y / jnp.maximum(area, 2)[..., None]\n",
         "cells of one pixel are halved",
     ),
     (
@@ -1386,8 +1386,8 @@ FAULTS = [
     ),
     (
         "lowering/interval_trees.py",
-        "jnp.concatenate([offset + first, offset + last - 1])",
-        "jnp.concatenate([offset + first, offset + last])",
+        "jnp.concatenate([offset + first, lax.rev(offset + last - 1, (0,))])",
+        "jnp.concatenate([offset + first, lax.rev(offset + last, (0,))])",
         "sums of many traced intervals have the element behind the last where they end at an odd place",
     ),
     (
@@ -1621,5 +1621,11 @@ FAULTS = [
         "return parted_along(whole, shape, ((boxes, 0), None, None, (first, 2)), x, boxes, *operands)",
         "return whole(x, boxes, *operands)",
         "regions fail on explicit meshes where channels are sharded",
+    ),
+    (
+        "lowering/interval_trees.py",
+        "places = jnp.concatenate([offset + first, lax.rev(offset + last - 1, (0,))])",
+        "places = jnp.concatenate([lax.rev(offset + last - 1, (0,)), offset + first])",
+        "elements of many traced intervals are folded out of order, and ties go to a later maximum",
     ),
 ]

@@ -12,6 +12,8 @@ TESTS_OF = (
     "domains/intervals.py",
     "core/pool.py",
     "lowering/interval_scan.py",
+    "lowering/interval_max.py",
+    "lowering/intervals.py",
     "lowering/interval_trees.py",
 )
 
@@ -102,3 +104,73 @@ def test_many_intervals_that_only_the_program_knows(per_batch):
         )
         np.testing.assert_allclose(mean[row, i], some.mean() if len(some) else 0, rtol=1e-5)
     np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-5)
+
+
+def many_intervals(bounds_of):
+    """A row, an interval's number, and the places of its elements in that row."""
+    starts, stops = bounds_of
+    for row, i in np.ndindex(3, starts.shape[1]):
+        start, stop = (int(bound[min(row, len(bound) - 1), i]) for bound in (starts, stops))
+        yield row, i, range(max(start, 0), max(stop, 0, start))
+
+
+@pytest.mark.parametrize("per_batch", [False, True], ids=["shared", "of each row, masked"])
+def test_many_maxima_that_only_the_program_knows(per_batch):
+    """The first of equal maxima takes the gradient, or the last NaN."""
+    rng = np.random.default_rng(1)
+    x = rng.integers(-3, 3, (3, 301)).astype(np.float32)
+    x[0, [7, 90]], x[1, 250], x[2, 100:200] = np.nan, np.inf, -np.inf
+    bounds = rng.integers(-2, 301, (2, 3 if per_batch else 1, 120)).astype(np.int32)
+    where = rng.random((3, 301)) < 0.3 if per_batch else None
+
+    @jax.jit
+    def run(x, bounds, ct):
+        domain = jaxpool.Intervals((bounds[0],), (bounds[1],), axes=(1,))
+
+        def largest(x):
+            return jaxpool.pool(x, domain, jaxpool.Max(), where=where, empty_value=-9)
+
+        y, back = jax.vjp(largest, x)
+        return y, back(ct)[0], domain.argmax(x, where)
+
+    ct = rng.normal(size=(3, 120)).astype(np.float32)
+    found, gradient, places = run(x, bounds, ct)
+    slopes = np.zeros(x.shape)
+    for row, i, cell in many_intervals(bounds):
+        inside = [j for j in cell if where is None or where[row, j]]
+        if not inside:
+            assert found[row, i] == -9
+            continue
+        nans = [j for j in inside if np.isnan(x[row, j])]
+        place = nans[-1] if nans else inside[np.argmax(x[row, inside])]
+        slopes[row, place] += ct[row, i]
+        np.testing.assert_array_equal(found[row, i], x[row, place])
+        assert places[row, i] == place
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-5)
+
+
+def test_many_folds_that_only_the_program_knows_are_in_order():
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0.5, 1.5, (3, 301)).astype(np.float32)
+    bounds = rng.integers(-2, 301, (2, 1, 120)).astype(np.int32)
+    polynomial = jaxpool.Monoid(
+        lambda a, b: (a[0] * b[0], a[1] * b[0] + b[1]),
+        (1.0, 0.0),
+        lambda x: (jnp.full_like(x, 0.5), x),
+        lambda state: state[1],
+    )
+
+    @jax.jit
+    def run(x, bounds, ct):
+        domain = jaxpool.Intervals((bounds[0],), (bounds[1],), axes=(1,))
+        y, back = jax.vjp(lambda x: jaxpool.pool(x, domain, polynomial), x)
+        return y, back(ct)[0]
+
+    ct = rng.normal(size=(3, 120)).astype(np.float32)
+    found, gradient = run(x, bounds, ct)
+    slopes = np.zeros(x.shape)
+    for row, i, cell in many_intervals(bounds):
+        weights = 0.5 ** np.arange(len(cell))[::-1]
+        np.testing.assert_allclose(found[row, i], weights @ x[row, cell], rtol=1e-5, atol=1e-30)
+        slopes[row, cell] += ct[row, i] * weights
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-4, atol=1e-5)

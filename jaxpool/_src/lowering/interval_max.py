@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.folds import fold
+from jaxpool._src.lowering.interval_trees import pays, take_along
 from jaxpool._src.lowering.intervals import (
     MOST_ROWS,
     Bounds,
@@ -160,7 +161,7 @@ def _picked(
         identity = (lowest_value(x.dtype), None if valid is None else False, dtype(0))
         identity = jax.tree.map(lambda c, e: np.asarray(e, c.dtype), (x, valid, place), identity)
         y, filled, picked = fold_intervals(
-            (x, valid, place), _pick, identity, bounds, axis, geometry, form
+            (x, valid, place), _pick, identity, bounds, axis, geometry
         )
         return y, filled if masked else None, jnp.broadcast_to(picked, y.shape)
 
@@ -204,7 +205,11 @@ def pick_elements(x: jax.Array, picked: jax.Array, axis: int, geometry: AxisInte
                 [chosen(x, p, everything, axis) for p in each_element(picked, axis)], axis
             )
         if form == "masks":
-            return chosen(x, picked, everything, axis)
+            compared = functools.partial(chosen, elements=everything, axis=axis)
+            if not pays(geometry.length, geometry.output):
+                return compared(x, picked)
+            taken = functools.partial(take_along, axis=axis)
+            return lax.platform_dependent(x, picked, cpu=taken, default=compared)
         if form == "blocks":
             blocks = in_blocks(geometry, None, axis)
             cut = cut_elements(x, [elements for _, elements, *_ in blocks], axis)

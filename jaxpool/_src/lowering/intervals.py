@@ -24,7 +24,7 @@ from jax import lax
 
 from jaxpool._src.core.geometry import AxisIntervals
 from jaxpool._src.lowering.folds import fold_whole_axis
-from jaxpool._src.lowering.interval_trees import pays, sum_by_tree
+from jaxpool._src.lowering.interval_trees import fold_by_tree, pays, sum_by_tree
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.strips import at_starts, split_parts
 from jaxpool._src.lowering.windows import (
@@ -261,12 +261,39 @@ def interval_fold(
     """The elements of each interval along `axis`, combined in order."""
 
     def run(axis: int, carrier: Any) -> Any:
-        return fold_intervals(carrier, combine, identity, bounds, axis, geometry, form_of(geometry))
+        return fold_intervals(carrier, combine, identity, bounds, axis, geometry)
 
     return in_parts(run, axis, geometry, carrier)
 
 
 def fold_intervals(
+    carrier: Any,
+    combine: Callable[[Any, Any], Any],
+    identity: Any,
+    bounds: Bounds,
+    axis: int,
+    geometry: AxisIntervals,
+) -> Any:
+    """`interval_fold` within one of the parts that an axis consists of."""
+    form = form_of(geometry)
+    by_form = functools.partial(
+        _fold_by_form, combine=combine, identity=identity, axis=axis, geometry=geometry, form=form
+    )
+    if bounds is None or form != "masks" or not pays(geometry.length, geometry.output):
+        return by_form(carrier, bounds=bounds)
+
+    def by_tree(carrier: Any, bounds: Any) -> Any:
+        return fold_by_tree(carrier, combine, identity, bounds, axis)
+
+    return lax.platform_dependent(
+        carrier,
+        bounds,
+        cpu=by_tree,
+        default=lambda carrier, bounds: by_form(carrier, bounds=bounds),
+    )
+
+
+def _fold_by_form(
     carrier: Any,
     combine: Callable[[Any, Any], Any],
     identity: Any,
@@ -303,7 +330,7 @@ def fold_intervals(
         blocks = in_blocks(geometry, bounds, axis)
         cut = cut_elements(carrier, [elements for _, elements, *_ in blocks], axis)
         for c, (*_, inner_form, part, inner) in zip(cut, blocks, strict=True):
-            results.append(fold_intervals(c, combine, identity, inner, axis, part, inner_form))
+            results.append(_fold_by_form(c, combine, identity, inner, axis, part, inner_form))
     else:
         each = each_element(carrier, axis)
         empty = jax.tree.map(jnp.full_like, each[0], identity)
