@@ -1446,8 +1446,8 @@ FAULTS = [
     ),
     (
         "pools/fractional_cells.py",
-        'for name in ("key", "samples"):',
-        'for name in ("key",):',
+        'arguments.fail(op, "samples", "be None if `deterministic`", o.samples)',
+        "pass",
         "samples beside deterministic=True are ignored",
     ),
     (
@@ -1627,5 +1627,11 @@ FAULTS = [
         "places = jnp.concatenate([offset + first, lax.rev(offset + last - 1, (0,))])",
         "places = jnp.concatenate([lax.rev(offset + last - 1, (0,)), offset + first])",
         "elements of many traced intervals are folded out of order, and ties go to a later maximum",
+    ),
+    (
+        "pools/fractional_cells.py",
+        "        parameters.key(op, o.key, deterministic)\n",
+        '        if o.key is not None:\n            arguments.fail(op, "key", "be None", o.key)\n',
+        "a key beside deterministic=True is refused by fractional pools",
     ),
 ]

@@ -412,7 +412,7 @@ FRACTIONAL_MISTAKES = [
      "`key` must be a single key; got key.shape=(3, 2)."),
     (ValueError, {"output_shape": 4, "key": np.zeros(3, np.uint32)},
      "`key` must be a single key; got key.shape=(3,)."),
-    (ValueError, {"output_shape": 4, "deterministic": True}, "`key` must be None if `determinist"),
+    (TypeError, {"output_shape": 4, "key": 0, "deterministic": True}, "`key` must be a key of jax"),
     (ValueError, {"output_shape": 4, "key": None, "samples": U, "deterministic": True},
      "`samples` must be None if `deterministic`"),
     (ValueError, {"output_shape": 4, "scheme": "tensorflow"},

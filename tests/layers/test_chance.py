@@ -12,7 +12,8 @@ import jaxpool
 import jaxpool.linen
 import jaxpool.nnx
 
-TESTS_OF = ("linen.py", "nnx.py", "layers/random.py", "layers/shapes.py")
+TESTS_OF = ("linen.py", "nnx.py", "layers/random.py", "layers/shapes.py",
+            "pools/fractional_cells.py")  # fmt: skip
 
 X = np.random.default_rng(0).random((1, 6, 6, 3)).astype(np.float32)
 KEY = jax.random.key(0)
@@ -91,15 +92,18 @@ def test_linen_draws_from_the_stream_pool(name):
         y, variables = net.init_with_output(key, X)
         apply = lambda key: first_traced(net.apply(variables, X, rngs={"pool": key}))
         calm = net.layers[1].clone(deterministic=True)
-        return variables, first_traced(y), apply(key), apply(other), first_traced(calm.apply({}, X))
+        calmed = [first_traced(calm.apply({}, X, **given)) for given in ({}, {"key": other})]
+        return variables, first_traced(y), apply(key), apply(other), calmed
 
     results = [run(KEY, jax.random.key(i)) for i in (1, 2, 3)]
     variables, _, one, _, calm = results[0]
     assert [*variables["params"]] == ["layers_0"]
     assert any((one != other).any() for _, _, _, other, _ in results)
+    # The key that a model passes always is not used by what is deterministic.
+    assert all((again == calm[0]).all() for *_, both in results for again in both)
     options = {**RANDOM[name], "deterministic": True}
     wanted = first(getattr(jaxpool.nnx, name)(**options)(X))
-    np.testing.assert_allclose(calm, wanted, rtol=1e-6)
+    np.testing.assert_allclose(calm[0], wanted, rtol=1e-6)
 
 
 @named

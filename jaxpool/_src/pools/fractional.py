@@ -60,7 +60,7 @@ def fractional_max_pool(
       scheme: "torch": windows of `window_shape`, which overlap or leave gaps; "tensorflow": cells
         of one or two sizes that follow one another.
       deterministic: whether all numbers that would be drawn are one half, as for evaluation; then
-        there is neither `key` nor `samples`.
+        no key is needed, and there are no `samples`.
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
@@ -144,7 +144,7 @@ def fractional_avg_pool(
       scheme: "torch": windows of `window_shape`, which overlap or leave gaps; "tensorflow": cells
         of one or two sizes that follow one another.
       deterministic: whether all numbers that would be drawn are one half, as for evaluation; then
-        there is neither `key` nor `samples`.
+        no key is needed, and there are no `samples`.
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part. Floats are weights of a weighted mean.
       empty_value: value of cells in which nothing takes part.
@@ -225,7 +225,7 @@ def fractional_max_pool_with_argmax(
       scheme: "torch": windows of `window_shape`, which overlap or leave gaps; "tensorflow": cells
         of one or two sizes that follow one another.
       deterministic: whether all numbers that would be drawn are one half, as for evaluation; then
-        there is neither `key` nor `samples`.
+        no key is needed, and there are no `samples`.
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.

@@ -173,9 +173,9 @@ def _samples(op: str, o: Options, deterministic: bool, shape: tuple[Any, ...], d
     """Uniform numbers: given, drawn, or one half."""
     dtype = accumulator(dtype)
     if deterministic:
-        for name in ("key", "samples"):
-            if getattr(o, name) is not None:
-                arguments.fail(op, name, "be None if `deterministic`", getattr(o, name))
+        parameters.key(op, o.key, deterministic)
+        if o.samples is not None:
+            arguments.fail(op, "samples", "be None if `deterministic`", o.samples)
         return np.full(shape[-1:], 0.5, dtype)
     if (o.key is None) == (o.samples is None):
         arguments.fail(

@@ -26,7 +26,8 @@ class Stochastic(Reduction):
     What is not positive is never drawn; a cell without positive elements gives 0.
 
     Args:
-      key: what is drawn with, for each cell independently of all others; None if `deterministic`.
+      key: what is drawn with, for each cell independently of all others; not needed if
+        `deterministic`.
       deterministic: whether to give the expectation, ``sum(x^2) / sum(x)``, as for evaluation.
 
     Raises:
@@ -105,7 +106,8 @@ class RankStochastic(Reduction):
     Args:
       alpha: how much of the probability that is left each rank takes, a number above 0 up to 1,
         or a scalar array.
-      key: what is drawn with, for each cell independently of all others; None if `deterministic`.
+      key: what is drawn with, for each cell independently of all others; not needed if
+        `deterministic`.
       deterministic: whether to give the expectation, as for evaluation.
 
     Raises:
