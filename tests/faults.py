@@ -36,20 +36,20 @@ FAULTS = [
     ),
     (
         "lowering/primitives.py",
-        "operands, at = _batched(operands, axes, 3)",
-        "operands, at = _batched(operands, axes, 2)",
+        "operands, at = batched(operands, axes, 3)",
+        "operands, at = batched(operands, axes, 2)",
         "jacrev of a max pool (vmap over cotangents, x not batched) fails: the transpose takes its shape from an x of batch size 1; jacfwd is fine",
     ),
     (
         "lowering/primitives.py",
-        "found = _map_p.bind(cotangent, *fixed, how=how, backward=not backward)",
-        "found = _map_p.bind(cotangent, *fixed, how=how, backward=True)",
+        "found = primitive.bind(cotangent, *fixed, how=how, backward=not backward)",
+        "found = primitive.bind(cotangent, *fixed, how=how, backward=True)",
         "the transpose of the transpose is the transpose again: reverse over reverse (a gradient of a gradient) of max pools fails",
     ),
     (
         "lowering/primitives.py",
-        'for _platform in ("cpu", "tpu", "default"):',
-        'for _platform in ("cpu", "default"):',
+        'for platform in ("cpu", "tpu", "default"):',
+        'for platform in ("cpu", "default"):',
         "for TPUs max pools are lowered as for GPUs, without XLA's own reduce-window and select-and-scatter",
     ),
     (
@@ -1086,8 +1086,8 @@ FAULTS = [
     ),
     (
         "lowering/order.py",
-        "            return test & (place == jnp.min(place, self.axes, keepdims=True))",
-        "            return test & (place == jnp.max(place, self.axes, keepdims=True))",
+        "        return jnp.min(x, self.axes, keepdims=True)",
+        "        return jnp.max(x, self.axes, keepdims=True)",
         "of equal elements the last takes the gradient",
     ),
     (
@@ -1611,6 +1611,8 @@ FAULTS = [
         "    return number % ndim\n",
         "    return number\n",
         "an axis of a sequence that is counted from the back is not found where places are",
+    ),
+    (
         "lowering/unpool.py",
         "y, targets = varying_alike(y, targets)",
         "y, targets = y, targets",
