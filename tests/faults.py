@@ -606,14 +606,14 @@ FAULTS = [
     ),
     (
         "reductions/mixed.py",
-        "part * left + (1 - part) * right",
-        "part * right + (1 - part) * left",
+        "nodes.insert(0, mixture(part, left, right))",
+        "nodes.insert(0, mixture(part, right, left))",
         "a tree's gate opens the wrong child: sigmoid weighs the right one (not seen with gates of 0)",
     ),
     (
         "reductions/mixed.py",
-        "largest = jnp.where((alpha == 0) & jnp.isinf(largest), zero, largest)",
-        "largest = jnp.where((alpha == 1) & jnp.isinf(largest), zero, largest)",
+        "read = jnp.where(beyond & (fixed == 0), zero, value)",
+        "read = jnp.where(beyond & (fixed == 1), zero, value)",
         "with an alpha in an array, an infinite maximum is not kept apart where alpha is 0 (0 times inf is NaN), and is lost where it is 1",
     ),
     (
@@ -1635,5 +1635,11 @@ FAULTS = [
         "        parameters.key(op, o.key, deterministic)\n",
         '        if o.key is not None:\n            arguments.fail(op, "key", "be None", o.key)\n',
         "a key beside deterministic=True is refused by fractional pools",
+    ),
+    (
+        "reductions/mixed.py",
+        "return jnp.where(beyond, fixed * read, part * jnp.where(beyond, zero, value))",
+        "return part * read",
+        "the gradient in alpha is NaN where infinities are mixed",
     ),
 ]

@@ -230,3 +230,41 @@ def test_of_one_part_alone_infinities_of_the_other_are_nothing():
         np.testing.assert_array_equal(jaxpool.mixed_pool(x, 2, axes=0, alpha=one), [2, 3])
     for zero in (0, np.float32(0), jnp.array(0.0)):
         np.testing.assert_array_equal(jaxpool.mixed_pool(x, 2, axes=0, alpha=zero), [-np.inf, 2])
+
+
+def test_what_has_no_part_and_what_is_infinite_give_no_nan():
+    """In alpha, the slopes of finite cells alone, forwards and backwards; in x, parts and shares."""
+    x = np.float32([3, 4, -np.inf, 2, 1, np.inf, np.inf, -np.inf, -np.inf, -np.inf, 5, np.nan])
+    where = np.arange(12) < 11
+
+    @jax.jit
+    def run(alpha):
+        f = lambda alpha, x: jaxpool.mixed_pool(x, 2, axes=0, alpha=alpha, where=where)  # noqa: E731
+        y, back = jax.vjp(f, alpha, x)
+        return y, back(jnp.ones(6)), jax.jacfwd(f)(alpha, x)
+
+    values = {0.0: [3.5, -np.inf, np.inf, np.nan, -np.inf, 5],
+              0.5: [3.75, -np.inf, np.inf, np.nan, -np.inf, 5],
+              1.0: [4, 2, np.inf, np.inf, -np.inf, 5]}  # fmt: skip
+    for alpha, wanted in values.items():
+        y, (in_alpha, in_x), forward = run(np.float32(alpha))
+        np.testing.assert_array_equal(y, wanted)
+        np.testing.assert_array_equal(forward, [0.5, 0, 0, 0, 0, 0])
+        assert in_alpha == 0.5
+        shares = np.full(12, (1 - alpha) / 2)
+        shares[[1, 3, 5, 6, 8]] += alpha  # where the maxima are
+        shares[10:] = 1, 0  # the only one of its cell
+        np.testing.assert_allclose(in_x, shares, rtol=1e-6)
+
+
+def test_an_alpha_of_zero_does_not_read_the_bottom():
+    f = jax.jit(
+        jax.value_and_grad(lambda alpha, x: jaxpool.wildcat_pool(x, 0, alpha=alpha), (0, 1))
+    )
+    x = np.float32([-np.inf, 1, 2])
+    for alpha, wanted, in_x in ((0, 2, [0, 0, 1]), (0.5, -np.inf, [0.5, 0, 1])):
+        y, (in_alpha, slopes) = f(np.float32(alpha), x)
+        assert (y, in_alpha) == (wanted, 0)
+        np.testing.assert_array_equal(slopes, in_x)
+    y, (in_alpha, _) = f(np.float32(0.5), np.float32([-1, 1, 2]))
+    assert (y, in_alpha) == (1.5, -1)

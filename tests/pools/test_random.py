@@ -439,8 +439,12 @@ def test_infinity_elsewhere_leaves_the_slope_in_the_rate(name):
             return numpy_ranked([1, 5, 3], 1 - rate, lambda n: 1 - (1 - rate) ** n)
         return numpy_ranked([1, 5, 3], rate, lambda n: 1)
 
+    pool = functools.partial(POOLS[name], x, 3, axes=0, deterministic=True)
+    forward = jax.jacfwd(lambda rate: pool(**{keyword: rate}))(np.float32(0.3))
+    np.testing.assert_array_equal(forward[1:], 0)
     value, slope = total(np.float32(0.3))
     assert value == np.inf
+    np.testing.assert_allclose(forward[0], slope, rtol=1e-5)
     expected = (by_loop(0.3 + 1e-6) - by_loop(0.3 - 1e-6)) / 2e-6
     np.testing.assert_allclose(slope, expected, rtol=1e-5)
 

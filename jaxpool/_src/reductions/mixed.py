@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction
@@ -48,10 +49,25 @@ class Mixed(Reduction):
         average = mean(x, domain, where)
         alpha = parameters.spread("alpha", self.alpha, average)
         largest = finite_where_empty(domain.max(x, where), x, domain, where)
-        zero = np.zeros((), x.dtype)
-        average = jnp.where((alpha == 1) & jnp.isinf(average), zero, average)
-        largest = jnp.where((alpha == 0) & jnp.isinf(largest), zero, largest)
-        return alpha * largest + (1 - alpha) * average
+        return mixture(alpha, largest, average)
+
+
+def mixture(part: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
+    """``part * one + (1 - part) * other``, of which what has no part is not read.
+
+    What is not finite, or differs by more than a number can say, is so whatever the part is, and
+    gives that no slope, which would be no number.
+    """
+    beyond = ~jnp.isfinite(lax.stop_gradient(one - other))
+    return times(part, one, beyond) + times(1 - part, other, beyond)
+
+
+def times(part: jax.Array, value: jax.Array, beyond: jax.Array) -> jax.Array:
+    """``part * value``, 0 where the part is; `beyond` says where it has no slope in the part."""
+    zero = np.zeros((), value.dtype)
+    fixed = lax.stop_gradient(part)
+    read = jnp.where(beyond & (fixed == 0), zero, value)
+    return jnp.where(beyond, fixed * read, part * jnp.where(beyond, zero, value))
 
 
 def finite_where_empty(
@@ -92,5 +108,5 @@ class Tree(Reduction):
         for gate in self.gates[::-1]:
             right, left = nodes.pop(), nodes.pop()
             part = jax.nn.sigmoid(domain.correlate(x, gate.astype(x.dtype), where))
-            nodes.insert(0, part * left + (1 - part) * right)
+            nodes.insert(0, mixture(part, left, right))
         return nodes[0]

@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
 from jaxpool._src.lowering.ranks import Interpolation, Number, Place
 from jaxpool._src.reductions.max import comparable
+from jaxpool._src.reductions.mixed import times
 from jaxpool._src.reductions.soft import broadcasts
 
 # The logit of a rank that is to have nearly all of the weight.
@@ -213,7 +215,9 @@ class Wildcat(Reduction):
         kmin = self.kmax if self.kmin is None else self.kmin
         if kmin == 0:
             return top
-        return top - jnp.asarray(self.alpha).astype(x.dtype) * TopKMean(kmin)(-x, domain, where)
+        alpha = jnp.asarray(self.alpha).astype(x.dtype)
+        bottom = -TopKMean(kmin)(-x, domain, where)
+        return top + times(alpha, bottom, ~jnp.isfinite(lax.stop_gradient(bottom)))
 
 
 @jax.tree_util.register_dataclass

@@ -11,7 +11,7 @@ from jax import lax
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.reductions.mean import Mean
-from jaxpool._src.reductions.mixed import Mixed
+from jaxpool._src.reductions.mixed import Mixed, times
 from jaxpool._src.reductions.soft import LinearSoftmax
 
 # Windows of more elements are ranked in a loop: to rank one element is to compare it with all.
@@ -140,7 +140,11 @@ class RankStochastic(Reduction):
         # The probability of all ranks that there are.
         passed = -jnp.expm1(jnp.maximum(count, 1) * log)
         if self.deterministic:
-            y = _sum_by_rank(x, alpha, domain, where) / passed
+            total = _sum_by_rank(x, alpha, domain, where)
+            # In forward mode no slope is 0, which times infinity is NaN.
+            beyond = ~jnp.isfinite(lax.stop_gradient(total))
+            finite = jnp.where(beyond, np.zeros((), x.dtype), total) / passed
+            y = jnp.where(beyond, total / lax.stop_gradient(passed), finite)
         else:
             sample = jax.random.uniform(self.key, largest.shape, x.dtype)
             rank = jnp.floor(jnp.log1p(-sample * passed) / log).astype(np.int32)
@@ -193,16 +197,13 @@ def _sum_by_rank(
     shape = domain.output_shape(x.shape)
 
     def total(x: jax.Array, alpha: jax.Array) -> jax.Array:
-        fixed, zero, one = lax.stop_gradient(x), np.zeros((), x.dtype), np.ones((), x.dtype)
+        fixed, one = lax.stop_gradient(x), np.ones((), x.dtype)
 
         def step(total: jax.Array, element: Any, number: Any) -> jax.Array:
             rank = _rank(element[1], number, fixed, domain, where).astype(x.dtype)
             # The power of 0 has no slope that is finite, and no infinity times 0 is a number.
             power = jnp.where(rank == 0, one, (one - alpha) ** jnp.maximum(rank, one))
-            weight = alpha * power
-            # No weight times infinity is NaN.
-            there = (weight > 0) | jnp.isfinite(element[0])
-            return total + jnp.where(there, weight * element[0], zero)
+            return total + times(alpha * power, element[0], ~jnp.isfinite(element[1]))
 
         state = jnp.zeros(shape, x.dtype)
         return domain.scan(step, state, (x, fixed), where, at_once=_RANKED_AT_ONCE)
