@@ -210,7 +210,7 @@ class Op:
     is_global: bool = False
     takes_ints: bool = True
     only: str = ""  # tag that a case must have
-    rule: str = ""  # "adaptive" or "fractional"
+    rule: str = ""  # "adaptive", "fractional", "segments" or "prefix"
 
     def __str__(self) -> str:
         return self.name
@@ -240,6 +240,8 @@ class Op:
         own = KINDS[kind][2]
         if self.is_global:
             return (*own, "domains/global_.py")
+        if self.rule in ALONG_ONE_AXIS:
+            return (*own, f"pools/{self.rule}.py", *ALONG_ONE_AXIS[self.rule])
         if self.rule:
             return (*own, f"pools/{self.rule}.py", "domains/intervals.py", *INTERVALS)
         return (
@@ -264,9 +266,26 @@ class Op:
                 "output_shape": tuple(n // 2 + 1 - i for i, n in enumerate(sizes)),
                 "axes": case.pooled,
             }
+        if self.rule == "segments":
+            axis = case.pooled[0]
+            # No cell is empty, and some elements are in none.
+            length, cells = case.shape[axis], case.shape[axis] // 2
+            ids = np.random.default_rng(length).permutation(length) % (cells + 1)
+            return {"ids": ids, "num_segments": cells, "axis": axis}
+        if self.rule == "prefix":
+            return {"axis": case.pooled[0], "reverse": len(case.pooled) > 1}
         return {"axes": case.pooled} if self.is_global else case.geometry
 
+    def along(self, case: Case, axes: list[int]) -> dict[str, Any]:
+        """`arguments` along other axes."""
+        if self.rule in ALONG_ONE_AXIS:
+            return {**self.arguments(case), "axis": axes[0]}
+        return {**self.arguments(case), "axes": axes}
+
     def domain(self, case: Case) -> jaxpool.Domain:
+        if self.rule in ALONG_ONE_AXIS:
+            own = jaxpool.Segments if self.rule == "segments" else jaxpool.Prefix
+            return own(**self.arguments(case))
         if self.rule:  # of fractional cells only the number matters
             return jaxpool.Adaptive(self.arguments(case)["output_shape"], axes=case.pooled)
         keepdims = self.options.get("keepdims", False)
@@ -304,6 +323,22 @@ def global_monoid_pool(x, axes, *, keepdims=False, where=None, empty_value=0):
 def adaptive_pool(reduction):
     def pool(x, output_shape, axes, *, where=None, empty_value=0):
         domain = jaxpool.Adaptive(output_shape, axes=axes)
+        return jaxpool.pool(x, domain, reduction, where=where, empty_value=empty_value)
+
+    return pool
+
+
+def segment_pool(reduction):
+    def pool(x, ids, num_segments, axis, *, where=None, empty_value=0):
+        domain = jaxpool.Segments(ids, num_segments, axis=axis)
+        return jaxpool.pool(x, domain, reduction, where=where, empty_value=empty_value)
+
+    return pool
+
+
+def prefix_pool(reduction):
+    def pool(x, axis, reverse, *, where=None, empty_value=0):
+        domain = jaxpool.Prefix(axis, reverse=reverse)
         return jaxpool.pool(x, domain, reduction, where=where, empty_value=empty_value)
 
     return pool
@@ -361,6 +396,18 @@ OPS = [
     Op("top_3_mean", functools.partial(jaxpool.top_k_mean_pool, k=3), {}, "top_3"),
     Op("ordinal", functools.partial(jaxpool.rank_pool, weights=oracle.RANK_WEIGHTS), {}, "ordinal"),
     Op("global_median", jaxpool.global_median_pool, {}, "median", True, only="global"),
+    Op("segment_max", jaxpool.segment_max_pool, {}, "max", only="intervals", rule="segments"),
+    Op("segment_avg", jaxpool.segment_avg_pool, {}, "mean", only="intervals", rule="segments"),
+    Op("segment_softmax", segment_pool(jaxpool.SoftmaxMean()), {}, "softmax", only="intervals",
+       rule="segments"),
+    Op("segment_median", segment_pool(jaxpool.Median()), {}, "median", only="intervals",
+       rule="segments"),
+    Op("segment_monoid", segment_pool(SOFT_SUM), {}, "logsumexp", takes_ints=False,
+       only="intervals", rule="segments"),
+    Op("prefix_max", jaxpool.prefix_max_pool, {}, "max", only="intervals", rule="prefix"),
+    Op("prefix_avg", jaxpool.prefix_avg_pool, {}, "mean", only="intervals", rule="prefix"),
+    Op("prefix_monoid", prefix_pool(SOFT_SUM), {}, "logsumexp", takes_ints=False,
+       only="intervals", rule="prefix"),
     Op("adaptive_top_3_mean", adaptive_pool(jaxpool.TopKMean(3)), {}, "top_3", only="intervals",
        rule="adaptive"),
 ]  # fmt: skip
@@ -406,6 +453,10 @@ MAXIMA = (
     "lowering/primitives.py",
 )
 INTERVALS = ("lowering/intervals.py", "lowering/interval_max.py", "lowering/interval_scan.py")
+ALONG_ONE_AXIS = {
+    "segments": ("domains/segments.py", "lowering/segments.py", "lowering/segment_order.py"),
+    "prefix": ("domains/prefix.py", "lowering/prefixes.py", "lowering/scans.py"),
+}
 SUMS = ("pools/mean.py", "reductions/mean.py", "lowering/windows.py")
 TERMS = ("reductions/softmean.py", "lowering/sum.py", "core/pool.py")
 MOMENTS = ("pools/moments.py", "reductions/moments.py", "lowering/sum.py")

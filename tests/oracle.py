@@ -143,3 +143,26 @@ def fractional(kind, x, window_shape, output_shape, u, axes, **options):
         starts = [int((np.float32(i) + u) * step) - int(u * step) for i in range(o - 1)]
         bounds.append([(s, s + k) for s in [*starts, x.shape[a] - k]])
     return intervals(kind, x, bounds, axes, **options)
+
+
+def chosen(kind, x, axis, cells, part, *, where=None, empty_value=0, p=2, **own):
+    """Pools `x` along an axis to so many cells; `part` of each says which elements are its own."""
+    weights = np.broadcast_to(True if where is None else np.asarray(where), x.shape)
+    x, weights = (np.moveaxis(v, axis, -1) for v in (np.asarray(x).astype(np.float64), weights))
+    y = np.empty((*x.shape[:-1], cells))
+    for *batch, number in np.ndindex(*y.shape):
+        own_elements = part(number)
+        values, ws = (v[tuple(batch)][own_elements] for v in (x, weights))
+        y[(*batch, number)] = cell(kind, values, ws, 0, empty_value, p, False, None, **own)
+    return np.moveaxis(y, -1, axis)
+
+
+def segments(kind, x, ids, num_segments, axis, **options):
+    """Pools elements of one id."""
+    return chosen(kind, x, axis, num_segments, lambda number: ids == number, **options)
+
+
+def prefix(kind, x, axis, reverse, **options):
+    """Pools all up to each element, or from it on."""
+    part = lambda i: slice(i, None) if reverse else slice(i + 1)  # noqa: E731
+    return chosen(kind, x, axis, x.shape[axis], part, **options)

@@ -24,6 +24,7 @@ TESTS_OF = (
     "layers/windows.py",
     "layers/moments.py",
     "layers/sequences.py",
+    "layers/segments.py",
     "layers/shapes.py",
     "layers/filters.py",
     "layers/regions.py",

@@ -26,6 +26,7 @@ TESTS_OF = (
     "layers/windows.py",
     "layers/moments.py",
     "layers/sequences.py",
+    "layers/segments.py",
     "layers/shapes.py",
     "layers/regions.py",
     "layers/filters.py",
@@ -65,6 +66,8 @@ FRACTIONAL_CASES = [
     ((), {"output_shape": (4, 5), "scheme": "tensorflow", "overlapping": True, "empty_value": 7}),
 ]
 SEQUENCE_CASES = [((), {}), ((), {"axis": 2, "empty_value": 7})]
+SEGMENT_CASES = [((3,), {"axis": 1}), ((2,), {"axis": -4, "empty_value": 7, "sorted": True})]
+PREFIX_CASES = [((-2,), {}), ((1,), {"reverse": True, "empty_value": 7})]
 OTHER_CASES = {
     "pyramid_pool": PYRAMID_CASES,
     "spatial_pyramid_pool": PYRAMID_CASES,
@@ -91,6 +94,14 @@ OTHER_CASES = {
     "gated_pool": [(((2, 2),), {})],
     "tree_pool": [(((2, 2),), {})],
     "adaptive_weighted_pool": WINDOW_CASES,
+    "segment_max_pool": SEGMENT_CASES,
+    "segment_min_pool": SEGMENT_CASES,
+    "segment_sum_pool": SEGMENT_CASES,
+    "segment_avg_pool": SEGMENT_CASES,
+    "prefix_max_pool": PREFIX_CASES,
+    "prefix_avg_pool": PREFIX_CASES,
+    "prefix_sum_pool": PREFIX_CASES,
+    "corner_pool": [((), {}), (("top_right",), {"axes": [2, 1], "empty_value": 7})],
     "first_pool": SEQUENCE_CASES,
     "last_pool": SEQUENCE_CASES,
     "mean_sqrt_length_pool": SEQUENCE_CASES,
@@ -124,7 +135,7 @@ WITH_PARAMETERS = {
 }
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
-           "logits", "structure", "gate", "leaves", "gates", "positions")  # fmt: skip
+           "logits", "structure", "gate", "leaves", "gates", "positions", "ids")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
@@ -181,6 +192,8 @@ def given(name, options, where, key=KEY):
         return {"logits": LOGITS, "where": where}
     if "importance" in name:
         return {"logits": 2 * X, "where": where}
+    if name.startswith("segment_"):
+        return {"ids": np.zeros(X.shape[1], np.int32), "where": where}
     if name == "piecewise_pool":
         return {"positions": (1, 4), "where": where}
     takes_key = "key" in inspect.signature(getattr(jaxpool, name)).parameters
@@ -190,7 +203,7 @@ def given(name, options, where, key=KEY):
 
 def as_given(function, *args, **kwargs):
     """The function of X, and of logits, where these come before the window."""
-    first = [kwargs.pop(name) for name in ("logits", "positions") if name in kwargs]
+    first = [kwargs.pop(name) for name in ("logits", "positions", "ids") if name in kwargs]
     return function(X, *first, *args, **kwargs)
 
 

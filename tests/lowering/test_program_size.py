@@ -66,6 +66,15 @@ OTHERS = {
     "pyramid_pool": lambda x, n: jaxpool.pyramid_pool(x, [1, 3], axes=tuple(range(n))),
     "spatial_pyramid_pool": lambda x, n: jaxpool.spatial_pyramid_pool(
         x, [1, 3], axes=tuple(range(n))),
+    **{f"segment_{kind}_pool": functools.partial(
+        lambda function, x, n: function(x, jnp.arange(x.shape[0]) // 7, 5),
+        getattr(jaxpool, f"segment_{kind}_pool")) for kind in ("max", "min", "sum", "avg")},
+    **{f"prefix_{kind}_pool": functools.partial(
+        lambda function, x, n: function(x, 0, reverse=n > 1),
+        getattr(jaxpool, f"prefix_{kind}_pool")) for kind in ("max", "sum", "avg")},
+    "corner_pool": lambda x, n: jaxpool.corner_pool(x, axes=(0, n - 1 or -1)),
+    "length_mask": lambda x, n: jaxpool.length_mask(jnp.array([3, 5]), x.shape[0]),
+    "segment_ids": lambda x, n: jaxpool.segment_ids(jnp.array([3, 5]), x.shape[0]),
     "first_pool": lambda x, n: jaxpool.first_pool(x, axis=0, where=x > 0),
     "last_pool": lambda x, n: jaxpool.last_pool(x, axis=0, where=x > 0),
     "mean_sqrt_length_pool": lambda x, n: jaxpool.mean_sqrt_length_pool(x, axis=0, where=x > 0),
@@ -152,7 +161,8 @@ LIKE_OTHERS = {
     "global_min_pool_with_argmin", "closing_pool", "random_mixed_pool", "global_avgmax_pool",
     "global_catavgmax_pool", "quantile_pool", "global_quantile_pool", "wildcat_pool",
     "multi_scale_roi_align", "position_sensitive_roi_pool", "importance_pool", "variance_pool",
-    "global_variance_pool", "global_std_pool", "last_pool", "mean_sqrt_length_pool", "splade_pool",
+    "global_variance_pool", "global_std_pool", "last_pool", "segment_min_pool", "segment_avg_pool",
+    "prefix_avg_pool", "length_mask",  "mean_sqrt_length_pool", "splade_pool",
 }  # fmt: skip
 # Its windows are shares of the axis, and programs of maxima grow with the logarithm of a window.
 GROWTH = {"spatial_pyramid_pool": 1.5, "temporal_pyramid_pool": 1.5}

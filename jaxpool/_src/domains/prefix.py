@@ -16,6 +16,11 @@ from jaxpool._src.lowering import prefixes
 from jaxpool._src.lowering.scans import prefix_fold
 from jaxpool._src.lowering.windows import lowest_value, numbered, widened
 
+_NOT_ONE_BY_ONE = (
+    "`domain` must not be Prefix for order statistics and random pools, which would look at all "
+    "elements anew for each one. Pool windows or the whole axis instead."
+)
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
@@ -140,16 +145,13 @@ class Prefix(Domain):
         return jax.tree.map(functools.partial(lax.rev, dimensions=(axis,)), folded)
 
     def elements(self, x: jax.Array, where: jax.Array | None = None) -> Any:
-        raise parameters.MisfitError(
-            "`domain` must not be Prefix for order statistics and random pools, which would look "
-            "at all elements anew for each one. Pool windows or the whole axis instead."
-        )
+        raise parameters.MisfitError(_NOT_ONE_BY_ONE)
 
     def scan(self, *_: Any, **__: Any) -> Any:
-        return self.elements(*_)
+        raise parameters.MisfitError(_NOT_ONE_BY_ONE)
 
     def pick(self, x: jax.Array, numbers: jax.Array) -> jax.Array:
-        return self.elements(x, numbers)
+        raise parameters.MisfitError(_NOT_ONE_BY_ONE)
 
     def correlate(
         self, x: jax.Array, kernel: jax.Array, where: jax.Array | None = None

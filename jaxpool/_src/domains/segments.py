@@ -58,6 +58,28 @@ class Segments(Domain):
             for name, value in fields.items():
                 object.__setattr__(self, name, value)
 
+    def __eq__(self, other: object) -> bool:
+        if not (isinstance(other, Segments) and self._is_known and other._is_known):
+            return self is other
+        return self._key == other._key
+
+    def __hash__(self) -> int:
+        if not self._is_known:
+            raise TypeError(
+                "Segments: `ids` must be NumPy's to be a static argument; got a JAX array. Give "
+                "ids to the function, and make Segments in it."
+            )
+        return hash(self._key)
+
+    @property
+    def _is_known(self) -> bool:
+        return isinstance(self.ids, np.ndarray)
+
+    @property
+    def _key(self) -> Any:
+        ids = (self.ids.shape, self.ids.dtype, self.ids.tobytes())
+        return ids, self.num_segments, self.axis, self.sorted
+
     def pooled_axes(self, ndim: int) -> tuple[int, ...]:
         return (self.axis % ndim,)
 

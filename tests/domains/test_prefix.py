@@ -1,0 +1,200 @@
+"""Prefixes: each reduction against loops, and the order in which elements come."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxpool
+from jaxpool._src.lowering.scans import prefix_fold
+from tests.domains.test_segments import DECAY, REDUCTIONS
+
+TESTS_OF = (
+    "domains/prefix.py",
+    "pools/prefix.py",
+    "lowering/prefixes.py",
+    "lowering/scans.py",
+)
+
+RNG = np.random.default_rng(0)
+ORDERED = ("median", "quantile", "rank_mean", "best_two", "top_k_mean")
+
+
+def looped(function, x, axis, reverse, where, empty):
+    x, kept = (np.moveaxis(v, axis, -1) for v in (x.astype(np.float64), where))
+    y = np.empty(x.shape)
+    for *b, i in np.ndindex(*x.shape):
+        part = (*b, slice(i, None) if reverse else slice(i + 1))
+        v = x[part][kept[part]]
+        y[(*b, i)] = function(v) if len(v) else empty
+    return np.moveaxis(y, -1, axis)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_every_reduction(reverse):
+    x, where = RNG.random((9, 3)).astype(np.float32), RNG.random((9, 3)) < 0.7
+    masked, domain = np.where(where, x, np.nan), jaxpool.Prefix(-2, reverse=reverse)
+    names = [n for n in REDUCTIONS if n not in ORDERED]
+
+    @jax.jit
+    def found(x, masked):
+        return {n: (jaxpool.pool(x, domain, REDUCTIONS[n][0]),
+                    jaxpool.pool(masked, domain, REDUCTIONS[n][0], where=where, empty_value=-7))
+                for n in names}  # fmt: skip
+
+    for name, (plain, partial) in found(x, masked).items():
+        function = REDUCTIONS[name][1]
+        if name == "monoid" and reverse:  # in the order of the axis, from here on
+            function = lambda v: (v * 0.5 ** np.arange(len(v))[::-1]).sum()  # noqa: E731
+        wanted = looped(function, x, 0, reverse, np.ones_like(where), None)
+        np.testing.assert_allclose(plain, wanted, 1e-5, 1e-6, err_msg=name)
+        wanted = looped(function, x, 0, reverse, where, -7)
+        np.testing.assert_allclose(partial, wanted, 1e-5, 1e-6, err_msg=name)
+
+
+def test_the_last_prefix_is_the_whole_axis():
+    """In value and in gradient."""
+    x, where = RNG.normal(size=(11, 2)).astype(np.float32), RNG.random((11, 2)) < 0.7
+    names = ("max", "min", "mean", "softmax", "std", "monoid")
+
+    @jax.jit
+    def found(x):
+        def value(domain, place, name):
+            pool = lambda x: jaxpool.pool(x, domain, REDUCTIONS[name][0], where=where)  # noqa: E731
+            y, back = jax.vjp(lambda x: jnp.sin(pool(x) if place is None else pool(x)[place]), x)
+            return y, back(y)[0]
+
+        return {
+            n: (
+                value(jaxpool.Global(0), None, n),
+                value(jaxpool.Prefix(0), -1, n),
+                value(jaxpool.Prefix(0, reverse=True), 0, n),
+            )
+            for n in names
+        }
+
+    for name, (whole, *others) in found(x).items():
+        for other in others:
+            for a, b in zip(whole, other, strict=True):
+                np.testing.assert_allclose(a, b, 1e-5, 1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_first_of_equals_takes_the_gradient_and_the_last_nan(reverse):
+    """In the direction of the prefix; before the first valid element nothing does."""
+    x = np.array([1.0, 3, 3, -np.inf, 2, np.nan, 7, np.nan, 9])
+    where = np.array([0, 0, 1, 1, 1, 1, 1, 1, 0], bool)
+    for values, kept in ((x, np.ones(9, bool)), (x, where), (np.full(9, -np.inf), where)):
+        order = range(9)[::-1] if reverse else range(9)
+        wanted, best = np.zeros(9), None
+        for i in order:
+            if kept[i] and (best is None or np.isnan(values[i]) or values[i] > values[best]):
+                best = i
+            if best is not None:
+                wanted[best] += 1
+        pool = lambda x: jnp.sum(jaxpool.prefix_max_pool(x, 0, reverse=reverse, where=kept))  # noqa: B023, E731
+        gradient = jax.grad(pool)(jnp.asarray(values, jnp.float32))
+        np.testing.assert_array_equal(gradient, wanted)
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 200])
+def test_folds_keep_the_order_at_any_length(size):
+    x = RNG.normal(size=size).astype(np.float32)
+    total, wanted = 0.0, []
+    for value in x.astype(np.float64):
+        total = total * 0.5 + value
+        wanted.append(total)
+    for reverse in (False, True):
+        y, back = jax.vjp(lambda x: jaxpool.pool(x, jaxpool.Prefix(0, reverse=reverse), DECAY), x)  # noqa: B023
+        if reverse:
+            powers = 0.5 ** np.arange(size)[::-1]
+            wanted = [(x[i:].astype(np.float64) * powers[i:]).sum() for i in range(size)]
+        np.testing.assert_allclose(y, wanted, 1e-5, 1e-6)
+        slope = back(jnp.ones(size))[0]
+        powers = 0.5 ** np.arange(size)
+        full = [powers[: size - i].sum() if not reverse else powers[size - 1 - i] * (i + 1)
+                for i in range(size)]  # fmt: skip
+        np.testing.assert_allclose(slope, full, 1e-5, 1e-30)
+
+
+def test_symbolic_lengths():
+    """Folds go one by one then; maxima, sums and means as JAX's own scans do."""
+    (n,) = jax.export.symbolic_shape("n")
+
+    def pools(x):
+        domain = jaxpool.Prefix(0)
+        names = ("max", "mean", "softmax", "monoid")
+        return [jaxpool.pool(x, domain, REDUCTIONS[name][0]) for name in names]
+
+    shape = jax.ShapeDtypeStruct((n, 2), np.float32)
+    exported = jax.export.export(jax.jit(lambda x: (pools(x), jax.jacrev(pools)(x[:3]))))(shape)
+    x = RNG.random((7, 2)).astype(np.float32)
+    for a, b in zip(exported.call(x)[0], jax.jit(pools)(x), strict=True):
+        np.testing.assert_allclose(a, b, 1e-5)
+
+
+def test_a_fold_takes_about_two_operations_for_each_element():
+    size, count = 2**12, 0
+
+    def add(a, b):
+        nonlocal count
+        count += a.size
+        return a + b
+
+    jax.eval_shape(lambda x: prefix_fold(x, 0, add, 0), jax.ShapeDtypeStruct((size,), np.float32))
+    assert count < 2.2 * size
+
+
+@pytest.mark.parametrize("corner", ["top_left", "top_right", "bottom_left", "bottom_right"])
+def test_corners(corner):
+    x, where = RNG.normal(size=(2, 5, 4, 3)).astype(np.float32), RNG.random((2, 5, 4, 1)) < 0.7
+    vertical, horizontal = corner.split("_")
+
+    def running(v, axis, reverse):
+        v = np.flip(v, axis) if reverse else v
+        v = np.maximum.accumulate(v, axis)
+        return np.flip(v, axis) if reverse else v
+
+    def wanted(v, empty):
+        down = running(v, 1, vertical == "top")
+        right = running(v, 2, horizontal == "left")
+        return sum(np.where(np.isinf(part), empty, part) for part in (down, right))
+
+    np.testing.assert_allclose(jaxpool.corner_pool(x, corner), wanted(x, 0), 1e-6)
+    masked = np.where(where, x, -np.inf)
+    found = jaxpool.corner_pool(np.where(where, x, np.nan), corner, where=where, empty_value=5)
+    np.testing.assert_allclose(found, wanted(masked, 5), 1e-6)
+    turned = jaxpool.corner_pool(np.moveaxis(x, -1, 1), corner, axes=(2, -1))
+    np.testing.assert_allclose(np.moveaxis(turned, 1, -1), wanted(x, 0), 1e-6)
+
+
+def test_corners_add_in_float32():
+    x = jnp.full((1, 1, 1), 60000, jnp.float16)
+    assert jaxpool.corner_pool(x).dtype == jnp.float16
+    ints = jnp.full((1, 1, 1), 100, jnp.int8)
+    assert jaxpool.corner_pool(ints).dtype == jnp.int8
+
+
+@pytest.mark.parametrize("name", [*ORDERED, "stochastic"])
+def test_what_prefixes_do_not_offer(name):
+    reduction = jaxpool.Stochastic(key=jax.random.key(0))
+    reduction = reduction if name == "stochastic" else REDUCTIONS[name][0]
+    with pytest.raises(ValueError, match="pool: `domain` must not be Prefix for order statistics"):
+        jaxpool.pool(jnp.ones((4, 3)), jaxpool.Prefix(0), reduction)
+
+
+@pytest.mark.parametrize(
+    ("error", "call", "text"),
+    [
+        (TypeError, lambda x: jaxpool.prefix_max_pool(x, 1.0), "prefix_max_pool: `axis` must be"),
+        (ValueError, lambda x: jaxpool.prefix_max_pool(x, 3), "prefix_max_pool: .*lie in"),
+        (TypeError, lambda x: jaxpool.prefix_sum_pool(x, 0, reverse=1), "`reverse` must be"),
+        (ValueError, lambda x: jaxpool.corner_pool(x, "left"), "corner_pool: `corner` must be"),
+        (ValueError, lambda x: jaxpool.corner_pool(x, axes=(0,)), "`axes` must be two axes"),
+        (ValueError, lambda x: jaxpool.corner_pool(x, axes=(0, 5)), "corner_pool: `axes` must"),
+    ],
+)
+def test_arguments(error, call, text):
+    with pytest.raises(error, match=text):
+        call(jnp.ones((4, 4, 2)))
