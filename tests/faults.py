@@ -1650,9 +1650,9 @@ FAULTS = [
     ),
     (
         "domains/segments.py",
-        "            return jnp.where(part, c, np.ones((), c.dtype))",
-        "            return c",
-        "what belongs to no segment makes gradients of norms NaN",
+        "        part = part if where is None else part & where",
+        "        del where",
+        "what is masked out takes part in norms and soft means",
     ),
     (
         "domains/segments.py",

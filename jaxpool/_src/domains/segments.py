@@ -192,6 +192,7 @@ class Segments(Domain):
 
         def laid(c: jax.Array) -> jax.Array:
             c = how.spread(jnp.broadcast_to(c, output), ids)
+            # What has no cell is dropped; that it is finite is for `jax_debug_nans`.
             return jnp.where(part, c, np.ones((), c.dtype))
 
         def total(value: jax.Array) -> jax.Array:
