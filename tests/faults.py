@@ -1614,8 +1614,14 @@ FAULTS = [
     ),
     (
         "lowering/unpool.py",
-        "y, targets = varying_alike(y, targets)",
-        "y, targets = y, targets",
+        "y, places, targets = varying_alike(y, places, targets)",
+        "y, places, targets = y, places, targets",
+        "max_unpool fails under shard_map with indices that are the same on all devices",
+    ),
+    (
+        "regions/sampling.py",
+        "rows, places, like = varying_alike(rows, places, jnp.zeros(places.shape, rows.dtype))",
+        "like = jnp.zeros(places.shape, rows.dtype)",
         "gradients of maxima of regions fail under shard_map",
     ),
     (

@@ -223,6 +223,17 @@ def main(everything):
     found = jax.jit(with_gradient(lambda x: mapped(x, masks)))(x)
     by_hand = with_gradient(lambda x: sum(masked_by(mask, x) for mask in masks) / 8)
     report["masked shard_map"] = {"difference": difference(found, jax.jit(by_hand)(x))}
+
+    # Indices that are the same on all devices.
+    y, indices = jaxpool.max_pool_with_argmax(x[:1], (4, 4))
+    of_each = np.asarray(y) * np.arange(1, 9, dtype=np.float32).reshape(8, 1, 1, 1)
+    back = with_gradient(
+        lambda y: jaxpool.max_unpool(y, jnp.broadcast_to(indices, y.shape), (4, 4))
+    )
+    mapped = jax.shard_map(back, mesh=mesh, in_specs=P("d"), out_specs=P("d"))
+    report["unpool shard_map, indices of all"] = {
+        "difference": difference(jax.jit(mapped)(of_each), jax.jit(back)(of_each))
+    }
     report |= of_regions(everything)
     print(json.dumps(report))
 

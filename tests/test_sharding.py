@@ -15,7 +15,8 @@ import pytest
 import jaxpool
 
 TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/primitives.py",
-            "lowering/meshes.py", "lowering/unpool.py", "regions/places.py")  # fmt: skip
+            "lowering/meshes.py", "lowering/unpool.py", "regions/places.py",
+            "regions/sampling.py")  # fmt: skip
 
 ROOT = Path(__file__).parent.parent
 

@@ -38,7 +38,7 @@ def _unpool_plane(y: jax.Array, indices: jax.Array, size: Any, mode: str) -> jax
         dtype = np.int32 if y.dtype == bool else y.dtype
         if jnp.issubdtype(dtype, jnp.floating):
             dtype = np.promote_types(dtype, np.float32)
-        total = _linear(lambda v: by_platform(v, indices), indices, y.astype(dtype), size)
+        total = _linear(by_platform, indices, indices, y.astype(dtype), size)
         return total.astype(y.dtype)
     order = lax.iota(np.int32, y.shape[0])
     key = order if mode == "set" else _ordered(lax.stop_gradient(y))
@@ -50,22 +50,26 @@ def _unpool_plane(y: jax.Array, indices: jax.Array, size: Any, mode: str) -> jax
     )
     # Where each value goes: losers, like what is dropped, beyond the end.
     targets = jnp.where(_take(winners, indices, y.shape[0]) == order, indices, size)
-    return _linear(lambda v: _take(v, winners, 0), targets, y, size)
+    return _linear(lambda v, winners: _take(v, winners, 0), winners, targets, y, size)
 
 
 def _linear(
-    forward: Callable[[jax.Array], jax.Array], targets: jax.Array, y: jax.Array, size: Any
+    forward: Callable[[jax.Array, jax.Array], jax.Array],
+    places: jax.Array,
+    targets: jax.Array,
+    y: jax.Array,
+    size: Any,
 ) -> jax.Array:
-    """``forward(y)``, which adds up what has one target, with its transpose: to fetch from there.
+    """``forward(y, places)``, which adds up what has one target, and its transpose, which fetches.
 
     JAX would transpose to a scatter. It does take a transpose for the solution of a linear system,
     with derivatives of any order in every mode: here ``a = y, b - forward(a) = 0`` for (a, b).
     """
     if not jnp.issubdtype(y.dtype, jnp.floating):
-        return forward(y)
+        return forward(y, places)
     count = y.shape[0]
-    # What is solved for varies over the same axes of a mesh as what is given.
-    y, targets = varying_alike(y, targets)
+    # What is solved for varies over the same axes of a mesh as all that is given.
+    y, places, targets = varying_alike(y, places, targets)
 
     def system(ab: jax.Array) -> jax.Array:
         a, b = ab[:count], ab[count:]
@@ -74,7 +78,7 @@ def _linear(
 
     def solve(_: Any, right: jax.Array) -> jax.Array:
         a, b = right[:count], right[count:]
-        return jnp.concatenate([a, b + forward(a)])
+        return jnp.concatenate([a, b + forward(a, places)])
 
     def solve_transposed(_: Any, right: jax.Array) -> jax.Array:
         a, b = right[:count], right[count:]
