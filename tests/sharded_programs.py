@@ -92,7 +92,7 @@ REGIONS = {
 DIFFERING = {"maps": (P("d"), P()), "boxes": (P(), P("d"))}
 PLACED = {"rows": (P(None, "d"), P()), "channels": (P(None, None, None, "d"), P()),
           "images": (P("d"), P("d"))}  # fmt: skip
-QUICK_REGIONS = (("roi_max", "maps"), ("roi_max", "boxes"), ("position_sensitive", "channels"))
+QUICK_REGIONS = (("roi_max", "maps"), ("roi_max", "boxes"), ("roi_max", "channels"))
 
 
 def of_regions(everything):
