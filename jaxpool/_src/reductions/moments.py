@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction
@@ -57,7 +58,7 @@ class Variance(Reduction):
         free, enough = cells.freedom(self.ddof)
         y = quotient(cells.squares(scaled=False), free) * cells.unit
         # What overflows has no slope.
-        y = jnp.where(jnp.isinf(y), jax.lax.stop_gradient(y), y)
+        y = jnp.where(jnp.isinf(y), lax.stop_gradient(y), y)
         return jnp.where(enough, y, np.array(np.nan, x.dtype))
 
 
@@ -143,7 +144,7 @@ class Moment(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         cells = _Cells(x, domain, where)
         y = jnp.zeros_like(cells.unit) if self.order == 1 else self._moment(cells)
-        y = jnp.where(jnp.isinf(y), jax.lax.stop_gradient(y), y)
+        y = jnp.where(jnp.isinf(y), lax.stop_gradient(y), y)
         return jnp.where(cells.usable, y, np.array(np.nan, x.dtype))
 
     def _moment(self, cells: "_Cells") -> jax.Array:
@@ -156,7 +157,7 @@ class Moment(Reduction):
             moment = jnp.where(positive, moment, np.zeros((), moment.dtype))
         # In two steps, of which neither overflows, nor becomes 0, before the product does.
         for n in (self.order // 2, self.order - self.order // 2):
-            moment = moment * finite(jax.lax.integer_pow(unit, n))
+            moment = moment * finite(lax.integer_pow(unit, n))
         return moment
 
 
@@ -178,7 +179,7 @@ class _Cells:
         number = domain.count(x.shape, where) if weights is None else domain.sum(weights, where)
         self.number = jnp.broadcast_to(number, domain.output_shape(x.shape)).astype(x.dtype)
         self.divisor = jnp.where(self.number != 0, self.number, np.ones((), x.dtype))
-        fixed = jax.lax.stop_gradient(x)
+        fixed = lax.stop_gradient(x)
         # In memory: else XLA:CPU computes them anew for each element.
         high = materialized_on_cpus(domain.max, fixed, where)
         low = -materialized_on_cpus(domain.max, -fixed, where)
@@ -194,16 +195,23 @@ class _Cells:
         def scaled_mean(elements: Any, divisor: jax.Array, *cells: jax.Array) -> jax.Array:
             return quotient(self._sums(lambda _, d: d, elements, cells), divisor)
 
-        given = jax.lax.stop_gradient((self.elements, self.divisor))
+        given = lax.stop_gradient((self.elements, self.divisor))
         mean = materialized_on_cpus(scaled_mean, *given, inverse, jnp.zeros_like(unit), kept) * unit
         # Of elements that are all alike, a rounded mean would not be what they are.
         mean = jnp.where(jnp.isfinite(mean), jnp.clip(mean, low, high), low)
         half = np.array(0.5, high.dtype)  # of a distance, which itself may overflow
         distance = jnp.maximum(high * half - mean * half, mean * half - low * half)
-        self.unit, inverse = _unit(distance, 1)
+        self.unit, inverse = _unit(distance, 4.0)
         self.reference, self.cells = mean, (inverse, mean * inverse, kept)
 
-    def _sums(self, terms: Callable[..., Any], elements: Any, cells: Any, *own: jax.Array) -> Any:
+    def _sums(
+        self,
+        terms: Callable[..., Any],
+        elements: Any,
+        cells: Any,
+        *own: jax.Array,
+        kept: bool = False,
+    ) -> Any:
         """Sums over each cell of `terms` of elements, their distances, and more that it has."""
 
         def weighted(elements: Any, cells: Any) -> Any:
@@ -213,7 +221,7 @@ class _Cells:
             values = terms(e, e * inverse - reference, *own)
             return jax.tree.map(lambda v: v * elements[1] if elements[1:] else v, values)
 
-        return self.domain.sum_with(weighted, elements, (cells, own), self.where)
+        return self.domain.sum_with(weighted, elements, (cells, own), self.where, kept=kept)
 
     def freedom(self, ddof: int) -> tuple[jax.Array, jax.Array]:
         """The number of elements less `ddof`, or 1, and where it is positive and all is finite."""
@@ -230,7 +238,7 @@ class _Cells:
         def terms(e: jax.Array, d: jax.Array, reference: jax.Array) -> tuple[jax.Array, jax.Array]:
             return d, d * d if scaled else _square(e - reference, d)
 
-        total, squares = self._sums(terms, self.elements, self.cells, self.reference)
+        total, squares = self._sums(terms, self.elements, self.cells, self.reference, kept=True)
         mean = quotient(total, self.divisor)
         y = squares - (mean * total if scaled else _square(total * self.unit, mean))
         return jnp.where(y < 0, np.zeros((), y.dtype), y)
@@ -244,7 +252,7 @@ class _Cells:
             d = d - mean
             most = np.array(_LARGEST_DISTANCE, d.dtype)
             d = jnp.where(abs(d) <= most, d, np.zeros((), d.dtype))
-            return d * d, jax.lax.integer_pow(d, order)
+            return d * d, lax.integer_pow(d, order)
 
         return self._sums(terms, self.elements, self.cells, mean)
 
@@ -260,12 +268,17 @@ def _square_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     return _square(*primals), 2 * primals[1] * tangents[0]
 
 
-def _unit(size: jax.Array, bits: int = 0) -> tuple[jax.Array, jax.Array]:
-    """A power of 2 that is at most `bits` + 1 powers above `size`, and its reciprocal.
+def _unit(size: jax.Array, factor: float = 2.0) -> tuple[jax.Array, jax.Array]:
+    """The power of 2 that is at most `size`, times `factor`, and its reciprocal.
 
     Products with either are exact, and neither is denormal.
     """
     one, info = np.ones((), size.dtype), jnp.finfo(size.dtype)
-    exponent = jnp.frexp(jnp.where(size > 0, size, one))[1] + bits
-    exponent = jnp.clip(exponent, info.minexp, info.maxexp - 3)
-    return jnp.ldexp(one, exponent), jnp.ldexp(one, -exponent)
+    # By its bits, which takes less time than functions that count in exponents.
+    bits = np.dtype(f"int{8 * size.dtype.itemsize}")
+    exponent = np.array(np.inf, size.dtype).view(bits)
+    power = lax.bitcast_convert_type(jnp.where(size > 0, size, one), bits) & exponent
+    unit = lax.bitcast_convert_type(power, size.dtype) * np.array(factor, size.dtype)
+    most = np.array(2.0 ** (info.maxexp - 3), size.dtype)
+    unit = jnp.clip(unit, np.array(info.tiny, size.dtype), most)
+    return unit, one / unit
