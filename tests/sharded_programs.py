@@ -174,6 +174,13 @@ def main(everything):
         fill = lambda x, v: jaxpool.max_pool(x, (2, 2), where=x > 1, empty_value=v)  # noqa: E731
         found = jax.jit(fill)(placed, jnp.asarray(3.0))
         report["filled"] = {"difference": difference(found, fill(x, 3.0))}
+    # Bounds that come of a mask, which is sharded as x is.
+    pieces = with_gradient(
+        lambda x: jaxpool.piecewise_pool(x, (1, 3), jaxpool.Std(), axis=1, where=x > -1)
+    )
+    with jax.set_mesh(mesh):
+        found = jax.jit(pieces)(placed)
+    report["pieces"] = {"difference": difference(found, jax.jit(pieces)(x))}
     # What is drawn from strips of an axis that is sharded, with and without a mask.
     key = jax.random.key(0)
     for name, options in {"s3": {}, "s3 masked": {"where": x[..., :1] > -1}}.items():

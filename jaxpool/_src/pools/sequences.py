@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments
-from jaxpool._src.core.pool import Reduction, run
+from jaxpool._src.core.pool import Reduction, parted_by_xla, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global
 from jaxpool._src.domains.intervals import Intervals
@@ -410,16 +410,25 @@ def _piecewise_pool(
     if where is None and isinstance(bounds, tuple):
         domain = Intervals((0, *bounds), (*bounds, size), axes=place)
         return run(op, x, domain, reduction, where, empty_value)
-    bounds = _laid(bounds, place, x.ndim)
-    weights = getattr(reduction, "takes_weights", False)
-    mask = arguments.mask(op, where, x.shape, (place,), weights)
-    if mask is not None:
-        valid = mask if mask.dtype == bool else mask != 0
-        bounds = _of_valid(bounds, valid, place)
-    first = [1 if i == place else n for i, n in enumerate(bounds.shape)]
-    starts = jnp.concatenate([jnp.zeros(first, np.int32), bounds], place)
-    stops = jnp.concatenate([bounds, jnp.full(first, size, np.int32)], place)
-    return run(op, x, Intervals((starts,), (stops,), axes=(place,)), reduction, where, empty_value)
+    laid = _laid(bounds, place, x.ndim)
+    fill = empty_value if isinstance(empty_value, jax.Array) else None
+
+    def compute(
+        x: jax.Array, where: Any, bounds: jax.Array, reduction: Any, fill: Any
+    ) -> jax.Array:
+        weights = getattr(reduction, "takes_weights", False)
+        mask = arguments.mask(op, where, x.shape, (place,), weights)
+        if mask is not None:
+            valid = mask if mask.dtype == bool else mask != 0
+            bounds = _of_valid(bounds, valid, place)
+        first = [1 if i == place else n for i, n in enumerate(bounds.shape)]
+        starts = jnp.concatenate([jnp.zeros(first, np.int32), bounds], place)
+        stops = jnp.concatenate([bounds, jnp.full(first, size, np.int32)], place)
+        domain = Intervals((starts,), (stops,), axes=(place,))
+        return run(op, x, domain, reduction, where, empty_value if fill is None else fill)
+
+    shape = [laid.shape[place] + 1 if i == place else n for i, n in enumerate(x.shape)]
+    return parted_by_xla(compute, shape, range(x.ndim), x, where, laid, reduction, fill)
 
 
 def _positions(op: str, positions: Any, shape: Sequence[Any], place: int) -> Any:
