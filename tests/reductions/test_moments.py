@@ -304,7 +304,7 @@ def test_statistics_lie_side_by_side_along_channels():
     def pools(x, where):
         return (
             jaxpool.stats_pool(x, (1, 2), where=where, ddof=1),
-            jaxpool.stats_pool(x, -1, channel_axis=1, keepdims=True),
+            jaxpool.stats_pool(x, 1, keepdims=True),
             jaxpool.stats_pool(x[0, :, 0], 0),
         )
 
@@ -313,7 +313,7 @@ def test_statistics_lie_side_by_side_along_channels():
     expected = [np.concatenate([v.mean(0), v.std(0, ddof=1)]) for v in values]
     np.testing.assert_allclose(y, expected, 1e-5, 1e-6)
     x = X.astype(np.float64)
-    expected = np.concatenate([x.mean(-1, keepdims=True), x.std(-1, keepdims=True)], 1)
+    expected = np.concatenate([x.mean(1, keepdims=True), x.std(1, keepdims=True)], -1)
     np.testing.assert_allclose(kept, expected, 1e-5, 1e-6)
     assert flat.shape == (8,)
 

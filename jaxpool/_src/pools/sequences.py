@@ -411,11 +411,13 @@ def _piecewise_pool(
         domain = Intervals((0, *bounds), (*bounds, size), axes=place)
         return run(op, x, domain, reduction, where, empty_value)
     laid = _laid(bounds, place, x.ndim)
-    fill = empty_value if isinstance(empty_value, jax.Array) else None
+    # Numbers stay numbers, since they are checked.
+    leaves, tree = jax.tree.flatten((reduction, empty_value))
+    arrays = [leaf if isinstance(leaf, jax.Array) else None for leaf in leaves]
 
-    def compute(
-        x: jax.Array, where: Any, bounds: jax.Array, reduction: Any, fill: Any
-    ) -> jax.Array:
+    def compute(x: jax.Array, where: Any, bounds: jax.Array, arrays: Any) -> jax.Array:
+        known = [b if a is None else a for a, b in zip(arrays, leaves, strict=True)]
+        reduction, empty_value = tree.unflatten(known)
         weights = getattr(reduction, "takes_weights", False)
         mask = arguments.mask(op, where, x.shape, (place,), weights)
         if mask is not None:
@@ -425,10 +427,10 @@ def _piecewise_pool(
         starts = jnp.concatenate([jnp.zeros(first, np.int32), bounds], place)
         stops = jnp.concatenate([bounds, jnp.full(first, size, np.int32)], place)
         domain = Intervals((starts,), (stops,), axes=(place,))
-        return run(op, x, domain, reduction, where, empty_value if fill is None else fill)
+        return run(op, x, domain, reduction, where, empty_value)
 
     shape = [laid.shape[place] + 1 if i == place else n for i, n in enumerate(x.shape)]
-    return parted_by_xla(compute, shape, range(x.ndim), x, where, laid, reduction, fill)
+    return parted_by_xla(compute, shape, range(x.ndim), x, where, laid, arrays)
 
 
 def _positions(op: str, positions: Any, shape: Sequence[Any], place: int) -> Any:

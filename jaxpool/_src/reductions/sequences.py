@@ -87,7 +87,7 @@ class Splade(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         if self.reduction == "max":
             return jnp.log1p(jax.nn.relu(domain.max(x, where)))
-        return domain.sum(jnp.log1p(jax.nn.relu(with_zeros(x, where))), where)
+        return domain.sum(jnp.log1p(jax.nn.relu(x)), where)  # no slope of NaN gets through `relu`
 
 
 def _count(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
