@@ -16,11 +16,7 @@ import jaxpool
 
 TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/primitives.py",
             "lowering/meshes.py", "lowering/unpool.py", "regions/places.py",
-<<<<<<< HEAD
-            "regions/sampling.py")  # fmt: skip
-=======
-            "pools/sequences.py")  # fmt: skip
->>>>>>> d331206 (Pieces of sequences in explicit meshes)
+             "regions/sampling.py", "pools/sequences.py")  # fmt: skip
 
 ROOT = Path(__file__).parent.parent
 

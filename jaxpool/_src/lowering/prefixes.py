@@ -103,5 +103,5 @@ def running_sum_with(
 
     values = jax.eval_shape(term, jax.ShapeDtypeStruct((), np.int32), x, cells)
     start = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), values)
-    start = settled(lambda total: step(total, np.int32(0))[0], start)
+    start = settled(lambda total: step(total, jnp.int32(0))[0], start)
     return lax.scan(step, start, lax.iota(np.int32, shape[axis]))[0]

@@ -44,7 +44,7 @@ class Segments:
 
     def spread(self, cells: jax.Array, ids: jax.Array) -> jax.Array:
         """Each element's cell, or 0 for those that have none; linear in `cells`."""
-        shape = [1 if i == self.axis else n for i, n in enumerate(ids.shape)]
+        shape = self.resized(ids.shape, 1)
         cells = jnp.broadcast_to(cells, lax.broadcast_shapes(cells.shape, shape))
         cells, ids = varying_alike(cells, ids)
         return _total_p.bind(cells, ids, how=self, backward=True)

@@ -30,7 +30,7 @@ def _unpool_plane(y: jax.Array, indices: jax.Array, size: Any, mode: str) -> jax
     """
     indices = jnp.where((indices >= 0) & (indices < size), indices, size)
     if mode == "add":
-        by_platform = functools.partial(
+        by_platform: Any = functools.partial(
             lax.platform_dependent,
             cpu=functools.partial(_scattered, size=size),
             default=functools.partial(_sorted_sum, size=size),

@@ -281,4 +281,4 @@ def _unit(size: jax.Array, factor: float = 2.0) -> tuple[jax.Array, jax.Array]:
     unit = lax.bitcast_convert_type(power, size.dtype) * np.array(factor, size.dtype)
     most = np.array(2.0 ** (info.maxexp - 3), size.dtype)
     unit = jnp.clip(unit, np.array(info.tiny, size.dtype), most)
-    return unit, one / unit
+    return unit, jnp.asarray(one) / unit
