@@ -106,6 +106,27 @@ def test_equals_numpy_and_scipy():
         np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
 
 
+def test_equals_pytorch():
+    """In gradients too."""
+    torch = pytest.importorskip("torch", reason="torch is the oracle")
+    theirs = torch.tensor(X, requires_grad=True)
+    y = theirs.std((1, 2)), theirs.var((1, 2), correction=0)
+    sum(v.sum() for v in y).backward()
+
+    @jax.jit
+    def run(x):
+        pools = lambda x: (  # noqa: E731
+            jaxpool.global_std_pool(x, (1, 2), ddof=1), jaxpool.global_variance_pool(x, (1, 2))
+        )  # fmt: skip
+        ours, vjp = jax.vjp(pools, x)
+        return ours, vjp(jax.tree.map(jnp.ones_like, ours))[0]
+
+    ours, gradient = run(X)
+    for a, b in zip(ours, y, strict=True):
+        np.testing.assert_allclose(a, b.detach(), 2e-6)
+    np.testing.assert_allclose(gradient, theirs.grad, 1e-5, 1e-7)
+
+
 def test_floats_are_weights_and_ddof_is_taken_from_their_sum():
     w = np.float32([0.5, 2, 0, 1.25])
     x = np.float32([1, -2, np.nan, 3])
