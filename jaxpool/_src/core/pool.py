@@ -313,7 +313,8 @@ def parted_along(
 
     A result has each axis of a mesh once: the first of its axes that is to have it.
     """
-    shardings = [jax.typeof(array).sharding for array in jax.tree.leaves(operands)]
+    leaves = [leaf for leaf in jax.tree.leaves(operands) if isinstance(leaf, jax.Array)]
+    shardings = [jax.typeof(array).sharding for array in leaves]
     explicit = [s.mesh for s in shardings if AxisType.Explicit in s.mesh.axis_types]
     if not explicit:
         return function(*operands)
