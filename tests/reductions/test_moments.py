@@ -289,7 +289,7 @@ def test_derivatives_against_differences(domain):
     """Of x, of weights and of the least variance."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(5)
-        x, w = rng.normal(size=(6, 2)), 0.2 + rng.random((6, 2))
+        x, w = rng.normal(size=(6, 2)), 0.8 + rng.random((6, 2))
         epsilon = np.float64([0.05, 0.6])
 
         def f(x, w, epsilon):
