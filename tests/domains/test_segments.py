@@ -214,6 +214,8 @@ def test_ids_and_masks_of_lengths(dtype):
     assert not jaxpool.length_mask(np.array(-3), 2).any()
     huge = jaxpool.segment_ids(np.array([2**31 - 1, 2**31 - 1], np.int32), 5)
     assert huge.tolist() == [0] * 5
+    many = jaxpool.segment_ids(np.full(120000, 40000, np.int32), 40000)  # more than int32 holds
+    assert not many.any()
 
 
 @pytest.mark.parametrize("kind", ["sum", "max"])
@@ -271,6 +273,21 @@ def test_ids_under_vmap_are_a_batch():
         for a, b in zip(whole, y, strict=True):
             np.testing.assert_allclose(a, b, 1e-6)
     np.testing.assert_allclose(slope, mapped_slope, 1e-6)
+
+
+def test_ids_of_each_channel_under_vmap():
+    """Along an axis behind that of elements, and along two."""
+    x = RNG.random((2, 9, 3)).astype(np.float32)
+    ids = RNG.integers(0, 4, x.shape).astype(np.int32)
+
+    def pools(x, ids):
+        return jaxpool.segment_sum_pool(x, ids, 4), jaxpool.segment_max_pool(x, ids, 4)
+
+    mapped = jax.vmap(jax.vmap(pools, (1, 1), 1))
+    for found, function in zip(jax.jit(mapped)(x, ids), (np.sum, np.max), strict=True):
+        for i, channel in np.ndindex(2, 3):
+            wanted = looped(function, x[i, :, channel], ids[i, :, channel], 0, 4)
+            np.testing.assert_allclose(found[i, :, channel], wanted, 1e-6)
 
 
 def test_export_with_a_symbolic_length():

@@ -200,13 +200,11 @@ def _picked(how: Segments, x: jax.Array, places: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, places, how.axis, mode="fill", fill_value=0)
 
 
-def _put(how: Segments, y: jax.Array, places: jax.Array) -> jax.Array:
+def _put(how: Segments, places: jax.Array, y: jax.Array) -> jax.Array:
     """The transpose: all places are different."""
-    shape = how.resized(y.shape, how.length)
-    index = [numbered(i, n, y.ndim) for i, n in enumerate(y.shape)]
-    index[how.axis] = places
+    start = jnp.zeros(how.resized(y.shape, how.length), y.dtype)
     kept = {"mode": "drop", "unique_indices": True}
-    return jnp.zeros(shape, y.dtype).at[tuple(index)].add(y, wrap_negative_indices=False, **kept)
+    return _at(start, how, places).add(y, wrap_negative_indices=False, **kept)
 
 
 _total_p, _pick_p = linear_pair("segment_total"), linear_pair("segment_pick")
@@ -228,7 +226,7 @@ def _pick(
     if not backward:
         return _picked(how, given, places)
     if platform == "cpu":
-        return _put(how, given, places)
+        return _rows(_put, how, places, given)
     place = numbered(how.axis, how.length, given.ndim)
     picked = (_rows(_gathered, how, ids, places) == place) & (ids < how.cells)
     return jnp.where(picked, _rows(_gathered, how, ids, given), np.zeros((), given.dtype))
