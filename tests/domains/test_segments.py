@@ -166,7 +166,8 @@ def test_ids_of_any_dtype(dtype):
     x = np.arange(1, len(ids) + 1).astype(np.float32)
     for cells in (3, 127, 300):
         wanted = [x[ids == s].sum() for s in range(cells)]
-        np.testing.assert_array_equal(jaxpool.segment_sum_pool(x, ids, cells), wanted)
+        for given in (ids, jnp.asarray(ids)):
+            np.testing.assert_array_equal(jaxpool.segment_sum_pool(x, given, cells), wanted)
 
 
 def test_sums_accumulate_in_float32():
@@ -212,6 +213,8 @@ def test_ids_and_masks_of_lengths(dtype):
         mask = jaxpool.length_mask(lengths, total)
         np.testing.assert_array_equal(mask, np.arange(total) < lengths.astype(int)[..., None])
     assert not jaxpool.length_mask(np.array(-3), 2).any()
+    far = np.array([0, 2**32, 1 - 2**32, 1])  # beyond int32
+    assert jaxpool.segment_sum_pool(jnp.ones(4), far, 2).tolist() == [1, 1]
     huge = jaxpool.segment_ids(np.array([2**31 - 1, 2**31 - 1], np.int32), 5)
     assert huge.tolist() == [0] * 5
     many = jaxpool.segment_ids(np.full(120000, 40000, np.int32), 40000)  # more than int32 holds

@@ -248,4 +248,6 @@ def segment_fields(
     if known and ascending and bool(np.any(ids[..., 1:] < ids[..., :-1])):
         hint = "Sort them, with x, or leave out `sorted`."
         raise ValueError(f"{op}: `ids` must ascend where sorted=True; they do not. {hint}")
+    if known:  # without 64 bits, which not all of JAX has
+        ids = np.clip(ids, -1 if ids.dtype.kind == "i" else 0, number).astype(np.int32)
     return {"ids": ids, "num_segments": number, "axis": axis, "sorted": ascending}
