@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rich")
 from benchmarks import __main__ as bench
-from benchmarks import aot, compare, hlo, page, programs, report, timing, vmapped
+from benchmarks import aot, compare, hlo, page, programs, report, segments, timing, vmapped
 from tests.cases import CASES
 from tests.compiling import as_users
 
@@ -303,6 +303,15 @@ def test_layouts_go_there_and_back():
         there = layout.there(x)
         assert there.ndim == 2 + len(case.pooled)
         np.testing.assert_array_equal(layout.back(there, case.shape), x)
+
+
+def test_segments_prints_a_row_for_each_function_and_mode(capsys):
+    segments.main(["--repeats", "1", "--shrink", "128"])
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == 20
+    for name, mode, milliseconds, _, peers in rows:
+        assert float(milliseconds) > 0, (name, mode)
+        assert "jax.ops" in peers or "by hand" in peers
 
 
 def test_vmapped_measures_all_functions(capsys, tmp_path):
