@@ -10,6 +10,7 @@ import pytest
 import scipy.special
 
 import jaxpool
+from jaxpool._src.reductions import exponentials
 from tests import derivatives
 
 TESTS_OF = (
@@ -88,6 +89,21 @@ def test_values_and_slopes_of_every_sharpness(name, masked):
     np.testing.assert_allclose(mean, wanted[2], rtol=2e-6)
     np.testing.assert_allclose(slope, wanted[1], rtol=1e-3)
     np.testing.assert_allclose(variance, wanted[3], rtol=1e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exponentials_less_one_have_all_digits(dtype):
+    """Of every size, and over the sharpness; infinite and NaN as they should be."""
+    sizes = -(10.0 ** np.arange(-9, 3, 0.001))
+    ends = np.array([0, -np.inf, np.nan])
+    exponents = np.concatenate([sizes, -sizes[sizes > -1], ends]).astype(dtype)
+    for k in np.array([1, -0.7, 1e3, 1e-30], dtype):
+        with jax.enable_x64(dtype == np.float64):
+            d = exponents / k
+            found = jax.jit(exponentials.moment, static_argnums=0)(1, d, k)
+        wanted = np.expm1(k.astype(np.longdouble) * d) / k
+        # An exponent that is rounded changes the exponential by as much as it is large.
+        np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(dtype).eps)
 
 
 def test_numbers_and_arrays_agree():

@@ -23,6 +23,16 @@ import numpy as np
 # Exponents in a cell are at most 1. Larger ones are of elements that are not in it.
 _LARGEST_EXPONENT = 2
 
+# An exponential of this or less is nothing beside 1.
+_LEAST_EXPONENT = -80
+
+# Of floats of so many bytes: ints as long, bits of the fraction, what is added to exponents, and
+# log(2) as a number that times a small whole one is exact, and the rest.
+_PARTS: dict[int, tuple[Any, int, int, float, float]] = {
+    4: (np.int32, 23, 127, 0.693359375, -2.12194440054690583e-4),
+    8: (np.int64, 52, 1023, 0.693147180369123816490, 1.90821492927058770002e-10),
+}
+
 
 @jax.custom_jvp
 def weight(d: jax.Array, k: jax.Array) -> jax.Array:
@@ -44,19 +54,37 @@ def moment(order: int, d: jax.Array, k: jax.Array) -> jax.Array:
 
     That is ``(exp(k d) - 1) / k`` for the order 1.
     """
-    u = _exponent(d, k)
-    reach = 0.25 if order == 1 else 1.0
+    if order == 1:
+        return _first_moment(d, k)
+    u, reach = _exponent(d, k), 1.0
     series = (1 / (math.factorial(i) * (i + order)) for i in range(40))
-    e, least = jnp.exp(u), np.ones((), u.dtype)
+    e, one = jnp.exp(u), np.ones((), u.dtype)
     small = abs(u) < np.array(reach, u.dtype)
-    inverse = least / jnp.where(k == 0, least, k)
-    far = (e - least) * inverse  # by parts, from one order to the next
+    inverse = one / jnp.where(k == 0, one, k)
+    far = (e - one) * inverse  # by parts, from one order to the next
     for i in range(1, order):
         far = (_power(d, i) * e - np.array(i, u.dtype) * far) * inverse
-    near = d if order == 1 else _power(d, order)
-    return jnp.where(
-        small, near * _polynomial(u, series, reach), far if order == 1 else finite(far)
-    )
+    return jnp.where(small, _power(d, order) * _polynomial(u, series, reach), finite(far))
+
+
+def _first_moment(d: jax.Array, k: jax.Array) -> jax.Array:
+    """``(exp(k d) - 1) / k`` by one series, which takes little longer than an exponential.
+
+    With ``k d = n log(2) + f`` for a whole n, ``exp(k d) - 1 = 2^n (exp(f) - 1) + 2^n - 1``. Where
+    n is 0, nothing is divided by k. On two CPU cores, `logsumexp_pool` of an (8, 112, 112, 64)
+    array over 3 x 3 windows takes 14 ms so, and 18 with an exponential and a series for small ones.
+    """
+    one, (kind, bits, bias, high, low) = np.ones((), d.dtype), _PARTS[d.dtype.itemsize]
+    u = jnp.maximum(_exponent(d, k), np.array(_LEAST_EXPONENT, d.dtype))
+    # Rounded as a positive number, which a cast does: it is quicker than to round.
+    n = (u * np.array(1 / math.log(2), d.dtype) + np.array(128.5, d.dtype)).astype(kind)
+    power = jax.lax.bitcast_convert_type((n + kind(bias - 128)) << kind(bits), d.dtype)
+    whole = (n - kind(128)).astype(d.dtype)
+    f = (u - whole * np.array(high, d.dtype)) - whole * np.array(low, d.dtype)
+    series = _polynomial(f, (1 / math.factorial(i + 1) for i in range(40)), 0.35)
+    inverse = one / jnp.where(k == 0, one, k)
+    far = (power * (f * series) + (power - one)) * inverse
+    return jnp.where(whole == 0, d * series, far)
 
 
 @moment.defjvp
