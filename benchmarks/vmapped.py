@@ -69,6 +69,16 @@ def _sequence(name: str) -> Callable[[Any], Any]:
     return lambda x: pool(x, axis=-3, where=x > 0)
 
 
+def _segments(name: str) -> Callable[[Any], Any]:
+    pool = getattr(jaxpool, name)
+    return lambda x: pool(x, np.arange(56) % 5, 5, axis=-3 % x.ndim)
+
+
+def _prefix(name: str) -> Callable[[Any], Any]:
+    pool = getattr(jaxpool, name)
+    return lambda x: pool(x, -3)
+
+
 def _region(name: str, channels: int = 1) -> Callable[[Any], Any]:
     pool = getattr(jaxpool, name)
     return lambda x: pool(jnp.tile(x[..., :4], channels), _BOXES, (3, 3))
@@ -106,6 +116,9 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
     **{name: _sequence(name) for name in (
         "first_pool", "last_pool", "mean_sqrt_length_pool", "position_weighted_pool",
         "approximate_rank_pool", "splade_pool")},
+    **{name: _segments(name) for name in (
+        "segment_max_pool", "segment_min_pool", "segment_sum_pool", "segment_avg_pool")},
+    **{name: _prefix(name) for name in ("prefix_max_pool", "prefix_sum_pool", "prefix_avg_pool")},
     "temporal_pyramid_pool": lambda x: jaxpool.temporal_pyramid_pool(x, (1, 3), axis=-3),
     "piecewise_pool": lambda x: jaxpool.piecewise_pool(x, (9, 30), axis=-3, where=x > 0),
     "convert_indices": lambda x: jaxpool.convert_indices(_planes(x), x.shape, AXES, to="onnx"),
@@ -141,10 +154,10 @@ def _form(name: str) -> Callable[[Any], Any]:
 
 
 def functions() -> list[str]:
-    """The names of all public functions of arrays."""
+    """The names of all public functions of arrays to be pooled."""
     names = {name for name in dir(jaxpool) if callable(getattr(jaxpool, name))}
     classes = {name for name in names if inspect.isclass(getattr(jaxpool, name))}
-    return sorted(names - classes - {"parabolic_structure"})
+    return sorted(names - classes - {"parabolic_structure", "length_mask", "segment_ids"})
 
 
 @functools.cache
