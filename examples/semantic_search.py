@@ -322,10 +322,8 @@ def save_figure(
     above.set_yticks(range(count), names)
     below.imshow(similarities[count:], **limits)
     below.set_yticks(range(len(questions)), map(shortened, questions))
-    for ax, title in (
-        (above, "Sentences"),
-        (below, "Questions, in hundredths: the nearest sentence is framed"),
-    ):
+    titles = ("Sentences", "Questions, in hundredths: the nearest sentence is framed")
+    for ax, title in zip((above, below), titles, strict=True):
         ax.set_title(title, loc="left")
         ax.set_xticks(range(count), numbers)
     for row, values in enumerate(similarities[count:]):
@@ -333,9 +331,8 @@ def save_figure(
         below.add_patch(Rectangle(frame, 1, 1, fill=False, color="tab:red", linewidth=2.5))
         for column, value in enumerate(values):
             ink = "black" if value > 0.4 else "white"
-            below.text(
-                column, row, f"{100 * value:.0f}", color=ink, size=8, ha="center", va="center"
-            )
+            text = f"{100 * value:.0f}"
+            below.text(column, row, text, color=ink, size=9, ha="center", va="center")
     figure.colorbar(picture, ax=(above, below), label="cosine similarity", extend="both")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "semantic_search.png"

