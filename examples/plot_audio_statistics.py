@@ -9,9 +9,9 @@ logarithms of its power in a few bands, frame after frame, is pooled over time i
 gets the kind whose average is nearest.
 
 The mean over time cannot tell a tremolo from a softer tone. Its standard deviation can:
-``stats_pool`` joins both. Neither knows in which order frames came, so tones that rise and tones
-that fall look alike to them; the first and the last frame tell these apart. The maximum hears the
-click.
+``stats_pool`` joins both. Neither knows in which order the frames came, so what rises and what
+falls looks alike to them; the first and the last frame know nothing else. The maximum hears the
+click. Together they miss little.
 
 Recordings are padded to one length, here with NaN: with ``where=length_mask(lengths, size)``, what
 the padding holds does not matter.
@@ -34,6 +34,8 @@ RATE = 8000  # samples per second
 FRAME, HOP = 512, 128  # samples
 BAND = 8  # bins of the spectrum
 KINDS = ("steady", "tremolo", "click", "rising", "falling")
+HIGH = 14  # the first band that is drawn as high
+LONGEST = 1.5  # seconds
 POOLS = ("mean", "mean and std", "first and last", "max", "all of them")
 
 
@@ -47,7 +49,7 @@ class Recordings(NamedTuple):
 
 def tone(kind: str, random: np.random.Generator) -> np.ndarray:
     """Samples of one tone: half a second to a second and a half of some harmonics."""
-    time = np.arange(int(RATE * random.uniform(0.5, 1.5))) / RATE
+    time = np.arange(int(RATE * random.uniform(0.5, LONGEST))) / RATE
     part = time / time[-1]
     semitones = {"rising": 12 * part - 6, "falling": 6 - 12 * part}.get(kind, 0 * part)
     pitch = random.uniform(200, 400) * 2 ** (semitones / 12)
@@ -74,7 +76,8 @@ def record(each: int, random: np.random.Generator) -> Recordings:
     kinds = np.repeat(np.arange(len(KINDS)), each)
     spectra = [log_spectra(tone(KINDS[kind], random)) for kind in kinds]
     lengths = np.array([len(found) for found in spectra])
-    frames = np.full((len(spectra), lengths.max(), spectra[0].shape[-1]), np.nan, np.float32)
+    size = (int(RATE * LONGEST) - FRAME) // HOP + 1
+    frames = np.full((len(spectra), size, spectra[0].shape[-1]), np.nan, np.float32)
     for row, found in zip(frames, spectra, strict=True):
         row[: len(found)] = found
     return Recordings(frames, lengths, kinds)
@@ -112,7 +115,7 @@ def accuracies(train: Recordings, test: Recordings) -> dict[str, np.ndarray]:
 
 
 def main(
-    each: int = 60, seed: int = 0, out: str | Path | None = "out"
+    each: int = 50, seed: int = 0, out: str | Path | None = "out"
 ) -> tuple[Figure, dict[str, np.ndarray]]:
     """Draws; the figure, and the accuracy of each way of pooling for each kind.
 
@@ -133,52 +136,46 @@ def main(
 
 
 def draw(test: Recordings, found: dict[str, np.ndarray]) -> Figure:
-    """A recording of each kind, means and deviations of two kinds, and how often each is right."""
+    """A recording of each kind, what tells some kinds apart, and how often each is told right."""
     figure = plt.figure(figsize=(13, 8), layout="constrained")
     above, below = figure.subfigures(2, 1)
     above.suptitle("A recording of each kind")
-    firsts = [int(np.argmax(test.kinds == kind)) for kind in range(len(KINDS))]
-    spectra = [test.frames[n, : test.lengths[n]] for n in firsts]
-    for ax, kind, one in zip(
-        above.subplots(1, len(KINDS), sharey=True), KINDS, spectra, strict=True
-    ):
-        seconds = (len(one) * HOP + FRAME - HOP) / RATE
-        ax.imshow(one.T - one.max(), origin="lower", aspect="auto", cmap="magma", vmin=-60, vmax=0,
-                  extent=(0, seconds, 0, RATE / 2000))  # fmt: skip
-        ax.set(title=kind, xlabel="seconds")
+    for kind, ax in enumerate(above.subplots(1, len(KINDS), sharey=True)):
+        some = int(np.argmax(test.kinds == kind))
+        one = test.frames[some, : test.lengths[some]]
+        seconds = ((len(one) - 1) * HOP + FRAME) / RATE
+        look = {"cmap": "magma", "vmin": -60, "vmax": 0, "interpolation": "nearest"}
+        extent = (0, seconds, 0, RATE / 2000)
+        ax.imshow(one.T - one.max(), origin="lower", aspect="auto", extent=extent, **look)
+        ax.set(title=KINDS[kind], xlabel="seconds")
     above.axes[0].set_ylabel("kHz")
 
     left, middle, right = below.subplots(1, 3, width_ratios=(1, 1, 1.6))
-    statistics = np.asarray(pooled(test.frames, test.lengths)["mean and std"])
-    for ax, values, title in zip(
-        (left, middle),
-        np.split(statistics, 2, axis=-1),
-        ("mean", "standard deviation"),
-        strict=True,
-    ):
-        lines(ax, values, test.kinds)
-        ax.set(title=f"{title} over time (dB)", xlabel="kHz")
-    left.legend()
+    features = {name: np.asarray(x) for name, x in pooled(test.frames, test.lengths).items()}
+    mean, std = np.split(features["mean and std"], 2, axis=-1)
+    loudest = mean.argmax(-1)[:, None]
+    scatter(
+        left, *(np.take_along_axis(x, loudest, -1)[:, 0] for x in (mean, std)), test.kinds, 0, 1
+    )
+    left.set(title="loudest band (dB)", xlabel="mean over time", ylabel="standard deviation")
+    first, last = np.split(features["first and last"], 2, axis=-1)
+    scatter(middle, *(x[:, HIGH:].mean(-1) for x in (first, last)), test.kinds, 3, 4)
+    title = f"above {HIGH * BAND * RATE / FRAME / 1000:g} kHz (dB)"
+    middle.set(title=title, xlabel="first frame", ylabel="last frame")
     table(right, found)
     return figure
 
 
-def lines(ax: Axes, values: np.ndarray, kinds: np.ndarray) -> None:
-    """Some recordings of the first two kinds, a line for each."""
-    middles = (np.arange(values.shape[-1]) + 0.5) * BAND * RATE / FRAME / 1000
-    for kind, colour in enumerate(("tab:blue", "tab:orange")):
-        some = values[kinds == kind][:15]
-        ax.plot(
-            middles,
-            some.T,
-            color=colour,
-            linewidth=0.8,
-            label=[KINDS[kind]] + [None] * (len(some) - 1),
-        )
+def scatter(ax: Axes, x: np.ndarray, y: np.ndarray, kinds: np.ndarray, *shown: int) -> None:
+    """A mark for each recording of two kinds."""
+    for kind, marker in zip(shown, "ox", strict=True):
+        of = kinds == kind
+        ax.scatter(x[of], y[of], marker=marker, label=KINDS[kind], alpha=0.7)
+    ax.legend()
 
 
 def table(ax: Axes, found: dict[str, np.ndarray]) -> None:
-    """The accuracies, with those of chance as dark as can be."""
+    """The accuracies: the darkest are no better than chance."""
     values = 100 * np.stack([np.append(row, row.mean()) for row in found.values()])
     ax.imshow(values, cmap="viridis", vmin=100 / len(KINDS), vmax=100, aspect="auto")
     ax.set_xticks(range(len(KINDS) + 1), [*KINDS, "all"])

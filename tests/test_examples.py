@@ -177,3 +177,44 @@ def test_plot_roi_align(tmp_path):
     )
     assert plt.imread(tmp_path / "roi_align.png").shape == (520, 1300, 4)
     plt.close(figure)
+
+
+def test_plot_audio_statistics(tmp_path, capsys):
+    example = load("plot_audio_statistics")
+    figure, found = example.main(each=25, out=tmp_path)
+    assert list(found) == list(example.POOLS)
+    steady, tremolo, click, rising, falling = range(5)
+    told = lambda name, *kinds: found[name][list(kinds)].mean()
+    assert told("mean and std", steady, tremolo) > 0.9
+    assert told("mean", steady, tremolo) < 0.7
+    assert told("max", click) > 0.8 > told("first and last", click)
+    assert told("first and last", rising, falling) > told("mean", rising, falling) + 0.2
+    assert told("all of them", *range(5)) > 0.85
+    printed = capsys.readouterr().out
+    for name, row in found.items():
+        assert f"{name:16}{row[0]:9.0%}" in printed
+    assert plt.imread(tmp_path / "audio_statistics.png").shape == (800, 1300, 4)
+    plt.close(figure)
+
+
+def test_plot_audio_statistics_does_not_read_its_padding():
+    """Each recording by itself, without padding, has the statistics that it has among others."""
+    example = load("plot_audio_statistics")
+    frames, lengths, kinds = example.record(1, np.random.default_rng(3))
+    assert np.isnan(frames).any(axis=(1, 2)).any()
+    assert kinds.tolist() == list(range(5))
+    found = example.pooled(frames, lengths)
+    for row, length in enumerate(lengths):
+        one = frames[row, :length].astype(np.float64)
+        assert np.isfinite(one).all()
+        statistics = np.concatenate([one.mean(0), one.std(0)])
+        ends = np.concatenate([one[0], one[-1]])
+        expected = {
+            "mean": one.mean(0),
+            "mean and std": statistics,
+            "first and last": ends,
+            "max": one.max(0),
+            "all of them": np.concatenate([statistics, ends, one.max(0)]),
+        }
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name][row], values, rtol=1e-4, atol=1e-4)
