@@ -331,7 +331,7 @@ def save_figure(
         below.add_patch(Rectangle(frame, 1, 1, fill=False, color="tab:red", linewidth=2.5))
         for column, value in enumerate(values):
             ink = "black" if value > 0.4 else "white"
-            text = f"{100 * value:.0f}"
+            text = str(round(100 * float(value)))
             below.text(column, row, text, color=ink, size=9, ha="center", va="center")
     figure.colorbar(picture, ax=(above, below), label="cosine similarity", extend="both")
     out.mkdir(parents=True, exist_ok=True)
