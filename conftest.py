@@ -12,7 +12,8 @@ from typing import Any
 # the same; what it makes of it is slower, and rounds as written.
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_cpu_parallel_codegen_split_count=1 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_prefer_vector_width=128"
 )
 
 

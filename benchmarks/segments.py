@@ -27,11 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.segments", description=__doc__)
     parser.add_argument("--repeats", type=int, default=15, help="samples of each program")
     parser.add_argument("--shrink", type=int, default=1, help="makes all axes so much shorter")
+    parser.add_argument("--only", default="", help="functions whose names have this in them")
     options = parser.parse_args(arguments)
     speed = timing.bandwidth()
     print("| function | mode | ms | of a copy's bandwidth | times as long |")
     print("|---|---|---|---|---|")
     for name, x, functions in groups(options.shrink):
+        if options.only not in name:
+            continue
         for mode in ("forward", "forward + backward"):
             calls = {peer: _call(f, x, mode) for peer, f in functions.items()}
             found = timing.measure(calls, options.repeats)

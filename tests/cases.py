@@ -560,13 +560,6 @@ def each_operator(pair: tuple[Op, Case]) -> set[Hashable]:
     return {op.name} | {(op.lowering, f) for f in features} | together
 
 
-def each_operator_twice(pair: tuple[Op, Case]) -> set[Hashable]:
-    """As well with padding as without."""
-    op, case = pair
-    found = each_operator(pair)
-    return found and found | {(op.name, "padded" in case.features)}
-
-
 def each_path(pair: tuple[Op, Case]) -> set[Hashable]:
     """Each path of computation, and each feature, at least once."""
     op, case = pair
@@ -596,7 +589,7 @@ def tolerance(dtype: Any) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    for wanted in (each_operator_twice, each_operator, each_path):
+    for wanted in (each_operator, each_path):
         for tag in ("ci", "core", "few", "export"):
             chosen = cover(pairs(tag), wanted)
             print(f"{tag}, {wanted.__name__}: {len(chosen)} of {len(pairs(tag))}")

@@ -16,6 +16,7 @@ from benchmarks import __main__ as bench
 from benchmarks import aot, compare, hlo, page, programs, report, segments, timing, vmapped
 from tests.cases import CASES
 from tests.compiling import as_users
+from tests.lowering.test_program_size import LIKE_OTHERS
 
 TESTS_OF = ()  # of benchmarks/
 
@@ -306,9 +307,12 @@ def test_layouts_go_there_and_back():
 
 
 def test_segments_prints_a_row_for_each_function_and_mode(capsys):
-    segments.main(["--repeats", "1", "--shrink", "128"])
-    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
-    assert len(rows) == 20
+    assert len([*segments.groups(128)]) == 10
+    segments.main(["--repeats=1", "--shrink=128", "--only=max_pool, s"])
+    segments.main(["--repeats=1", "--shrink=128", "--only=prefix_max"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if "forward" in line]
+    assert len(rows) == 4
     for name, mode, milliseconds, _, peers in rows:
         assert float(milliseconds) > 0, (name, mode)
         assert "jax.ops" in peers or "by hand" in peers
@@ -326,7 +330,13 @@ def test_vmapped_measures_all_functions(capsys, tmp_path):
     assert "| pool_mask" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", vmapped.forms())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive if name in LIKE_OTHERS else ())
+        for name in vmapped.forms()
+    ],
+)
 def test_vmap_keeps_conditionals(name):
     """Of one whose predicate differs between images, both branches would run for each."""
     form = vmapped.forms()[name]

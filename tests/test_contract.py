@@ -18,7 +18,6 @@ from tests.cases import (
     cover,
     distinct,
     each_operator,
-    each_operator_twice,
     each_path,
     pairs,
     tolerance,
@@ -138,7 +137,7 @@ def of_derivatives(op, case):
     return x, v, w, ct, np.broadcast_to(a_mask(case), case.shape), np.float64(5)
 
 
-@every("ci", each_operator_twice)
+@every("ci", each_operator)
 def test_equals_the_oracle(op, case):
     x = distinct(case.shape)
     y, _ = values(op, case)(x, a_mask(case))
@@ -148,14 +147,14 @@ def test_equals_the_oracle(op, case):
     close(y, expected)
 
 
-@every("ci", each_operator_twice)
+@every("ci", each_operator)
 def test_equals_the_oracle_under_a_mask(op, case):
     x, where = distinct(case.shape, seed=1), a_mask(case)
     _, y = values(op, case)(x, where)
     close(y, op.expected(x, case, where=where, empty_value=7))
 
 
-@every("ci", each_operator_twice)
+@every("ci", each_operator)
 def test_eval_shape_equals_the_formula(op, case):
     x = jax.ShapeDtypeStruct(case.shape, np.float32)
     where = jax.ShapeDtypeStruct(a_mask(case).shape, np.bool_)
@@ -163,7 +162,7 @@ def test_eval_shape_equals_the_formula(op, case):
     assert [y.shape for y in jax.eval_shape(values(op, case), x, where)] == [promised] * 2
 
 
-@every("ci", each_operator_twice)
+@every("ci", each_operator)
 def test_one_nan_reaches_its_own_cells_only(op, case):
     """And all of them; so do infinities, of which a mean of one sign is infinite."""
     x, where = distinct(case.shape), a_mask(case)

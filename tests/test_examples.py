@@ -106,6 +106,7 @@ def test_train_digits_linen(capsys):
     assert f"test accuracy {accuracy:.2%}" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive  # `.ci/run` runs it too
 def test_train_spp_digits(tmp_path, capsys):
     losses, accuracies, figure = load("train_spp_digits").main(steps=60, out=tmp_path)
     assert len(losses) == 60
@@ -153,6 +154,7 @@ def test_plot_pooling_zoo(tmp_path, monkeypatch, exhaustive):
     plt.close(figure)
 
 
+@pytest.mark.exhaustive  # `.ci/run` runs it too
 def test_compare_pools_digits(capsys, exhaustive):
     example, seeds = load("compare_pools_digits"), 2 if exhaustive else 1
     rows = example.main(steps=80, seeds=seeds, pools=["max", "stochastic", "GeM, learned"])

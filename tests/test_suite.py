@@ -7,7 +7,7 @@ import types
 import pytest
 
 import conftest
-from tests.cases import CASES, OPS, cover, each_operator, each_operator_twice, is_slow, pairs
+from tests.cases import CASES, OPS, cover, each_operator, is_slow, pairs
 from tests.faults import FAULTS
 from tests.mutants import source_files
 
@@ -41,7 +41,7 @@ def test_faults_can_be_put_into_the_library(file):
 
 def test_the_quick_tier_has_each_feature_of_each_path():
     everything = [pair for pair in pairs("ci") if not is_slow(pair)]
-    chosen = cover(pairs("ci"), each_operator_twice)
+    chosen = cover(pairs("ci"), each_operator)
     assert len(chosen) < len(everything) / 3
     for wanted in (lambda op, case: {(op.lowering, f) for f in case.features},
                    lambda op, case: {op.name}):  # fmt: skip

@@ -81,7 +81,14 @@ def test_nnx_takes_the_given_key_first():
         nnx.view(layer, deterministic=1)
 
 
-@named
+# One of each class that draws in a way of its own.
+UNLIKE = ("StochasticPool", "FractionalMaxPool", "S3Pool", "RandomMixedPool")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in UNLIKE else pytest.mark.exhaustive) for n in RANDOM],
+)
 def test_linen_draws_from_the_stream_pool(name):
     """And is initialised without it, as Dropout is."""
     layer = getattr(jaxpool.linen, name)(**RANDOM[name])

@@ -63,11 +63,15 @@ def test_powers_neither_overflow_nor_underflow(dtype, value, p):
         np.testing.assert_allclose(euler, np.float64(exact), rtol=4 * rtol)
 
 
-QUICK = [0.5, 1, 2, 2.5, 3, INF, "traced"]  # roots, products, powers, and the maximum
+QUICK = [0.5, 3, INF, "traced"]  # roots, products, the maximum, and powers
 
 
 @pytest.mark.parametrize(
-    "p", [*QUICK, *(pytest.param(p, marks=pytest.mark.exhaustive) for p in (1.5, 4, 17, 20.0))]
+    "p",
+    [
+        *QUICK,
+        *(pytest.param(p, marks=pytest.mark.exhaustive) for p in (1, 1.5, 2, 2.5, 4, 17, 20.0)),
+    ],
 )
 def test_gradient_is_zero_at_zero(p, exhaustive):
     p = jnp.asarray(2.5) if p == "traced" else p
