@@ -560,6 +560,12 @@ def each_operator(pair: tuple[Op, Case]) -> set[Hashable]:
     return {op.name} | {(op.lowering, f) for f in features} | together
 
 
+def each_kind(pair: tuple[Op, Case]) -> set[Hashable]:
+    """Each path of computation, each kind of reduction, and each feature, at least once."""
+    op, case = pair
+    return set() if is_slow(pair) else {op.path, str(op.kind), *case.features}
+
+
 def each_path(pair: tuple[Op, Case]) -> set[Hashable]:
     """Each path of computation, and each feature, at least once."""
     op, case = pair
@@ -589,7 +595,7 @@ def tolerance(dtype: Any) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    for wanted in (each_operator, each_path):
+    for wanted in (each_operator, each_kind, each_path):
         for tag in ("ci", "core", "few", "export"):
             chosen = cover(pairs(tag), wanted)
             print(f"{tag}, {wanted.__name__}: {len(chosen)} of {len(pairs(tag))}")

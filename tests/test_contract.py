@@ -17,6 +17,7 @@ from tests.cases import (
     OPS,
     cover,
     distinct,
+    each_kind,
     each_operator,
     each_path,
     pairs,
@@ -190,7 +191,7 @@ def test_equals_the_oracle_with_weights(op, case):
     close(y, op.expected(x, case, where=weights, empty_value=7))
 
 
-@every("core", each_operator)
+@every("core", each_kind)
 def test_first_and_second_derivatives_in_all_modes(op, case):
     """As check_grads to order 2, in one program; and the modes agree with one another."""
     run = derivatives(op, case)
@@ -208,7 +209,7 @@ def test_first_and_second_derivatives_in_all_modes(op, case):
             np.testing.assert_allclose(at["fwd-fwd"], twice, rtol=1e-6, atol=1e-9)
 
 
-@every("core", each_operator)
+@every("core", each_kind)
 def test_masked_out_values_reach_nothing(op, case):
     """Neither values nor derivatives, and they have gradient 0 themselves."""
     run = derivatives(op, case)
@@ -221,7 +222,7 @@ def test_masked_out_values_reach_nothing(op, case):
             assert (dirty[name][~where] == 0).all(), name
 
 
-@every("core", each_operator)
+@every("core", each_kind)
 def test_all_true_is_no_mask(op, case):
     run = derivatives(op, case)
     x, v, w, ct, where, empty = of_derivatives(op, case)
@@ -233,7 +234,7 @@ def test_all_true_is_no_mask(op, case):
     close(masked["gradient"], plain["gradient"])
 
 
-@every("core", each_operator)
+@every("core", each_kind)
 def test_fully_masked_cells_are_empty(op, case):
     run = derivatives(op, case)
     x, v, w, ct, where, _ = of_derivatives(op, case)
@@ -263,7 +264,7 @@ def test_empty_values_and_masks_of_the_program(op, case, empty):
 
 
 @parametrize(("op", "dtype"), list(itertools.product(OPS, FLOATS)),
-             lambda row: {row[0].name, (row[0].path, row[1][:6]), (row[0].kind, row[1])})  # fmt: skip
+             lambda row: {row[0].name, (row[0].path, row[1][:6]), (row[0].lowering, row[1])})  # fmt: skip
 def test_floats_keep_their_dtype_and_round_once(op, dtype):
     case = NO_BATCH
     with jax.enable_x64(dtype == "float64"):
@@ -277,7 +278,7 @@ def test_floats_keep_their_dtype_and_round_once(op, dtype):
     ("op", "dtype", "x64"),
     [(op, dtype, x64) for op in OPS if op.takes_ints for dtype in INTS
      for x64 in ((False, True) if op.kind == "sum" else (False,))],
-    lambda row: {row[0].name, (row[0].path, row[2]), (row[0].kind, row[1], row[2])},
+    lambda row: {row[0].name, (row[0].path, row[2]), (row[0].lowering, row[1], row[2])},
 )  # fmt: skip
 def test_ints_never_wrap(op, dtype, x64):
     case = NO_BATCH
@@ -566,7 +567,7 @@ def test_empty_batches(op, case):
     assert gradient.shape == shape
 
 
-@every("few", lambda pair: {pair[0].lowering, pair[0].kind})
+@every("few", lambda pair: {pair[0].lowering})
 def test_remat(op, case):
     x = distinct(case.shape)
     loss = lambda x: jnp.sum(jnp.sin(op(x, case)))  # noqa: E731

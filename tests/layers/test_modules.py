@@ -689,7 +689,11 @@ def test_all_layers_with_channels_are_tried():
     assert LAYOUTS.keys() == PER_CHANNEL
 
 
-@frameworks
+@pytest.mark.parametrize(
+    "framework",  # which keep the same parameters
+    [jaxpool.linen, pytest.param(jaxpool.nnx, marks=pytest.mark.exhaustive)],
+    ids=["linen", "nnx"],
+)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_channels_first_is_as_channels_last(framework, name, exhaustive):
     x = X[:, 0] + np.float32(0.1)

@@ -155,8 +155,14 @@ GEOMETRIES = {
 }
 PATHS = ["max_pool", "median_pool"]
 LONG_PATHS = [*PATHS, "avg_pool", "logsumexp_pool", "rank_pool"]
-# Their programs are those of another function, but for a sign, a draw or a second one beside it.
+# Their programs are those of another function, but for a sign, a draw or a second one beside it;
+# or what is of them alone is elementwise.
 LIKE_OTHERS = {
+    "global_lp_pool", "global_power_mean_pool", "global_gem_pool", "global_linear_softmax_pool",
+    "global_noisy_or_pool", "global_softmax_pool", "global_weighted_rank_pool", "global_sum_pool",
+    "gem_pool", "softmax_pool", "sum_pool", "max_blur_pool", "adaptive_weighted_pool",
+    "first_pool", "prefix_sum_pool", "segment_sum_pool", "global_top_k_mean_pool",
+    "fractional_avg_pool", "fractional_max_pool_with_argmax", "adaptive_max_pool_with_argmax",
     "min_pool", "min_pool_with_argmin", "adaptive_min_pool", "global_min_pool", "erosion_pool",
     "global_min_pool_with_argmin", "closing_pool", "random_mixed_pool", "global_avgmax_pool",
     "global_catavgmax_pool", "quantile_pool", "global_quantile_pool", "wildcat_pool",

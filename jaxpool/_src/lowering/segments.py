@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 
-from jaxpool._src.lowering.interval_trees import sum_by_tree
-from jaxpool._src.lowering.meshes import settled, varying_alike
+from jaxpool._src.lowering.interval_trees import fold_by_tree, sum_by_tree
+from jaxpool._src.lowering.meshes import varying_alike
 from jaxpool._src.lowering.primitives import batched, linear_pair, lowered_by
 from jaxpool._src.lowering.windows import along, lowest_value, numbered
 
@@ -155,11 +155,12 @@ def _in_order(how: Segments, ids: jax.Array, x: jax.Array) -> tuple[jax.Array, j
     return jnp.take(ids, order, mode="clip"), jnp.take(x, order, how.axis, mode="clip")
 
 
-def _bounds(ids: jax.Array, how: Segments) -> tuple[jax.Array, jax.Array]:
+def _bounds(ids: jax.Array, how: Segments, ndim: int) -> tuple[jax.Array, jax.Array]:
     """Where each cell's elements begin and end, of ids in order."""
     numbers = lax.iota(np.int32, how.cells)
     start, stop = (jnp.searchsorted(ids, numbers, side=side) for side in ("left", "right"))
-    return start.astype(np.int32), stop.astype(np.int32)
+    start, stop = (along(bound.astype(np.int32), how.axis, ndim) for bound in (start, stop))
+    return start, stop
 
 
 def _sum_in_order(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
@@ -169,31 +170,17 @@ def _sum_in_order(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
     if not isinstance(how.length, int):
         return _scattered(how, ids, x)
     ids, x = _in_order(how, ids, x)
-    start, stop = (along(bound, how.axis, x.ndim) for bound in _bounds(ids, how))
-    return sum_by_tree(x, (start, stop), how.axis)
+    return sum_by_tree(x, _bounds(ids, how, x.ndim), how.axis)
 
 
 def _largest_in_order(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
-    """From maxima of the next 1, 2, 4, .. elements of the same cell."""
     ids, x = _in_order(how, ids, x)
-    place = lax.iota(np.int32, ids.shape[0])
+    bounds = _bounds(ids, how, x.ndim)
 
-    def again(distance: jax.Array) -> jax.Array:
-        far = jnp.take(ids, place + distance, mode="fill", fill_value=-1)
-        return (far == ids) & (ids < how.cells)
+    def larger(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where((b > a) | (b != b), b, a)
 
-    def double(state: Any) -> Any:
-        distance, x = state
-        far = jnp.take(x, place + distance, how.axis, mode="clip")
-        larger = (far > x) | (far != far)
-        taken = along(again(distance), how.axis, x.ndim) & larger
-        return 2 * distance, jnp.where(taken, far, x)
-
-    state = settled(double, (jnp.int32(1), x))
-    _, x = lax.while_loop(lambda state: jnp.any(again(state[0])), double, state)
-    start, stop = _bounds(ids, how)
-    y = jnp.take(x, start, how.axis, mode="clip")
-    return jnp.where(along(start < stop, how.axis, x.ndim), y, lowest_value(x.dtype))
+    return fold_by_tree(x, larger, lowest_value(x.dtype), bounds, how.axis)
 
 
 def _picked(how: Segments, x: jax.Array, places: jax.Array) -> jax.Array:
