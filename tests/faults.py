@@ -1768,4 +1768,22 @@ FAULTS = [
         "+ np.array(128, d.dtype)).astype(kind)",
         "exponentials less one are of series beyond where they hold",
     ),
+    (
+        "reductions/running.py",
+        "t = q * part.t + (q * d * part.w if centred else zero)",
+        "t = q * part.t",
+        "a running soft maximum forgets how far its elements are from the largest",
+    ),
+    (
+        "reductions/running.py",
+        "nan = _are_nan(x, logits)",
+        "nan = _are_nan(x * zero, logits)",
+        "infinities are left out of running means",
+    ),
+    (
+        "reductions/running.py",
+        "forward = jax.lax.stop_gradient(k) >= 0",
+        "forward = True",
+        "for a negative sharpness running soft minima overflow",
+    ),
 ]

@@ -15,6 +15,7 @@ TESTS_OF = (
     "pools/prefix.py",
     "lowering/prefixes.py",
     "lowering/scans.py",
+    "reductions/running.py",
 )
 
 RNG = np.random.default_rng(0)
@@ -116,6 +117,66 @@ def test_folds_keep_the_order_at_any_length(size):
         full = [powers[: size - i].sum() if not reverse else powers[size - 1 - i] * (i + 1)
                 for i in range(size)]  # fmt: skip
         np.testing.assert_allclose(slope, full, 1e-5, 1e-30)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 1e-5, 0.3, -2.0, 300.0])
+def test_soft_pools_have_all_digits(sharpness):
+    """And slopes in x and in the sharpness, traced, against float64."""
+    x, where = RNG.random(12).astype(np.float32), RNG.random(12) < 0.8
+    where[:2] = False, True
+
+    def exact(x, r):
+        cells = [x[: i + 1][where[: i + 1]] for i in range(12)]
+        high = [max(r * c) if len(c) else 0 for c in cells]
+        soft = [np.log1p(np.expm1(r * (c - c.mean())).mean()) / r + c.mean()
+                if r and abs(r) < 1 else c.mean() if r == 0
+                else (np.log(np.exp(r * c - h).mean()) + h) / r
+                for c, h in zip(cells[1:], high[1:], strict=True)]  # fmt: skip
+        mean = [(np.exp(r * c - h) * c).sum() / np.exp(r * c - h).sum()
+                for c, h in zip(cells[1:], high[1:], strict=True)]  # fmt: skip
+        return np.array([[0, *soft], [0, *mean]])
+
+    def pools(x, r):
+        kinds = (jaxpool.LogSumExp(r), jaxpool.SoftmaxMean(r))
+        return jnp.stack([jaxpool.pool(x, jaxpool.Prefix(0), kind, where=where) for kind in kinds])
+
+    @jax.jit
+    def found(x, r):
+        return pools(x, r), jax.jacrev(pools)(x, r), jax.jacfwd(pools, 1)(x, r)
+
+    y, in_x, in_r = found(x, np.float32(sharpness))
+    x, r = x.astype(np.float64), float(np.float32(sharpness))
+    np.testing.assert_allclose(y, exact(x, r), 1e-6, 2e-7)
+    steps = [(exact(x + 1e-6 * e, r) - exact(x - 1e-6 * e, r)) / 2e-6 for e in np.eye(12)]
+    np.testing.assert_allclose(in_x, np.moveaxis(steps, 0, -1), 1e-4, 2e-5)
+    step = 1e-4 * max(abs(r), 0.1)
+    numeric = (exact(x, r + step) - exact(x, r - step)) / (2 * step)
+    np.testing.assert_allclose(in_r, numeric, 1e-3, 1e-5)
+
+
+def test_soft_pools_of_what_is_not_finite():
+    """A value of its cells and of no other; it has no slope."""
+    x = jnp.array([1, -jnp.inf, 3e38, jnp.inf, jnp.nan, 3], jnp.float32)
+
+    @jax.jit
+    def found(x):
+        kinds = (jaxpool.LogSumExp(2), jaxpool.SoftmaxMean(2), jaxpool.LogSumExp(-2))
+        pool = lambda x: jnp.stack([jaxpool.pool(x, jaxpool.Prefix(0), k) for k in kinds])  # noqa: E731
+        weighted = jaxpool.WeightedMean(jnp.where(jnp.arange(6) == 4, jnp.nan, 0.0))
+        return (
+            pool(x),
+            jax.jacrev(pool)(x),
+            jaxpool.pool(jnp.arange(6.0), jaxpool.Prefix(0), weighted),
+        )
+
+    y, slope, weighted = found(x)
+    less = 1 - np.log(2) / 2  # of one element of two
+    nan = [np.nan, np.nan]
+    np.testing.assert_allclose(y, [[1, less, 3e38, np.inf, *nan], [1, 1, 3e38, np.inf, *nan],
+                                   [1, *[-np.inf] * 3, *nan]], 1e-6)  # fmt: skip
+    assert (np.isfinite(slope)).all()
+    np.testing.assert_allclose(slope[:, 0, 0], 1)
+    np.testing.assert_allclose(weighted, [0, 0.5, 1, 1.5, *nan], 1e-6)
 
 
 def test_symbolic_lengths():

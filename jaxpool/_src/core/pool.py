@@ -21,6 +21,9 @@ class Domain:
     pooled axes and 1 or as long elsewhere; what it masks out reaches neither value nor gradient.
     """
 
+    # Whether cells hold one another: one fold for all is cheap, another look at each is not.
+    nested = False
+
     def pooled_axes(self, ndim: int) -> tuple[int, ...]:
         """The axes that cells are taken from, counted from the front of `ndim` axes."""
         raise NotImplementedError

@@ -45,6 +45,8 @@ class Prefix(Domain):
     _: dataclasses.KW_ONLY
     reverse: bool = False
 
+    nested = True
+
     def __post_init__(self) -> None:
         for name, value in prefix_fields("Prefix", self.axis, self.reverse).items():
             object.__setattr__(self, name, value)

@@ -24,6 +24,7 @@ import numpy as np
 from jaxpool._src.core.pool import Domain
 from jaxpool._src.lowering.windows import materialized_on_cpus
 from jaxpool._src.reductions.exponentials import finite, logarithm, moment, weight
+from jaxpool._src.reductions.running import running_log_mean_exp, running_softmean
 
 # Of so few elements a mean of exponentials is not much less than the largest.
 _FEW = 16
@@ -43,6 +44,8 @@ def log_mean_exp(
     `sharpness` is a number, or an array that broadcasts to the result and is the same along pooled
     axes, traced or not.
     """
+    if domain.nested:
+        return running_log_mean_exp(domain, x, where, sharpness)
     count = None
     stages = domain.stages(x.shape)
     for part in stages:
@@ -67,6 +70,8 @@ def softmean(
     Without `logits`, x itself takes their place. Of cells in which all logits are -inf, the mean is
     the plain one.
     """
+    if domain.nested:
+        return running_softmean(domain, x, logits, where, sharpness)
     count, centred = None, logits is None
     logits = x if logits is None else logits
     stages = domain.stages(x.shape)
