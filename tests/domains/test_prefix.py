@@ -119,7 +119,7 @@ def test_folds_keep_the_order_at_any_length(size):
         np.testing.assert_allclose(slope, full, 1e-5, 1e-30)
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 1e-5, 0.3, -2.0, 300.0])
+@pytest.mark.parametrize("sharpness", [0.0, 1e-5, 0.3, -300.0, 300.0])
 def test_soft_pools_have_all_digits(sharpness):
     """And slopes in x and in the sharpness, traced, against float64."""
     x, where = RNG.random(12).astype(np.float32), RNG.random(12) < 0.8
