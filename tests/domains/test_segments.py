@@ -333,7 +333,7 @@ def test_a_false_promise_is_found():
         (ValueError, {"ids": np.zeros(3, int)}, r"`ids` must have shape \(4,\), one for each"),
         (ValueError, {"num_segments": 0}, "`num_segments` must lie in"),
         (TypeError, {"num_segments": 2.0}, "`num_segments` must be an int >= 1"),
-        (ValueError, {"axis": 2}, "`axes` must lie in|`axis` must lie in"),
+        (ValueError, {"axis": 2}, "`axis` must lie in"),
         (TypeError, {"sorted": 1}, "`sorted` must be"),
     ],
 )

@@ -46,11 +46,7 @@ class Groups(Delegating):
         return (self.axis % ndim,)
 
     def check(self, op: str, shape: Sequence[Any]) -> None:
-        ndim = len(shape)
-        if not -ndim <= self.axis < ndim:
-            allowed = f"lie in [{-ndim}, {ndim}) since x has {ndim} axes"
-            arguments.fail(op, "axis", allowed, self.axis, shape=shape)
-        axis = self.axis % ndim
+        axis = arguments.axis_of(op, self.axis, shape)
         arguments.no_empty_axis(op, shape, (axis,))
         arguments.known_size(op, shape, axis)
         n = shape[axis]

@@ -13,8 +13,9 @@ from jax import lax
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, with_zeros
 from jaxpool._src.lowering import prefixes
+from jaxpool._src.lowering.picks import masked_out
 from jaxpool._src.lowering.scans import prefix_fold
-from jaxpool._src.lowering.windows import lowest_value, numbered, widened
+from jaxpool._src.lowering.windows import numbered, widened
 
 _NOT_ONE_BY_ONE = (
     "`domain` must not be Prefix for order statistics and random pools, which would look at all "
@@ -55,8 +56,7 @@ class Prefix(Domain):
         return (self.axis % ndim,)
 
     def check(self, op: str, shape: Sequence[Any]) -> None:
-        axes = arguments.resolved_axes(op, (self.axis,), shape)
-        arguments.no_empty_axis(op, shape, axes)
+        arguments.no_empty_axis(op, shape, (arguments.axis_of(op, self.axis, shape),))
 
     def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
         """Shape of the result of pooling an array of `shape`: the same.
@@ -109,17 +109,15 @@ class Prefix(Domain):
     ) -> jax.Array:
         del implementation  # there is one
         input_dtype, x = x.dtype, widened(x)
-        if where is not None:
-            where = jnp.broadcast_to(where, x.shape)
-            x = jnp.where(where, x, lowest_value(x.dtype))
+        where = None if where is None else jnp.broadcast_to(where, x.shape)
+        x = masked_out(x, where)
         y = prefixes.running_max(x, where, self.axis % x.ndim, self.reverse)
         return y.astype(input_dtype)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         x = widened(x)
-        if where is not None:
-            where = jnp.broadcast_to(where, x.shape)
-            x = jnp.where(where, x, lowest_value(x.dtype))
+        where = None if where is None else jnp.broadcast_to(where, x.shape)
+        x = masked_out(x, where)
         return prefixes.running_argmax(x, where, self.axis % x.ndim, self.reverse)
 
     def sum_with(

@@ -12,8 +12,9 @@ from jax.experimental import checkify
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, with_zeros
 from jaxpool._src.lowering import segments as lowering
+from jaxpool._src.lowering.picks import masked_out
 from jaxpool._src.lowering.segment_order import InSegments, fold_segments
-from jaxpool._src.lowering.windows import lowest_value, widened
+from jaxpool._src.lowering.windows import widened
 
 
 @jax.tree_util.register_dataclass
@@ -84,7 +85,7 @@ class Segments(Domain):
         return (self.axis % ndim,)
 
     def check(self, op: str, shape: Sequence[Any]) -> None:
-        (axis,) = arguments.resolved_axes(op, (self.axis,), shape)
+        axis = arguments.axis_of(op, self.axis, shape)
         arguments.no_empty_axis(op, shape, (axis,))
         given, alone = tuple(self.ids.shape), (shape[axis],)
         if given not in (alone, tuple(shape[: axis + 1])):
@@ -162,16 +163,12 @@ class Segments(Domain):
         self, x: jax.Array, where: jax.Array | None = None, *, implementation: Any = None
     ) -> jax.Array:
         del implementation  # there is one
-        input_dtype, x = x.dtype, widened(x)
-        if where is not None:
-            x = jnp.where(where, x, lowest_value(x.dtype))
+        input_dtype, x = x.dtype, masked_out(widened(x), where)
         how, ids = self._how(x.shape), self._laid_ids(x.ndim)
         return lowering.segment_max(x, where, ids, how).astype(input_dtype)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
-        x = widened(x)
-        if where is not None:
-            x = jnp.where(where, x, lowest_value(x.dtype))
+        x = masked_out(widened(x), where)
         return lowering.segment_argmax(x, where, self._laid_ids(x.ndim), self._how(x.shape))
 
     def sum_with(

@@ -167,7 +167,7 @@ def corner_pool(
       empty_value: value of a maximum in which nothing takes part.
 
     Returns:
-      Array of x's shape and dtype.
+      Array of x's shape; floats keep their dtype, ints and bools widen as in ``jnp.sum``.
 
     Raises:
       ValueError: an argument is out of range, or an axis is missing or empty.
@@ -206,8 +206,8 @@ def _corner_pool(x: Any, corner: str, axes: Any, where: Any, empty_value: Any) -
         _prefix_pool(op, x, Max(), axis, reverse, where, empty_value)
         for axis, reverse in zip(axes, towards, strict=True)
     )
-    kind = Sum().accumulate_dtype(x.dtype)
-    return (down.astype(kind) + right.astype(kind)).astype(x.dtype)
+    kind = Sum().output_dtype(x.dtype)
+    return down.astype(kind) + right.astype(kind)
 
 
 def _prefix_pool(
