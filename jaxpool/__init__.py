@@ -35,12 +35,6 @@ from jaxpool._src.pools.argmax import global_max_pool_with_argmax as global_max_
 from jaxpool._src.pools.argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
 from jaxpool._src.pools.argmax import max_pool_with_argmax as max_pool_with_argmax
 from jaxpool._src.pools.argmax import min_pool_with_argmin as min_pool_with_argmin
-from jaxpool._src.pools.attention import global_importance_pool as global_importance_pool
-from jaxpool._src.pools.attention import global_linear_softmax_pool as global_linear_softmax_pool
-from jaxpool._src.pools.attention import global_noisy_or_pool as global_noisy_or_pool
-from jaxpool._src.pools.attention import importance_pool as importance_pool
-from jaxpool._src.pools.attention import linear_softmax_pool as linear_softmax_pool
-from jaxpool._src.pools.attention import noisy_or_pool as noisy_or_pool
 from jaxpool._src.pools.channels import channel_pool as channel_pool
 from jaxpool._src.pools.channels import maxout as maxout
 from jaxpool._src.pools.detail import ada_pool as ada_pool
@@ -58,6 +52,12 @@ from jaxpool._src.pools.global_order import global_top_k_mean_pool as global_top
 from jaxpool._src.pools.global_order import global_weighted_rank_pool as global_weighted_rank_pool
 from jaxpool._src.pools.global_order import k_max_pool as k_max_pool
 from jaxpool._src.pools.global_order import wildcat_pool as wildcat_pool
+from jaxpool._src.pools.importance import global_importance_pool as global_importance_pool
+from jaxpool._src.pools.importance import global_linear_softmax_pool as global_linear_softmax_pool
+from jaxpool._src.pools.importance import global_noisy_or_pool as global_noisy_or_pool
+from jaxpool._src.pools.importance import importance_pool as importance_pool
+from jaxpool._src.pools.importance import linear_softmax_pool as linear_softmax_pool
+from jaxpool._src.pools.importance import noisy_or_pool as noisy_or_pool
 from jaxpool._src.pools.matrix import matrix_pool as matrix_pool
 from jaxpool._src.pools.matrix import regional_max_pool as regional_max_pool
 from jaxpool._src.pools.matrix import strip_pool as strip_pool

@@ -479,12 +479,12 @@ KINDS = {
     "mean_exp": (
         "soft",
         "terms",
-        ("pools/attention.py", "reductions/soft.py", "pools/softmax.py", *TERMS),
+        ("pools/importance.py", "reductions/soft.py", "pools/softmax.py", *TERMS),
     ),
     "softmax": (
         "soft",
         "terms",
-        ("pools/attention.py", "reductions/soft.py", "pools/softmax.py", *TERMS),
+        ("pools/importance.py", "reductions/soft.py", "pools/softmax.py", *TERMS),
     ),
     "power_mean": (
         "power means",

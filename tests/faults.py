@@ -1091,13 +1091,13 @@ FAULTS = [
         "of equal elements the last takes the gradient",
     ),
     (
-        "pools/attention.py",
+        "pools/importance.py",
         "        NoisyOr(),\n",
         "        LinearSoftmax(),\n",
         "noisy_or_pool is another pool",
     ),
     (
-        "pools/attention.py",
+        "pools/importance.py",
         "    reduction = WeightedMean(logits)\n",
         "    reduction = WeightedMean(-logits)\n",
         "global_importance_pool has logits of the other sign",

@@ -10,7 +10,7 @@ from tests.compiling import as_users
 
 TESTS_OF = (
     "domains/global_.py",
-    "pools/attention.py",
+    "pools/importance.py",
     "pools/max.py",
     "pools/power_mean.py",
     "reductions/max.py",

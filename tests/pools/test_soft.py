@@ -17,7 +17,7 @@ from tests import derivatives
 from tests.compiling import as_users
 
 TESTS_OF = (
-    "pools/attention.py",
+    "pools/importance.py",
     "reductions/soft.py",
     "pools/softmax.py",
     "pools/power_mean.py",
