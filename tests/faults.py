@@ -1786,4 +1786,22 @@ FAULTS = [
         "forward = True",
         "for a negative sharpness running soft minima overflow",
     ),
+    (
+        "lowering/masked.py",
+        "return step(y, whole * along, rest) if rest else y",
+        "return y",
+        "masked sums leave out what does not fill a block",
+    ),
+    (
+        "lowering/masked.py",
+        "moved = tuple(axis + (axis >= at) for axis in how.axes)",
+        "moved = tuple(axis + (axis > at) for axis in how.axes)",
+        "masked sums are over the wrong axes under vmap",
+    ),
+    (
+        "lowering/masked.py",
+        'platform = "cpu" if _one_device_each(context) else "default"',
+        'platform = "cpu"',
+        "masked sums of sharded arrays fetch the parts of other devices",
+    ),
 ]

@@ -16,6 +16,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxpool
+from jaxpool._src.lowering import masked as masked_sums
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
 SPLITS = {"batch": P("d"), "channels": P(None, None, None, "d"), "rows": P(None, "d"),
@@ -43,6 +44,7 @@ PROGRAMS = {
     "lp": lambda x: jaxpool.lp_pool(x, (3, 3), 2, 1),
     "global_max": lambda x: jaxpool.global_max_pool(x, (1, 2), keepdims=True),
     "global_avg": lambda x: jaxpool.global_avg_pool(x, (1, 2)),
+    "global_avg_masked": lambda x: jaxpool.global_avg_pool(x, (1, 2), where=x[..., :1] > 0),
     "unpool": unpooled,
     "adaptive_max": lambda x: jaxpool.adaptive_max_pool(x, (7, 5)),
     "adaptive_avg": lambda x: jaxpool.adaptive_avg_pool(x, (7, 5)),
@@ -50,9 +52,25 @@ PROGRAMS = {
 
 
 EXPLICIT = ("max", "max_large", "argmax", "avg", "global_avg", "unpool", "adaptive_max")
-NEED_PLANES = ("global_max", "global_avg", "unpool", "adaptive_max", "adaptive_avg")  # wherever
+NEED_PLANES = (
+    "global_max",
+    "global_avg",
+    "global_avg_masked",
+    "unpool",
+    "adaptive_max",
+    "adaptive_avg",
+)  # wherever
 # Quickly: programs by number, so that all axes have their turns, and axes that need halos more.
-MAPPED = ("max", "max_large", "max_masked", "argmax", "avg", "unpool", "adaptive_max")
+MAPPED = (
+    "max",
+    "max_large",
+    "max_masked",
+    "argmax",
+    "avg",
+    "global_avg_masked",
+    "unpool",
+    "adaptive_max",
+)
 
 
 def splits(name, mode, everything):
@@ -142,6 +160,7 @@ def of_regions(everything):
 
 def main(everything):
     assert len(jax.devices()) == 8
+    masked_sums._BLOCK = 1 << 12  # so that these arrays are many blocks
     x = np.random.default_rng(0).standard_normal((8, 32, 32, 8)).astype(np.float32)
     report = {}
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import jaxpool
+from jaxpool._src.lowering import masked
 from tests.compiling import as_users
 
 TESTS_OF = (
     "domains/global_.py",
+    "lowering/masked.py",
     "pools/importance.py",
     "pools/max.py",
     "pools/power_mean.py",
@@ -172,3 +174,41 @@ def test_more_elements_than_int32_counts(monkeypatch):
     domain = jaxpool.Global((0, 1))
     np.testing.assert_array_equal(domain.count(x.shape, where), where.sum((0, 1)))
     assert domain.count(x.shape).tolist() == [20]
+
+
+MASKED = [((5, 7, 3), 1, (5, 7, 1)), ((5, 7, 3), 2, (1, 1, 3)), ((40,), 0, (40,)),
+          ((2, 3, 4, 6), (1, 2), (2, 1, 4, 6)), ((3, 64), (0, 1), (64,)), ((6, 1, 5), (1, 2), (5,)),
+          ((4, 9, 2), (0, 2), (4, 9, 2))]  # fmt: skip
+
+
+def test_masked_sums_in_blocks(monkeypatch):
+    """Cut along a pooled axis or another, with and without a rest; of every derivative, by hand."""
+    monkeypatch.setattr(masked, "_BLOCK", 24)
+    rng = np.random.default_rng(4)
+    arrays = []
+    for shape, _, of_mask in MASKED:
+        x, v = rng.normal(size=(2, *shape)).astype(np.float32)
+        where = rng.random(of_mask) < 0.6
+        arrays.append((np.where(where, x, np.nan), v, where))
+
+    @jax.jit
+    def run(arrays):
+        found = []
+        for (x, v, where), (_, axes, _) in zip(arrays, MASKED, strict=True):
+            means = lambda x, w=where, a=axes: jaxpool.global_avg_pool(x, a, where=w, keepdims=True)  # noqa: E731
+            y, tangent = jax.jvp(means, (x,), (v,))
+            gradient = jax.vjp(means, x)[1](y)[0]
+            twice = jax.vmap(lambda x, w, a=axes: jaxpool.global_sum_pool(x, a, where=w), (0, None))
+            found.append((y, tangent, gradient, twice(jnp.stack([x, 2 * x]), where)))
+        return found
+
+    assert "while" in run.lower(arrays).as_text()
+    for (x, v, where), (_, axes, _), found in zip(arrays, MASKED, run(arrays), strict=True):
+        where = np.broadcast_to(where, x.shape)
+        n = np.maximum(where.sum(axes, keepdims=True), 1)
+        total = np.where(where, x, 0.0).sum(axes, dtype=np.float64, keepdims=True)
+        tangent = np.where(where, v, 0.0).sum(axes, dtype=np.float64, keepdims=True) / n
+        twice = np.stack([total, 2 * total]).reshape(found[3].shape)
+        expected = total / n, tangent, np.where(where, total / n**2, 0), twice
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

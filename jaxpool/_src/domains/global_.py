@@ -16,6 +16,7 @@ from jaxpool._src.core.geometry import axis_window
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import taps
 from jaxpool._src.lowering.folds import fold_whole_axis
+from jaxpool._src.lowering.masked import masked_sum
 from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.windows import are_known, lowest_value, positions, widened
 
@@ -107,7 +108,7 @@ class Global(Domain):
         many = self._too_many(shape)  # for int32
         if where is not None:
             if not many:
-                return self.sum(where.astype(np.int32))
+                return self._drop_axes(masked_sum(jnp.ones((), np.int32), where, axes))
             along_one = jnp.sum(where, axes[0], np.uint32, keepdims=True)
             return self.sum(along_one.astype(np.float32))
         size = jnp.asarray(size, np.float32 if many else np.int32)
@@ -128,9 +129,10 @@ class Global(Domain):
             )
 
     def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+        axes = self.pooled_axes(x.ndim)
         if where is not None:
-            x = jnp.where(where, x, np.zeros((), x.dtype))
-        return jnp.sum(x, self.pooled_axes(x.ndim), dtype=x.dtype, keepdims=self.keepdims)
+            return self._drop_axes(masked_sum(x, where, axes))
+        return jnp.sum(x, axes, dtype=x.dtype, keepdims=self.keepdims)
 
     def max(
         self, x: jax.Array, where: jax.Array | None = None, *, implementation: str | None = None
