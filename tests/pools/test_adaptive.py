@@ -249,8 +249,11 @@ def force(form, monkeypatch):
 QUICK = {("max", True), ("mean", False), ("lp", True), ("logsumexp", False)}
 
 
-@pytest.mark.parametrize("traced", [False, True], ids=["static", "traced"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "traced"), [
+    pytest.param(form, traced, id=f"{form}-{'traced' if traced else 'static'}",
+                 marks=pytest.mark.exhaustive if traced and form == "blocks" else ())
+    for form in FORMS for traced in (False, True)
+])  # fmt: skip
 def test_every_form_with_every_reduction(form, traced, monkeypatch, exhaustive):
     """Overlaps, gaps, an empty interval; with and without a mask; derivatives to second order."""
     force(form, monkeypatch)

@@ -113,7 +113,10 @@ def test_equals_torch():
         np.testing.assert_allclose(found, top.values.mean(1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32", "uint8"])
+@pytest.mark.parametrize("dtype", [
+    "float32", "uint8",
+    *(pytest.param(dtype, marks=pytest.mark.exhaustive) for dtype in ("bfloat16", "int32")),
+])  # fmt: skip
 def test_networks_and_bisection_agree_bit_for_bit(dtype, monkeypatch, exhaustive):
     """Windows with few values, so that nearly all have ties, and with all that is special."""
     rng = np.random.default_rng(3)
