@@ -88,7 +88,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Keeps which tests and files were skipped, for `--skipped`."""
     skipped = terminalreporter.stats.get("skipped", [])
-    config.cache.set(SKIPPED, sorted(report.nodeid for report in skipped))
+    if cache := getattr(config, "cache", None):  # it can be turned off
+        cache.set(SKIPPED, sorted(report.nodeid for report in skipped))
 
 
 def _among(items: list[Any], named: list[str]) -> list[Any]:

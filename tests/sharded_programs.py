@@ -200,6 +200,11 @@ def main(everything):
     with jax.set_mesh(mesh):
         found = jax.jit(pieces)(placed)
     report["pieces"] = {"difference": difference(found, jax.jit(pieces)(x))}
+    # Channels on several devices, which a vector has between the cells of other levels.
+    pyramid = with_gradient(lambda x: jaxpool.spatial_pyramid_pool(x, (1, 2)))
+    with jax.set_mesh(mesh):
+        found = jax.jit(pyramid)(jax.device_put(x, NamedSharding(mesh, SPLITS["channels"])))
+    report["pyramid"] = {"difference": difference(found, jax.jit(pyramid)(x))}
     # What is drawn from strips of an axis that is sharded, with and without a mask.
     key = jax.random.key(0)
     for name, options in {"s3": {}, "s3 masked": {"where": x[..., :1] > -1}}.items():

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints, Sizes
-from jaxpool._src.core.pool import Reduction, pool_mask, run
+from jaxpool._src.core.pool import Reduction, parted_along, pool_mask, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.intervals import Adaptive
 from jaxpool._src.domains.window import Window
@@ -139,8 +139,16 @@ def flat_pyramid(
     numbers = (-3, -2) if axes is None else arguments.axis_numbers(op, axes)
     places = [axis % x.ndim for axis in numbers]
     first = min(*places, max(_channel_axis(places, x.ndim), 0))
-    flat = [part.reshape(*part.shape[:first], math.prod(part.shape[first:])) for part in parts]
-    return jnp.concatenate(flat, -1)
+    sizes = [math.prod(part.shape[first:]) for part in parts]
+    batch = parts[0].shape[:first]
+
+    def flat(*parts: jax.Array) -> jax.Array:
+        vectors = [part.reshape(*batch, n) for part, n in zip(parts, sizes, strict=True)]
+        return jnp.concatenate(vectors, -1)
+
+    # Channels that lie on several devices come between the cells of other levels.
+    sources = [*((parts[0], axis) for axis in range(first)), None]
+    return parted_along(flat, (*batch, sum(sizes)), sources, *parts)
 
 
 def _levels(
