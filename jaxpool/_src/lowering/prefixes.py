@@ -30,7 +30,11 @@ def _running_max_jvp(
     y = running_max(x, valid, axis, reverse)
     is_new = _is_new(lax.stop_gradient(x), y, valid, axis, reverse)
     tangent = jnp.where(is_new, tangents[0], np.zeros((), x.dtype))
-    return y, _held(tangent, is_new, axis, reverse)
+    held = functools.partial(_held, begins=is_new, axis=axis, reverse=reverse)
+    if isinstance(x.shape[axis], int):
+        return y, held(tangent)
+    # JAX 0.7 transposes a loop over elements only if it is the derivative of one.
+    return y, jax.jvp(held, (is_new.astype(x.dtype),), (tangent,))[1]
 
 
 def running_argmax(x: jax.Array, valid: jax.Array | None, axis: int, reverse: bool) -> jax.Array:
