@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.scans import prefix_fold, restarted
-from jaxpool._src.lowering.windows import lowest_value, numbered, pad
+from jaxpool._src.lowering.windows import lowest_value, numbered, pad, transposable
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -33,8 +33,7 @@ def _running_max_jvp(
     held = functools.partial(_held, begins=is_new, axis=axis, reverse=reverse)
     if isinstance(x.shape[axis], int):
         return y, held(tangent)
-    # JAX 0.7 transposes a loop over elements only if it is the derivative of one.
-    return y, jax.jvp(held, (is_new.astype(x.dtype),), (tangent,))[1]
+    return y, transposable(held, tangent)  # which goes one by one, in a loop
 
 
 def running_argmax(x: jax.Array, valid: jax.Array | None, axis: int, reverse: bool) -> jax.Array:
