@@ -186,7 +186,7 @@ def in_rows(
 
 
 def transposable(linear: Callable[[Any], jax.Array], xs: Any) -> jax.Array:
-    """``linear(xs)``, a loop in it included, which JAX up to 0.8 transposes only as a derivative."""
+    """``linear(xs)``: a loop in it too, which JAX 0.7 and 0.8 transpose only as a derivative."""
     zeros = jax.tree.map(lambda x: varying_alike(jnp.zeros(x.shape, x.dtype), x)[0], xs)
     return jax.jvp(linear, (zeros,), (xs,))[1]
 
