@@ -1803,6 +1803,8 @@ FAULTS = [
         'platform = "cpu" if _one_device_each(context) else "default"',
         'platform = "cpu"',
         "masked sums of sharded arrays fetch the parts of other devices",
+    ),
+    (
         "lowering/taps.py",
         "return jnp.where(weight == 0, np.zeros((), x.dtype), x * weight)",
         "return x * weight",
