@@ -44,6 +44,16 @@ import pytest  # noqa: E402
 
 import jaxpool  # noqa: E402
 
+# What the oldest JAX has in other places.
+if not hasattr(jax, "enable_x64"):
+    from jax.experimental import enable_x64
+
+    jax.enable_x64 = enable_x64
+if not hasattr(jax.monitoring, "unregister_event_duration_listener"):
+    from jax._src.monitoring import _unregister_event_duration_listener_by_callback as _unregister
+
+    jax.monitoring.unregister_event_duration_listener = _unregister
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -17,7 +17,8 @@ Example:
   >>> layer = jaxpool.nnx.StochasticPool((2, 2), rngs=nnx.Rngs(0))
   >>> layer(x).shape  # with the next key of the stream `pool`, or of `default`
   (2, 2, 1)
-  >>> nnx.view(layer, deterministic=True)(x).shape
+  >>> layer.eval()  # draws no more; where Flax has `nnx.view`, that gives a copy that does not
+  >>> layer(x).shape
   (2, 2, 1)
   >>> layer = jaxpool.nnx.LearnedMixedPool((2, 2))
   >>> layer.alpha[...]

@@ -606,8 +606,8 @@ FAULTS = [
     ),
     (
         "reductions/mixed.py",
-        "nodes.insert(0, mixture(part, left, right))",
-        "nodes.insert(0, mixture(part, right, left))",
+        "nodes.insert(0, gated(logit, left, right))",
+        "nodes.insert(0, gated(logit, right, left))",
         "a tree's gate opens the wrong child: sigmoid weighs the right one (not seen with gates of 0)",
     ),
     (
@@ -618,8 +618,8 @@ FAULTS = [
     ),
     (
         "reductions/mixed.py",
-        "return Mixed(alpha, self.count_include_pad)(x, domain, where)",
-        "return Mixed(alpha)(x, domain, where)",
+        "average = Mean(self.count_include_pad)(x, domain, where)",
+        "average = Mean()(x, domain, where)",
         "gated_pool ignores count_include_pad=False",
     ),
     (
@@ -1803,5 +1803,23 @@ FAULTS = [
         'platform = "cpu" if _one_device_each(context) else "default"',
         'platform = "cpu"',
         "masked sums of sharded arrays fetch the parts of other devices",
+    ),
+    (
+        "lowering/taps.py",
+        "return jnp.where(weight == 0, np.zeros((), x.dtype), x * weight)",
+        "return x * weight",
+        "gated_pool and tree_pool read what their filters do not weigh: 0 times infinity is NaN",
+    ),
+    (
+        "lowering/taps.py",
+        "    x = finite(x) if product is read else x\n",
+        "",
+        "one infinity in x makes the whole gradient in a gate NaN",
+    ),
+    (
+        "reductions/mixed.py",
+        "unknown = jnp.isnan(logit)",
+        "unknown = jnp.zeros(logit.shape, bool)",
+        "a cell with inf and -inf makes the whole gradient in a gate NaN",
     ),
 ]

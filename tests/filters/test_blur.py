@@ -342,7 +342,7 @@ def test_max_blur_is_a_blur_of_maxima(masked):
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 def test_gaussian_equals_loops(masked):
-    x, sigma = distinct((2, 23, 3)), np.array([0.2, 0.4, 0.9], np.float32)
+    x, sigma = 5 + distinct((2, 23, 3)), np.array([0.2, 0.4, 0.9], np.float32)  # no digits cancel
     t = np.linspace(-1, 1, 8)[:, None] / sigma
     kernel = np.exp(-0.5 * t**2)
     kernel /= kernel.sum(0)
@@ -478,7 +478,7 @@ def test_gradients_are_dense():
             if e.primitive.name == "pad"
         )
 
-    assert holes(lambda x: x[:, ::2])  # the check can fail
+    assert holes(lambda x: jax.lax.slice_in_dim(x, 0, None, 2, 1))  # the check can fail
     assert not holes(lambda x: jaxpool.blur_pool(x, (2, 3), filter_size=4))
     assert not holes(lambda x: jaxpool.content_aware_blur_pool(x, logits, (2, 2)))
 

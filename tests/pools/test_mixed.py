@@ -224,6 +224,65 @@ def test_mistakes(error, text, call):
     assert str(caught.value).strip() == text
 
 
+def opened(x, gate, one, other):
+    """Of one cell the value, its slope in what the gate sums up, and the two parts."""
+    read = gate != 0
+    logit = (gate[read] * x[read]).sum()
+    if np.isnan(logit):
+        return np.nan, 0, np.zeros(2)
+    parts = np.array([sigmoid(logit), sigmoid(-logit)])
+    y = sum(p * v for p, v in zip(parts, (one, other), strict=True) if p != 0)
+    return y, parts.prod() * (one - other) if np.isfinite(one - other) else 0, parts
+
+
+@pytest.mark.parametrize("size", [2, 66])  # as many taps as are written out, and a loop
+def test_what_a_filter_does_not_weigh_is_not_read(size):
+    """And what is infinite or NaN gives no filter a slope."""
+    x = np.float32([3, 4, np.inf, 2, -np.inf, 1, 5, np.nan, np.inf, -np.inf, np.nan, 2, 1, 2])
+    x = np.concatenate([x.reshape(7, 2), np.full((7, size - 2), -7, np.float32)], 1)
+    where = np.arange(size) < 2
+    where = np.broadcast_to(where, x.shape) & (np.arange(7 * size).reshape(7, size) != 3 * size + 1)
+    gates, leaves = np.zeros((3, size), np.float32), np.ones((2, size), np.float32)
+    gates[:, :2] = [0, 0.5], [0.5, -0.5], [0, 0]
+    leaves[:, :2] = [0, 2], [1.5, 0]
+
+    @jax.jit
+    def found(x, gates, leaves):
+        def both(x, gate, leaves):
+            geometry = {"window_shape": size, "axes": 1, "where": where}
+            return (jaxpool.gated_pool(x, gate=gate, **geometry)[:, 0],
+                    jaxpool.tree_pool(x, gates=gate[None], leaves=leaves, **geometry)[:, 0])  # fmt: skip
+
+        def one(gate):
+            y, back = jax.vjp(both, x, gate, leaves)
+            ones, zeros = jnp.ones(7), jnp.zeros(7)
+            _, forward = jax.jvp(lambda gate: both(x, gate, leaves), (gate,), (jnp.ones(size),))
+            return y, back((ones, zeros)), back((zeros, ones)), forward
+
+        return jax.lax.map(one, gates)
+
+    values = np.where(where, x, 0).astype(np.float64)
+    finite = np.where(np.isfinite(values), values, 0)
+    for gate, *results in zip(gates, *jax.tree.leaves(found(x, gates, leaves)), strict=True):
+        y, tree, in_x, in_gate, _, _, by_gate, in_leaves, forward, tree_forward = results
+        for i, (v, valid) in enumerate(zip(values, where, strict=True)):
+            with np.errstate(invalid="ignore"):
+                first = np.flatnonzero(valid)[np.argmax(v[valid])]  # NaN, if there is one
+                cell, slope, parts = opened(v, gate, v[first], v[valid].mean())
+                a, b = ((leaf[leaf != 0] * v[leaf != 0]).sum() for leaf in leaves)
+                node, tree_slope, tree_parts = opened(v, gate, a, b)
+            shares = parts[0] * (np.arange(size) == first) + parts[1] * valid / valid.sum()
+            np.testing.assert_allclose((y[i], tree[i]), (cell, node), 1e-5)
+            np.testing.assert_allclose(in_x[i], shares + slope * gate * valid, 1e-5, 1e-6)
+            np.testing.assert_allclose(forward[i], slope * finite[i].sum(), 1e-5)
+            np.testing.assert_allclose(tree_forward[i], tree_slope * finite[i].sum(), 1e-5)
+            in_gate = in_gate - slope * finite[i]
+            by_gate = by_gate - tree_slope * finite[i]
+            in_leaves = in_leaves - tree_parts[:, None] * finite[i]
+        for rest in (in_gate, by_gate, in_leaves):
+            np.testing.assert_allclose(rest, np.zeros_like(rest), atol=2e-5)
+
+
 def test_of_one_part_alone_infinities_of_the_other_are_nothing():
     x = jnp.array([-np.inf, 2.0, 1.0, 3.0])
     for one in (1, 1.0, np.float32(1), jnp.array(1.0)):

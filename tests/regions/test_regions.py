@@ -420,7 +420,8 @@ def deformable(x, boxes, **options):
 
 def pyramid(x, boxes, spatial_scale=1):
     """`x` at two scales, small enough boxes for both."""
-    coarse = x[::2, ::2] * 2 if x.dtype != bool else x[::2, ::2]
+    coarse = jax.lax.slice(jnp.asarray(x), (0, 0, 0), x.shape, (2, 2, 1))  # never a gather
+    coarse = coarse * 2 if x.dtype != bool else coarse
     return jaxpool.multi_scale_roi_align(
         [x, coarse], boxes, (P, Q), spatial_scales=(spatial_scale, spatial_scale / 2),
         canonical_size=9, canonical_level=1,

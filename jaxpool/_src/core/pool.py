@@ -149,7 +149,8 @@ class Domain:
         """Sum of each cell's valid elements, each times the entry of `kernel` at its place.
 
         Of domains whose cells all have one shape. `kernel` has the rank of x, that shape along
-        pooled axes, and 1 or as many entries as x along all others.
+        pooled axes, and 1 or as many entries as x along all others. What has weight 0 is not read;
+        what is not finite gives its weight no slope.
         """
         raise NotImplementedError
 

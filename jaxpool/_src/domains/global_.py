@@ -216,7 +216,7 @@ class Global(Domain):
     ) -> jax.Array:
         if where is not None:
             x = jnp.where(where, x, np.zeros((), x.dtype))
-        return self.sum(x * kernel)
+        return self.sum(taps.read(x, kernel))
 
     def _as_windows(self, shape: Sequence[Any]) -> Any:
         """The cell of an array of `shape`, as one window."""

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.scans import prefix_fold, restarted
-from jaxpool._src.lowering.windows import lowest_value, numbered, pad
+from jaxpool._src.lowering.windows import lowest_value, numbered, pad, transposable
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -30,7 +30,10 @@ def _running_max_jvp(
     y = running_max(x, valid, axis, reverse)
     is_new = _is_new(lax.stop_gradient(x), y, valid, axis, reverse)
     tangent = jnp.where(is_new, tangents[0], np.zeros((), x.dtype))
-    return y, _held(tangent, is_new, axis, reverse)
+    held = functools.partial(_held, begins=is_new, axis=axis, reverse=reverse)
+    if isinstance(x.shape[axis], int):
+        return y, held(tangent)
+    return y, transposable(held, tangent)  # which goes one by one, in a loop
 
 
 def running_argmax(x: jax.Array, valid: jax.Array | None, axis: int, reverse: bool) -> jax.Array:

@@ -35,37 +35,76 @@ from jaxpool._src.lowering.windows import (
 UNROLLED_TAPS = 64
 
 
-def correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+Product = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@jax.custom_jvp
+def finite(x: jax.Array) -> jax.Array:
+    """`x` with 0 for what is not finite, which would reach all sums: 0 * NaN is NaN."""
+    return jnp.where(jnp.isfinite(x), x, np.zeros((), x.dtype))
+
+
+@finite.defjvp
+def _finite_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return finite(*primals), tangents[0]  # what a sum is linear in is x
+
+
+@jax.custom_jvp
+def read(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """``x * weight``, of which x is not read where its weight is 0.
+
+    What is not finite gives its weight no slope, which would be no number times 0.
+    """
+    return jnp.where(weight == 0, np.zeros((), x.dtype), x * weight)
+
+
+@read.defjvp
+def _read_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (x, weight), (dx, dweight) = primals, tangents
+    return read(x, weight), dx * weight + finite(x) * dweight
+
+
+def correlate(
+    x: jax.Array, kernel: jax.Array, windows: Windows, product: Product = read
+) -> jax.Array:
     """Sum of each window's elements, each times the entry of `kernel` at its tap.
 
     `kernel` has the rank of x: as many entries as taps along pooled axes, and 1 or as many as x
-    along all others. Padding adds nothing.
+    along all others. Padding adds nothing. `product` is `read`, or `operator.mul`.
     """
     windows = tuple(sorted(windows))
     if _known(windows) and window_size(windows) > UNROLLED_TAPS:
-        return _correlate_in_a_loop(x, kernel, windows)
-    return _correlate(x, kernel, windows)
+        return _correlate_in_a_loop(x, kernel, windows, product)
+    return _correlate(x, kernel, windows, product)
 
 
 def _known(windows: Windows) -> bool:
     return all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _correlate(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
-    return _correlate_by_taps(x, kernel, windows)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _correlate(x: jax.Array, kernel: jax.Array, windows: Windows, product: Product) -> jax.Array:
+    return _correlate_by_taps(x, kernel, windows, product)
 
 
 @_correlate.defjvp
-def _correlate_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _correlate_jvp(
+    windows: Windows, product: Product, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
     """Bilinear, with the part in x written for its transpose."""
     (x, kernel), (dx, dkernel) = primals, tangents
-    of_x = _correlate_in_blocks if _known(windows) else _correlate
-    tangent = of_x(dx, kernel, windows) + _correlate(x, dkernel, windows)
-    return _correlate(x, kernel, windows), tangent
+    y = _correlate(x, kernel, windows, product)
+    if _known(windows):
+        tangent = _correlate_in_blocks(dx, kernel, windows)
+    else:
+        tangent = _correlate(dx, kernel, windows, operator.mul)
+    x = finite(x) if product is read else x
+    return y, tangent + _correlate(x, dkernel, windows, operator.mul)
 
 
-def _correlate_by_taps(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+def _correlate_by_taps(
+    x: jax.Array, kernel: jax.Array, windows: Windows, product: Product
+) -> jax.Array:
     x = pad_windows(x, windows, 0)
 
     def term(taps: Sequence[Any]) -> jax.Array:
@@ -75,7 +114,7 @@ def _correlate_by_taps(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax
                 weight = lax.slice_in_dim(weight, tap, tap + 1, 1, axis)
             else:
                 weight = lax.dynamic_slice_in_dim(weight, tap, 1, axis)
-        return taps_at(x, windows, taps) * weight
+        return product(taps_at(x, windows, taps), weight)
 
     size = window_size(windows)
     if size <= UNROLLED_TAPS:
@@ -104,14 +143,16 @@ def _correlate_in_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> j
             part = lax.slice_in_dim(part, number, number + w.output, 1, at)
             weight = lax.slice_in_dim(weight, number, number + 1, 1, at)
             conditions += _are_taps(w, number, at, x.ndim)
-        term = lax.reduce_sum(_product(part, weight, conditions), [at + 1 for at in places])
+        term = lax.reduce_sum(_of_taps(part * weight, conditions), [at + 1 for at in places])
         total = term if total is None else total + term
     assert total is not None
     return total
 
 
-@functools.partial(jax.jit, static_argnames="windows")
-def _correlate_in_a_loop(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("windows", "product"))
+def _correlate_in_a_loop(
+    x: jax.Array, kernel: jax.Array, windows: Windows, product: Product
+) -> jax.Array:
     """The same for large windows, whose program would else grow with them."""
     x, kernel, places = _cut_into_blocks(x, kernel, windows)
     inner, reach = [at + 1 for at in places], [_reach(w) for _, w in windows]
@@ -124,7 +165,7 @@ def _correlate_in_a_loop(x: jax.Array, kernel: jax.Array, windows: Windows) -> j
             part = lax.dynamic_slice_in_dim(part, block, w.output, at)
             weight = lax.dynamic_slice_in_dim(weight, block, 1, at)
             conditions += _are_taps(w, block, at, x.ndim)
-        return total + lax.reduce_sum(_product(part, weight, conditions), inner), None
+        return total + lax.reduce_sum(_of_taps(product(part, weight), conditions), inner), None
 
     sizes = np.maximum(x.shape, kernel.shape).tolist()
     shape = [outputs.get(i, n) for i, n in enumerate(sizes) if i not in inner]
@@ -155,9 +196,8 @@ def _are_taps(w: AxisWindow, number: Any, at: int, ndim: int) -> list[jax.Array]
     return found
 
 
-def _product(part: jax.Array, weight: jax.Array, conditions: list[jax.Array]) -> jax.Array:
-    """Elements times weights; NaN that is handed back stays out of what is no tap of its window."""
-    term = part * weight
+def _of_taps(term: jax.Array, conditions: list[jax.Array]) -> jax.Array:
+    """The terms of taps; NaN that is handed back stays out of what is no tap of its window."""
     return jnp.where(all_of(conditions), term, np.zeros((), term.dtype)) if conditions else term
 
 

@@ -7,6 +7,7 @@ derivative is written in blocks of `stride` elements instead, whose transpose is
 import dataclasses
 import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,8 @@ def weighted_sum(
         if len(weights) > UNROLLED_TAPS and _known(windows):
             ((axis, w),) = windows
             kernel = jnp.moveaxis(jnp.squeeze(weights, 1 + axis), 0, axis)
-            return correlate(padded(x, windows, mode), kernel, ((axis, _filled_in(w)),))
+            filled = ((axis, _filled_in(w)),)
+            return correlate(padded(x, windows, mode), kernel, filled, operator.mul)
         weights = [lax.index_in_dim(weights, j, keepdims=False) for j in range(len(weights))]
     return _compiled(x, tuple(weights), windows, mode)
 

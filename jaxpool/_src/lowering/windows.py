@@ -19,6 +19,7 @@ from jax import lax
 from jax.core import Tracer, max_dim
 
 from jaxpool._src.core.geometry import AxisWindow
+from jaxpool._src.lowering.meshes import varying_alike
 
 # Pooled axes with their geometry; hashable, so that it is a static argument of jax.jit.
 Windows = tuple[tuple[int, AxisWindow], ...]
@@ -174,10 +175,20 @@ def in_rows(
         weights = [jnp.broadcast_to(weight, row) for weight in weights]
         # The checkpoint keeps scan from storing what it computes of the arrays, for all rows.
         one = jax.checkpoint(function, prevent_cse=False)
-        found = lax.scan(lambda _, parts: (None, one(weights, *parts)), None, rows)[1]
+
+        def summed(weights: list[jax.Array]) -> jax.Array:
+            return lax.scan(lambda _, parts: (None, one(weights, *parts)), None, rows)[1]
+
+        found = transposable(summed, weights)
         return found.reshape(*shape[:lead], *row)
 
     return lax.platform_dependent(weights, *arrays, cpu=by_rows, default=function)
+
+
+def transposable(linear: Callable[[Any], jax.Array], xs: Any) -> jax.Array:
+    """``linear(xs)``: a loop in it too, which JAX 0.7 and 0.8 transpose only as a derivative."""
+    zeros = jax.tree.map(lambda x: varying_alike(jnp.zeros(x.shape, x.dtype), x)[0], xs)
+    return jax.jvp(linear, (zeros,), (xs,))[1]
 
 
 def known_size(x: jax.Array) -> int:

@@ -145,7 +145,8 @@ def gated_pool(
       TypeError: an argument is of the wrong kind.
 
     Derivatives:
-      Every mode, to any order, in x and `gate`.
+      Every mode, to any order, in x and `gate`. Elements that are infinite or NaN give `gate` no
+      slope, and are not read where `gate` is 0.
 
     Example:
       >>> x = jnp.array([1., 3., 2., 6.])
@@ -248,7 +249,8 @@ def tree_pool(
       TypeError: an argument is of the wrong kind.
 
     Derivatives:
-      Every mode, to any order, in x, `leaves` and `gates`.
+      Every mode, to any order, in x, `leaves` and `gates`. Elements that are infinite or NaN give
+      filters no slope, and are not read where a filter is 0.
 
     Example:
       >>> x = jnp.array([1., 3., 2., 6.])

@@ -48,8 +48,11 @@ class Mixed(Reduction):
             return (Max() if self.alpha else mean)(x, domain, where)
         average = mean(x, domain, where)
         alpha = parameters.spread("alpha", self.alpha, average)
-        largest = finite_where_empty(domain.max(x, where), x, domain, where)
-        return mixture(alpha, largest, average)
+        return mixture(alpha, _largest(x, domain, where), average)
+
+
+def _largest(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+    return finite_where_empty(domain.max(x, where), x, domain, where)
 
 
 def mixture(part: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
@@ -60,6 +63,13 @@ def mixture(part: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
     """
     beyond = ~jnp.isfinite(lax.stop_gradient(one - other))
     return times(part, one, beyond) + times(1 - part, other, beyond)
+
+
+def gated(logit: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
+    """`mixture` by the sigmoid of `logit`, of which NaN makes NaN and gives nothing a slope."""
+    unknown = jnp.isnan(logit)
+    part = jax.nn.sigmoid(jnp.where(unknown, np.zeros((), logit.dtype), logit))
+    return jnp.where(unknown, np.array(np.nan, logit.dtype), mixture(part, one, other))
 
 
 def times(part: jax.Array, value: jax.Array, beyond: jax.Array) -> jax.Array:
@@ -90,8 +100,9 @@ class Gated(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         kernel = self.gate.astype(x.dtype)
-        alpha = jax.nn.sigmoid(domain.correlate(x, kernel, where))
-        return Mixed(alpha, self.count_include_pad)(x, domain, where)
+        average = Mean(self.count_include_pad)(x, domain, where)
+        logit = domain.correlate(x, kernel, where)
+        return gated(logit, _largest(x, domain, where), average)
 
 
 @jax.tree_util.register_dataclass
@@ -107,6 +118,6 @@ class Tree(Reduction):
         nodes = [domain.correlate(x, leaf.astype(x.dtype), where) for leaf in self.leaves]
         for gate in self.gates[::-1]:
             right, left = nodes.pop(), nodes.pop()
-            part = jax.nn.sigmoid(domain.correlate(x, gate.astype(x.dtype), where))
-            nodes.insert(0, mixture(part, left, right))
+            logit = domain.correlate(x, gate.astype(x.dtype), where)
+            nodes.insert(0, gated(logit, left, right))
         return nodes[0]

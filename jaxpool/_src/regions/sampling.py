@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.lowering.meshes import settled, varying_alike
+from jaxpool._src.lowering.taps import finite
 from jaxpool._src.lowering.unpool import unpool_planes
 from jaxpool._src.lowering.windows import lowest_value, pad
 
@@ -284,18 +285,7 @@ def weighted_sum(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
 
 
 def _product_of_finite(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    return _product(_finite(x), rows, columns)
-
-
-@jax.custom_jvp
-def _finite(x: jax.Array) -> jax.Array:
-    """`x` with 0 for what is not finite, which would reach all cells: 0 * NaN is NaN."""
-    return jnp.where(jnp.isfinite(x), x, np.zeros((), x.dtype))
-
-
-@_finite.defjvp
-def _finite_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    return _finite(*primals), tangents[0]  # what the sum is linear in is x
+    return _product(finite(x), rows, columns)
 
 
 def _product(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
