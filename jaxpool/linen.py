@@ -102,8 +102,8 @@ class _Learned(_Layer):
         found: dict[str, jax.Array] = {}
         for name, (shape, start) in layer._first(*channels).items():
             earlier = [found[of] for n, of in layer._follows.items() if n == name]
-            shape = shape + layer._channels
-            found[name] = self.param(name, start, shape, layer.param_dtype, *earlier)
+            size, dtype = shape + layer._channels, layer.param_dtype
+            found[name] = self.param(name, start, size, dtype, *earlier)
         return found
 
 

@@ -66,6 +66,8 @@ MORE = {
         x, axes=axes[::-1], temperature=o["temperature"], **k),
 }  # fmt: skip
 EVERY = POOLS | MORE
+# Their derivatives are those of another.
+ALIKE = ("unbiased", "one step", "normalized", "vlad", "long sketch", "transposed places")
 
 
 def steps(v, iterations, epsilon):
@@ -148,12 +150,15 @@ def program():
     @jax.jit
     def everything(x, others, where):
         found = {}
+        direction = jax.tree.map(lambda v: jnp.cos(3 * jnp.nan_to_num(v)), (x, others))
         for name, pool in EVERY.items():
             masked = functools.partial(pool, axes=(1, 2), where=where)
-            y, vjp = jax.vjp(masked, x, others)
-            direction = jax.tree.map(lambda v: jnp.cos(3 * v), (x, others))
-            tangent = jax.jvp(masked, (x, others), jax.tree.map(jnp.nan_to_num, direction))[1]
-            found[name] = pool(x, others, axes=(1, 2)), y, vjp(jnp.cos(5 * y)), tangent
+            if name in ALIKE:
+                y, derived = masked(x, others), ()
+            else:
+                y, vjp = jax.vjp(masked, x, others)
+                derived = vjp(jnp.cos(5 * y)), jax.jvp(masked, (x, others), direction)[1]
+            found[name] = pool(x, others, axes=(1, 2)), y, *derived
         return found
 
     return everything
@@ -183,13 +188,13 @@ def test_masked_out_values_reach_nothing():
                 *map(jax.tree.leaves, (dirty[name][1:], found()[name][1:])), strict=True
             ):
                 np.testing.assert_array_equal(a, b, err_msg=name)
-    for name in EVERY:
+    direction = jax.tree.map(lambda v: np.cos(3 * v), (X, OTHERS))
+    for name in EVERY.keys() - ALIKE:
         _, y, (gradient, of_others), tangent = found()[name]
         assert (y[2] == 0).all(), name
         assert (tangent[2] == 0).all(), name
         for g in (gradient, of_others["y"], of_others["logits"]):
             assert (g[np.broadcast_to(~WHERE, g.shape)] == 0).all(), name
-        direction = jax.tree.map(lambda v: np.cos(3 * v), (X, OTHERS))
         ahead = np.vdot(np.cos(5 * y), tangent)
         behind = derivatives.dot((gradient, of_others), direction)
         np.testing.assert_allclose(ahead, behind, 2e-4, 2e-5, err_msg=name)
@@ -199,25 +204,24 @@ def test_gradients_are_finite_and_batches_independent():
     """Of elements that are all alike, of zeros, and of large, small and missing neighbours."""
     x = X.copy()
     x[0], x[1] = 0, np.float32([0.1, -3, 0, 7e5, 1e-20, 2])
-    everything = program()(x, OTHERS, np.ones_like(WHERE))
+    before = program()(x, OTHERS, np.ones_like(WHERE))
     x[3] = np.nan
-    for name, (plain, y, gradients, tangent) in program()(x, OTHERS, np.ones_like(WHERE)).items():
-        before = everything[name]
+    for name, (plain, y, *derived) in program()(x, OTHERS, np.ones_like(WHERE)).items():
         assert np.isnan(y[3]).any(), name
-        for a, b in ((plain, before[0]), (y, before[1]), (tangent, before[3]),
-                     (gradients[0], before[2][0])):  # fmt: skip
+        of_images = [plain, y, *(v[0] if isinstance(v, tuple) else v for v in derived)]
+        wanted = [v[0] if isinstance(v, tuple) else v for v in before[name]]
+        for a, b in zip(of_images, wanted, strict=True):
             np.testing.assert_array_equal(a[:3], b[:3], err_msg=name)
-        assert np.isfinite(jax.tree.leaves(before[:2])[0]).all(), name
-        for leaf in jax.tree.leaves(before[2:]):
+        for leaf in jax.tree.leaves(before[name]):
             assert np.isfinite(leaf).all(), name
-    alike = {name: everything[name][1][1] for name in EVERY}
+    alike = {name: before[name][1][1] for name in EVERY}
     assert (alike["covariance"] == 0).all()
-    assert (everything["vlad"][1] != 0).any()
-    assert (everything["bilinear"][2][0][0] == 0).all()
+    assert (before["vlad"][1] != 0).any()
+    assert (before["bilinear"][2][0][0] == 0).all()
     root = np.zeros((CHANNELS, CHANNELS))
-    root[np.triu_indices(CHANNELS)] = everything["root"][1][1]
+    root[np.triu_indices(CHANNELS)] = before["root"][1][1]
     np.testing.assert_allclose(root, steps(np.zeros((2, CHANNELS)), 5, 1e-6), 1e-5)
-    np.testing.assert_array_equal(everything["places"][0][0], 0)
+    np.testing.assert_array_equal(before["places"][0][0], 0)
 
 
 def test_scale_and_offset_lose_no_digits():
@@ -247,14 +251,16 @@ def test_scale_and_offset_lose_no_digits():
 def test_dtypes():
     """Floats keep theirs, and are added up in float32; others give float32."""
     dtypes = ["bfloat16", "float16", "int8"]
+    names = ("covariance", "of two", "sketch", "ghosts", "places")
     values = np.round(4 * X).clip(-100, 100)
 
     @jax.jit
     def everything(x):
         found = {}
         for dtype in [*dtypes, "float32"]:
-            for name, pool in POOLS.items():
-                found[f"{dtype} {name}"] = pool(x.astype(dtype), OTHERS, axes=(1, 2))
+            for name in names:
+                y = POOLS[name](x.astype(dtype), OTHERS, axes=(1, 2))
+                found[f"{dtype} {name}"] = y
         ones = jnp.ones((4096, 2), jnp.bfloat16)
         found["bilinear"] = jaxpool.bilinear_pool(ones, 0, normalize=False)
         return found
@@ -263,10 +269,9 @@ def test_dtypes():
     assert (found["bilinear"] == 1).all()  # 256 + 1 is 256 in bfloat16
     for dtype in dtypes:
         floating = dtype != "int8"
-        for name in POOLS:
+        for name in names:
             y, wanted = found[f"{dtype} {name}"], found[f"float32 {name}"]
-            two = name == "of two" and dtype == "int8"
-            assert y.dtype == (dtype if floating and name != "of two" else "float32") or two
+            assert y.dtype == (dtype if floating and name != "of two" else "float32")
             tolerance = {"bfloat16": 8e-3, "float16": 2e-3, "int8": 1e-6}[dtype]
             np.testing.assert_allclose(np.float32(y), wanted, tolerance, tolerance / 4)
 
@@ -299,29 +304,32 @@ def test_iterations_come_to_the_root():
 
 @jax.jit
 def layouts(x, others, where):
-    """The same elements in other layouts: channels first, several batch axes, one after the other."""
+    """The same elements in other layouts: channels first, batch axes last, one image at a time."""
     found = {}
-    first = {**others, "y": jnp.moveaxis(others["y"], -1, 1)}
-    split = lambda v: v.reshape(2, 2, *v.shape[1:])
-    inner = lambda v: jnp.moveaxis(v, 0, 2)  # height, width, batch, channels
-    for name, pool in POOLS.items():
-        vlads = name in ("vlad", "ghosts")
-        known = {} if vlads or name == "places" else {"channel_axis": 1}
-        turned = {n: split(v) if n in ("y", "logits") else v for n, v in others.items()}
-        moved = {n: inner(v) if n in ("y", "logits") else v for n, v in others.items()}
-        mapped = lambda x, where, y, logits: pool(
-            x, {**others, "y": y, "logits": logits}, axes=(-2, -3), where=where)  # fmt: skip
-        axes = (-3, -2) if name == "places" else (-2, -3)
-        found[name] = [
-            pool(x, others, axes=axes, where=where),
-            pool(split(x), turned, axes=(2, 3), where=split(where)),
-            pool(inner(x), moved, axes=(0, 1), where=inner(where)),
-            jax.vmap(mapped)(x, where, others["y"], others["logits"])
-            if name != "places" else pool(x, others, axes=(1, 2), where=where),
-        ]  # fmt: skip
-        if not vlads:
-            turn = lambda v: jnp.moveaxis(v, -1, 1)
-            found[name].append(pool(turn(x), first, axes=(2, 3), where=turn(where), **known))
+    first = lambda v: jnp.moveaxis(v, -1, 1)
+    last = lambda v: jnp.moveaxis(v, 0, 2).reshape(*v.shape[1:3], 2, 2, v.shape[-1])
+
+    def each(change):
+        return {n: change(v) if n in ("y", "logits") else v for n, v in others.items()}
+
+    for name in ("covariance", "of two", "root", "sketch", "sketch of few", "ghosts", "places"):
+        pool = EVERY[name]
+        found[name] = []
+        if name not in ("sketch of few", "root"):
+            args = last(x), each(last)
+            found[name].append(pool(*args, axes=(0, 1), where=last(where)))
+        if name not in ("sketch of few", "places"):
+            mapped = lambda x, where, y, logits: pool(
+                x, {**others, "y": y, "logits": logits}, axes=(-2, -3), where=where)  # fmt: skip
+            found[name].append(jax.vmap(mapped)(x, where, others["y"], others["logits"]))
+        if name == "sketch of few":
+            few = first(x)[:, :, :1, :3], first(where)[:, :, :1, :3]
+            found[name].append(jaxpool.compact_bilinear_pool(
+                few[0], (2, 3), sketch=SKETCH, channel_axis=1, where=few[1]))  # fmt: skip
+        elif name != "ghosts":
+            known = {} if name == "places" else {"channel_axis": 1}
+            args = first(x), each(first)
+            found[name].append(pool(*args, axes=(2, 3), where=first(where), **known))
     return found
 
 
@@ -340,16 +348,18 @@ def test_export_with_symbolic_sizes():
 
     def pools(x, y, logits, where, wide):
         others = OTHERS | {"y": y, "logits": logits}
-        found = [pool(x, others, axes=(1, 2), where=where) for pool in POOLS.values()]
+        found = [POOLS[name](x, others, axes=(1, 2), where=where) for name in names]
         gradient = jax.grad(lambda x: jaxpool.isqrt_covariance_pool(x, (1, 2)).sum())(x)
         return found, gradient, jaxpool.covariance_pool(wide, 1)
+
+    names = ("unbiased", "of two", "root", "sketch", "ghosts", "places")
 
     sizes = ("b, h, w, 6", "b, h, w, 2", "b, h, w, 5", "b, h, w, 1", "b, h, c")
     dtypes = [np.float32] * 3 + [np.bool_, np.float32]
     given = [jax.ShapeDtypeStruct(shape(s), d) for s, d in zip(sizes, dtypes, strict=True)]
     program = jax.export.export(jax.jit(pools))(*given)
     values, _, wide = program.call(X, OTHERS["y"], OTHERS["logits"], WHERE, X[..., 0])
-    for name, y in zip(POOLS, values, strict=True):
+    for name, y in zip(names, values, strict=True):
         np.testing.assert_allclose(y, found()[name][1], 2e-5, 2e-6, err_msg=name)
     assert wide.shape == (4, 5, 5)
     with pytest.raises(ValueError, match="`x` must have a known number of channels"):

@@ -78,9 +78,8 @@ def _with_rank(x: jax.Array, ndim: int) -> jax.Array:
 def _root(x: jax.Array) -> jax.Array:
     """The square root of what is not negative; that of 0 has slope 0."""
     zero = x == 0
-    return jnp.where(
-        zero, np.zeros((), x.dtype), jnp.sqrt(jnp.where(zero, np.ones((), x.dtype), x))
-    )
+    root = jnp.sqrt(jnp.where(zero, np.ones((), x.dtype), x))
+    return jnp.where(zero, np.zeros((), x.dtype), root)
 
 
 def _unit(x: jax.Array, axes: Sequence[int], least: jax.Array | None = None) -> jax.Array:
