@@ -279,7 +279,7 @@ def test_dtypes():
 def test_derivatives_against_differences():
     """First and second order, forward and reverse, in every argument."""
     with jax.enable_x64(True):
-        pools = {n: POOLS[n] for n in ("covariance", "of two", "sketch", "ghosts", "places")}
+        pools = {n: POOLS[n] for n in ("of two", "sketch", "ghosts", "places")}
         pools["root"] = functools.partial(POOLS["root"], vectorize=False)
         args = (np.float64(X[:2]), {n: np.float64(v[:2] if n in ("y", "logits") else v)
                                     for n, v in OTHERS.items()})  # fmt: skip
