@@ -1803,6 +1803,8 @@ FAULTS = [
         'platform = "cpu" if _one_device_each(context) else "default"',
         'platform = "cpu"',
         "masked sums of sharded arrays fetch the parts of other devices",
+    ),
+    (
         "reductions/descriptors.py",
         "    return with_zeros(x - quotient(layout.total(x), number), mask)\n",
         "    return x\n",
