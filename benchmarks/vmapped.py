@@ -121,6 +121,10 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
     **{name: _prefix(name) for name in ("prefix_max_pool", "prefix_sum_pool", "prefix_avg_pool")},
     "temporal_pyramid_pool": lambda x: jaxpool.temporal_pyramid_pool(x, (1, 3), axis=-3),
     "piecewise_pool": lambda x: jaxpool.piecewise_pool(x, (9, 30), axis=-3, where=x > 0),
+    "netvlad_pool": lambda x: jaxpool.netvlad_pool(
+        x, np.ones((8, _CHANNELS), np.float32), x[..., :9], axes=AXES, ghosts=1),
+    "compact_bilinear_pool": lambda x: jaxpool.compact_bilinear_pool(
+        x, AXES, sketch=jaxpool.draw_sketch(_key(), _CHANNELS, 256)),
     "convert_indices": lambda x: jaxpool.convert_indices(_planes(x), x.shape, AXES, to="onnx"),
     "max_unpool": lambda x: jaxpool.max_unpool(
         x[..., ::2, ::2, :], _planes(x), 2, axes=AXES),
@@ -157,7 +161,9 @@ def functions() -> list[str]:
     """The names of all public functions of arrays to be pooled."""
     names = {name for name in dir(jaxpool) if callable(getattr(jaxpool, name))}
     classes = {name for name in names if inspect.isclass(getattr(jaxpool, name))}
-    return sorted(names - classes - {"parabolic_structure", "length_mask", "segment_ids"})
+    return sorted(
+        names - classes - {"parabolic_structure", "length_mask", "segment_ids", "draw_sketch"}
+    )
 
 
 @functools.cache

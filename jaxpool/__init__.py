@@ -35,8 +35,16 @@ from jaxpool._src.pools.argmax import global_max_pool_with_argmax as global_max_
 from jaxpool._src.pools.argmax import global_min_pool_with_argmin as global_min_pool_with_argmin
 from jaxpool._src.pools.argmax import max_pool_with_argmax as max_pool_with_argmax
 from jaxpool._src.pools.argmax import min_pool_with_argmin as min_pool_with_argmin
+from jaxpool._src.pools.assignment import netvlad_pool as netvlad_pool
+from jaxpool._src.pools.assignment import spatial_softmax as spatial_softmax
 from jaxpool._src.pools.channels import channel_pool as channel_pool
 from jaxpool._src.pools.channels import maxout as maxout
+from jaxpool._src.pools.descriptors import Sketch as Sketch
+from jaxpool._src.pools.descriptors import bilinear_pool as bilinear_pool
+from jaxpool._src.pools.descriptors import compact_bilinear_pool as compact_bilinear_pool
+from jaxpool._src.pools.descriptors import covariance_pool as covariance_pool
+from jaxpool._src.pools.descriptors import draw_sketch as draw_sketch
+from jaxpool._src.pools.descriptors import isqrt_covariance_pool as isqrt_covariance_pool
 from jaxpool._src.pools.detail import ada_pool as ada_pool
 from jaxpool._src.pools.detail import adaptive_weighted_pool as adaptive_weighted_pool
 from jaxpool._src.pools.detail import detail_preserving_pool as detail_preserving_pool

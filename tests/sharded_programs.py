@@ -158,6 +158,49 @@ def of_regions(everything):
     return report
 
 
+def of_descriptors():
+    """All of them, with their gradients, of images that are parted between devices."""
+    random = np.random.default_rng(3)
+    x = random.standard_normal((8, 6, 5, 4)).astype(np.float32)
+    centroids = random.standard_normal((3, 4)).astype(np.float32)
+    sketch = jaxpool.draw_sketch(jax.random.key(0), 4, 12)
+    pools = {
+        "bilinear": lambda x, **k: jaxpool.bilinear_pool(x, y=x[..., :2], **k),
+        "root": lambda x, **k: jaxpool.isqrt_covariance_pool(x, iterations=11, **k),
+        "sketch": lambda x, **k: jaxpool.compact_bilinear_pool(x, sketch=sketch, **k),
+        "vlad": lambda x, **k: jaxpool.netvlad_pool(x, centroids, x, ghosts=1, **k),
+        "places": lambda x, **k: jaxpool.spatial_softmax(x, **k),
+    }
+
+    def f(x):
+        y, vjp = jax.vjp(lambda x: {n: pool(x, axes=(1, 2), where=x[..., :1] > -1) / 16
+                                    for n, pool in pools.items()}, x)  # fmt: skip
+        return y, vjp(jax.tree.map(jnp.cos, y))[0]
+
+    wanted, report = jax.jit(f)(x), {}
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        placed = NamedSharding(mesh, P("d"))
+        compiled = jax.jit(f).lower(jax.device_put(x, placed)).compile()
+        found = compiled(jax.device_put(x, placed))
+    report["descriptors Explicit batch"] = {
+        "difference": difference(found, wanted),
+        "collectives": collectives(compiled),
+        "sharded_as_x": all(
+            y.sharding.is_equivalent_to(placed, y.ndim) for y in jax.tree.leaves(found)
+        ),
+    }
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    found = jax.jit(jax.shard_map(f, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
+    report["descriptors shard_map"] = {"difference": difference(found, wanted)}
+    return report
+
+
+def collectives(compiled):
+    text = compiled.as_text()
+    return {c: n for c in COLLECTIVES if (n := len(re.findall(rf" {c}(?:-start)?\(", text)))}
+
+
 def main(everything):
     assert len(jax.devices()) == 8
     masked_sums._BLOCK = 1 << 12  # so that these arrays are many blocks
@@ -176,12 +219,10 @@ def main(everything):
             with jax.set_mesh(mesh):
                 placed = jax.device_put(x, NamedSharding(mesh, SPLITS[split]))
                 compiled = jax.jit(with_gradient(f)).lower(placed).compile()
-                text, found = compiled.as_text(), compiled(placed)
+                found = compiled(placed)
             report[f"{name} {mode.name} {split}"] = {
                 "difference": difference(found, on_one_device(name)),
-                "collectives": {
-                    c: n for c in COLLECTIVES if (n := len(re.findall(rf" {c}(?:-start)?\(", text)))
-                },
+                "collectives": collectives(compiled),
                 "sharded_as_x": found[1].sharding.is_equivalent_to(placed.sharding, x.ndim),
             }
     # A mesh that is only the array's own; and an empty value that is an array.
@@ -265,7 +306,7 @@ def main(everything):
     report["unpool shard_map, indices of all"] = {
         "difference": difference(jax.jit(mapped)(of_each), jax.jit(back)(of_each))
     }
-    report |= of_regions(everything)
+    report |= of_regions(everything) | of_descriptors()
     print(json.dumps(report))
 
 

@@ -144,7 +144,9 @@ def test_signatures_show_the_fields_and_are_alike():
     for name, cls in ours.items():
         found = dict(inspect.signature(cls).parameters)
         rngs = found.pop("rngs", None)
-        draws = name.startswith(("Learned", "Parabolic", "Predicted", "Ordinal", "Fractional"))
+        draws = name.startswith(
+            ("Learned", "Parabolic", "Predicted", "Ordinal", "Fractional", "NetVlad", "Ghost")
+        )
         draws = draws or hasattr(cls, "set_view")
         assert (rngs is not None) == draws
         assert rngs is None or (rngs.kind, rngs.default) == (rngs.KEYWORD_ONLY, None)

@@ -26,6 +26,7 @@ TESTS_OF = (
     "layers/windows.py",
     "layers/moments.py",
     "layers/sequences.py",
+    "layers/descriptors.py",
     "layers/segments.py",
     "layers/shapes.py",
     "layers/regions.py",
@@ -57,6 +58,7 @@ WINDOW_CASES = [
 GLOBAL_CASES = [(((2, 3),), {}), (([-2],), {"keepdims": True, "empty_value": 7})]
 KEY = jax.random.key(2)
 LOGITS = np.random.default_rng(0).normal(size=(2, 3, 3, 4, 2 * 9)).astype(np.float32)
+SKETCH = jaxpool.draw_sketch(KEY, 4, 6)
 MATRIX = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 ADAPTIVE_CASES = [(((4, 3),), {}), ((3,), {"axes": [2, 3], "empty_value": 7})]
 PYRAMID_CASES = [(((1, (2, 3)),), {}), (([2], jaxpool.Lp(3)), {"axes": (3, 2), "empty_value": 7})]
@@ -113,6 +115,14 @@ OTHER_CASES = {
         (([1, 3], jaxpool.Lp(3)), {"axis": 2, "empty_value": 7}),
     ],
     "piecewise_pool": [((), {}), ((jaxpool.Mean(),), {"axis": 2, "empty_value": 7})],
+    "covariance_pool": [((-2,), {}), (([2],), {"channel_axis": 1, "ddof": 1})],
+    "bilinear_pool": [(((2, 3),), {}), ((0,), {"channel_axis": 1, "normalize": False})],
+    "isqrt_covariance_pool": [
+        (((2, 3),), {}),
+        ((0,), {"channel_axis": 1, "iterations": 1, "epsilon": 0.1, "vectorize": False}),
+    ],
+    "compact_bilinear_pool": [(((2, 3),), {}), ((0,), {"channel_axis": -1})],
+    "netvlad_pool": [((), {"axes": (2, 3)}), ((), {"axes": [1], "ghosts": 1})],
     "stats_pool": [((-2,), {}), (([2],), {"channel_axis": 1, "ddof": 1, "keepdims": True})],
 }
 # Options without a default.
@@ -135,7 +145,8 @@ WITH_PARAMETERS = {
 }
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
-           "logits", "structure", "gate", "leaves", "gates", "positions", "ids")  # fmt: skip
+           "logits", "structure", "gate", "leaves", "gates", "positions", "ids",
+           "y", "sketch", "centroids")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
@@ -188,6 +199,16 @@ def given(name, options, where, key=KEY):
     """What a call takes beside x."""
     if name == "matrix_pool":
         return {"matrices": MATRIX}
+    if name == "netvlad_pool":
+        return {
+            "centroids": MATRIX[:, :4],
+            "logits": X[..., : 3 + options.get("ghosts", 0)],
+            "where": where,
+        }
+    if name == "compact_bilinear_pool":
+        return {"sketch": SKETCH, "where": where}
+    if name == "bilinear_pool" and options:
+        return {"y": X[:, :1], "where": where}
     if name == "content_aware_blur_pool":
         return {"logits": LOGITS, "where": where}
     if "importance" in name:
@@ -203,7 +224,9 @@ def given(name, options, where, key=KEY):
 
 def as_given(function, *args, **kwargs):
     """The function of X, and of logits, where these come before the window."""
-    first = [kwargs.pop(name) for name in ("logits", "positions", "ids") if name in kwargs]
+    first = [
+        kwargs.pop(name) for name in ("centroids", "logits", "positions", "ids") if name in kwargs
+    ]
     return function(X, *first, *args, **kwargs)
 
 

@@ -85,6 +85,15 @@ OTHERS = {
     "piecewise_pool": lambda x, n: [
         jaxpool.piecewise_pool(x, p, axis=0, where=w)
         for p in ((2, 50), jnp.array([2, 50])) for w in (None, x > 0)],
+    "covariance_pool": lambda x, n: jaxpool.covariance_pool(x, tuple(range(n))),
+    "bilinear_pool": lambda x, n: jaxpool.bilinear_pool(x, tuple(range(n))),
+    "isqrt_covariance_pool": lambda x, n: jaxpool.isqrt_covariance_pool(x, tuple(range(n))),
+    "compact_bilinear_pool": lambda x, n: jaxpool.compact_bilinear_pool(
+        x, tuple(range(n)), sketch=jaxpool.draw_sketch(KEY, 1, 8)),
+    "draw_sketch": lambda x, n: jaxpool.draw_sketch(KEY, 3, 8),
+    "netvlad_pool": lambda x, n: jaxpool.netvlad_pool(
+        x, jnp.ones((1, 1)), x, axes=tuple(range(n))),
+    "spatial_softmax": lambda x, n: jaxpool.spatial_softmax(x, axes=tuple(range(n))),
     "regional_max_pool": lambda x, n: jaxpool.regional_max_pool(x, 2, axes=tuple(range(n))),
     "strip_pool": lambda x, n: jaxpool.strip_pool(x, 0),
     "sppf": lambda x, n: jaxpool.sppf(x, (3,) * n),
@@ -168,7 +177,8 @@ LIKE_OTHERS = {
     "global_catavgmax_pool", "quantile_pool", "global_quantile_pool", "wildcat_pool",
     "multi_scale_roi_align", "position_sensitive_roi_pool", "importance_pool", "variance_pool",
     "global_variance_pool", "global_std_pool", "last_pool", "segment_min_pool", "segment_avg_pool",
-    "prefix_avg_pool", "length_mask",  "mean_sqrt_length_pool", "splade_pool",
+    "prefix_avg_pool", "length_mask",  "mean_sqrt_length_pool", "splade_pool", "covariance_pool",
+    "bilinear_pool", "draw_sketch",
 }  # fmt: skip
 # Its windows are shares of the axis, and programs of maxima grow with the logarithm of a window.
 GROWTH = {"spatial_pyramid_pool": 1.5, "temporal_pyramid_pool": 1.5}

@@ -29,12 +29,12 @@ def _check_geometry(op: str, given: dict[str, Any]) -> None:
         n = len(window_arguments(op, get("window_shape"), get("strides"), *more)["axes"])
     elif "strides" in given and "groups" not in given:
         n = len(arguments.window_axes(op, get("strides"), get("axes"), "strides")[1])
-    elif "keepdims" in given:
-        arguments.axis_numbers(op, get("axes"))
     elif "spatial_scale" in given or "spatial_scales" in given:
         arguments.ints(op, "output_shape", get("output_shape"), 2, 1)
     elif "output_shape" in given and "output_ratio" not in given:
         arguments.sizes_and_axes(op, "output_shape", get("output_shape"), get("axes"))
+    elif get("axes") is not None or "keepdims" in given:
+        arguments.axis_numbers(op, get("axes"))
     if "filter_size" in given and "param_dtype" in given:  # one for all axes
         parameters.size(op, "filter_size", get("filter_size"))
     elif "filter_size" in given:
@@ -51,6 +51,10 @@ def _check_learned(op: str, given: dict[str, Any], known: bool) -> None:
             parameters.size(op, "features", features, allowed)
     if "init_value" in given:
         parameters.finite_number(op, "init_value", given["init_value"])
+    if "clusters" in given:
+        parameters.size(op, "clusters", given["clusters"])
+        parameters.size(op, "ghosts", given.get("ghosts", 0), "be an int >= 0", least=0)
+        parameters.positive_number(op, "alpha", given["alpha"])
     if "depth" in given:
         parameters.size(op, "depth", given["depth"], "be at least 1")
     if "beta_shape" in given:

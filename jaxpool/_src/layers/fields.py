@@ -72,6 +72,7 @@ class Pool:
 
     _function: ClassVar[Callable[..., Any]]
     _own: ClassVar[tuple[str, ...]] = ()  # fields that are no arguments of the function
+    _follows: ClassVar[dict[str, str]] = {}  # parameters that begin with the value of another
 
     def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
         """The pooled x; `where` masks as in the function."""
