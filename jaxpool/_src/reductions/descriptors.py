@@ -133,13 +133,10 @@ def bilinear(
 ) -> jax.Array:
     """The mean outer product, as a vector."""
     number = layout.per_cell(layout.count(x, mask), 2)
-    x = with_zeros(x, mask)
-    y = x if y is None else with_zeros(y, mask)
+    given = [with_zeros(a, mask) for a in ((x,) if y is None else (x, y))]
     if normalize:  # in units, which the length takes away again
-        same = y is x
-        x = x / _unit(x, layout.own)
-        y = x if same else y / _unit(y, layout.own)
-    z = quotient(layout.outer(x, y), number)
+        given = [a / _unit(a, layout.own) for a in given]
+    z = quotient(layout.outer(given[0], given[-1]), number)
     z = z.reshape(*z.shape[:-2], z.shape[-2] * z.shape[-1])
     if not normalize:
         return z
