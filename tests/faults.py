@@ -1984,4 +1984,52 @@ FAULTS = [
         "        temperature = (lambda p: 1 + p)(accurate(",
         "a learned temperature may be negative",
     ),
+    (
+        "pools/attention.py",
+        "key = with_zeros(_multiplied(key, dtype), valid)",
+        "key = _multiplied(key, dtype)",
+        "what is not finite in a masked key or value reaches the result and gradients",
+    ),
+    (
+        "pools/attention.py",
+        "            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)",
+        "            del filled",
+        "cells in which nothing takes part are 0 whatever `empty_value` is",
+    ),
+    (
+        "pools/attention.py",
+        "math.sqrt(key.shape[-1] // num_heads)",
+        "math.sqrt(key.shape[-1])",
+        "logits of several heads are too small",
+    ),
+    (
+        "pools/attention.py",
+        "[*along, None, (value, -1)]",
+        "[*along[:0], *[None] * len(along), None, None]",
+        "on explicit meshes the result is not sharded as x",
+    ),
+    (
+        "lowering/attention.py",
+        "axes = tuple(pair.index(letter) for letter in along)",
+        "axes = pair.index(along[0])",
+        "over several axes, the weights add up to one along each row",
+    ),
+    (
+        "lowering/attention.py",
+        "precision=lax.Precision.HIGHEST, preferred_element_type=dtype",
+        "precision=lax.Precision.HIGHEST, preferred_element_type=a.dtype",
+        "logits of bfloat16 are rounded to it",
+    ),
+    (
+        "lowering/attention.py",
+        "    return jnp.where(own, query[..., None, :], np.zeros((), query.dtype))",
+        "    return jnp.where(own | True, query[..., None, :], np.zeros((), query.dtype))",
+        "each head looks at the channels of all",
+    ),
+    (
+        "layers/attention.py",
+        "key=key, value=value, where=where, **self._options()",
+        "key=key, value=value, **self._options()",
+        "the layer ignores its mask",
+    ),
 ]
