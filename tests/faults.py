@@ -2032,4 +2032,52 @@ FAULTS = [
         "key=key, value=value, **self._options()",
         "the layer ignores its mask",
     ),
+    (
+        "layers/heads.py",
+        "        x = with_zeros(x, valid)  # else",
+        "        # else",
+        "in heads of many queries what is masked reaches the gradients of kernels",
+    ),
+    (
+        "layers/heads.py",
+        "y if bias is None else y + along_last(bias, y.ndim)\n\n\ndef looking_back",
+        "y\n\n\ndef looking_back",
+        "heads of few queries forget the bias of values",
+    ),
+    (
+        "layers/heads.py",
+        'options["scale"] == "heads"',
+        'options["scale"] != "channels!"',
+        "PMA with the scale of the code has that of the paper",
+    ),
+    (
+        "layers/heads.py",
+        "own = (*axes, parted.ndim - 1)",
+        "own = tuple(range(parted.ndim))",
+        "SimPool takes the least number of the whole batch",
+    ),
+    (
+        "layers/heads.py",
+        "if tuple(first) == tuple(sizes):",
+        "if math.prod(first) == math.prod(sizes):",
+        "positions of images of another shape with as many places are not resampled",
+    ),
+    (
+        "layers/heads.py",
+        "    return jnp.where(filled, y, jnp.asarray(empty_value).astype(result))",
+        "    return y",
+        "samples without elements are what biases make of 0",
+    ),
+    (
+        "layers/attention.py",
+        '"input query key value out"[0 if self.feed_forward else 6 :]',
+        '"input query key value out"',
+        "PMA always has its first layer",
+    ),
+    (
+        "layers/checks.py",
+        '        if given.get("features") is not None:\n            heads_divide(op, given["num_heads"], given["features"])\n',
+        "",
+        "heads that do not divide the channels are found out by the first call alone",
+    ),
 ]

@@ -184,7 +184,7 @@ LEARNED = {
     "LearnedErosionPool", "LearnedOpeningPool", "LearnedClosingPool", "ParabolicDilationPool",
     "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
     "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
-    "LearnedImportancePool", "OrdinalPool", *WITH_PARAMETERS,
+    "LearnedImportancePool", "OrdinalPool", "MultiheadAttentionPool", "SimPool", *WITH_PARAMETERS,
 }  # fmt: skip
 
 
@@ -701,7 +701,9 @@ LAYOUTS = {
     "ParabolicErosionPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
     "OrdinalPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
 }  # fmt: skip
-PER_CHANNEL = LEARNED - {"PredictedBlurPool", "LearnedImportancePool"}
+PER_CHANNEL = LEARNED - {
+    "PredictedBlurPool", "LearnedImportancePool", "MultiheadAttentionPool", "SimPool"
+}  # fmt: skip
 
 
 def of_layout(framework, name, x, **options):

@@ -99,7 +99,7 @@ def _attention_pool(
     op = "attention_pool"
     x = arguments.array(op, x)
     parameters.size(op, "num_heads", num_heads)
-    pooled = _pooled_axes(op, axes, x.shape)
+    pooled = attended_axes(op, axes, x.shape)
     key, value = (
         x if a is None else _projected(op, name, a, x.shape)
         for name, a in (("key", key), ("value", value))
@@ -111,7 +111,7 @@ def _attention_pool(
     if scale is None:
         scale = 1 / math.sqrt(key.shape[-1] // num_heads)
     parameters.scalar(op, "scale", scale)
-    valid = _mask(op, where, x.shape, pooled)
+    valid = element_mask(op, where, x.shape, pooled)
     result = value.dtype if jnp.issubdtype(value.dtype, jnp.floating) else np.dtype(np.float32)
     arguments.scalar_for(op, empty_value, result)
     arguments.flag(op, "return_weights", return_weights)
@@ -155,7 +155,7 @@ def _multiplied(array: jax.Array, dtype: Any) -> jax.Array:
     )
 
 
-def _pooled_axes(op: str, axes: Any, shape: Any) -> tuple[int, ...]:
+def attended_axes(op: str, axes: Any, shape: Any) -> tuple[int, ...]:
     """The pooled axes, counted from the front; the last is of channels."""
     pooled = arguments.resolved_axes(op, arguments.axis_numbers(op, axes), shape)
     if len(shape) - 1 in pooled:
@@ -201,7 +201,7 @@ def _parted(op: str, name: str, array: jax.Array, heads: int) -> None:
         arguments.fail(op, "num_heads", allowed, heads)
 
 
-def _mask(op: str, where: Any, shape: Any, pooled: tuple[int, ...]) -> jax.Array | None:
+def element_mask(op: str, where: Any, shape: Any, pooled: tuple[int, ...]) -> jax.Array | None:
     """`where` in the rank of x, one for all channels."""
     valid = arguments.mask(op, where, shape, pooled, False)
     if valid is not None and valid.shape[-1] != 1:
