@@ -2080,4 +2080,16 @@ FAULTS = [
         "",
         "heads that do not divide the channels are found out by the first call alone",
     ),
+    (
+        "interop.py",
+        "return np.array_split(array, n)[i].T",
+        "return np.array_split(array, n)[i]",
+        "kernels from PyTorch are transposed",
+    ),
+    (
+        "interop.py",
+        '("not have", [k for k in state_dict if k not in keys]),',
+        '("not have", []),',
+        "what a module has and a layer has not is left out without a word",
+    ),
 ]

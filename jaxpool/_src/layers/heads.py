@@ -71,7 +71,7 @@ def attended(
     size = channels // num_heads
     y = jaxpool.attention_pool(x, looking_back(query, p["key_kernel"], num_heads), **options)
     y = y.reshape(*y.shape[:-2], count, num_heads, y.shape[-1])
-    kernel = p["value_kernel"].reshape(-1, num_heads, size)
+    kernel = p["value_kernel"].reshape(y.shape[-1], num_heads, size)
     y = product("...qhc,chd->...qhd", y, kernel)
     y = y.reshape(*y.shape[:-2], channels)
     bias = p.get("value_bias")
@@ -82,8 +82,9 @@ def looking_back(query: jax.Array, kernel: jax.Array, heads: int) -> jax.Array:
     """For each query and head, what elements are multiplied by to be as projected by `kernel`."""
     *lead, count, channels = query.shape
     query = query.reshape(*lead, count, heads, channels // heads)
-    kernel = kernel.reshape(-1, heads, channels // heads)
-    return product("...qhd,chd->...qhc", query, kernel).reshape(*lead, count * heads, -1)
+    kernel = kernel.reshape(kernel.shape[0], heads, channels // heads)
+    query = product("...qhd,chd->...qhc", query, kernel)
+    return query.reshape(*lead, count * heads, query.shape[-1])
 
 
 def over_elements(
@@ -158,6 +159,13 @@ def seeded(op: str, x: Any, where: Any, p: Parameters, options: dict[str, Any]) 
 
 def clip(op: str, x: Any, where: Any, p: Parameters, options: dict[str, Any]) -> jax.Array:
     """CLIP's head of images: the mean looks at itself and at all places."""
+    if x.ndim < 3:
+        raise ValueError(
+            f"{op}: `x` must have shape [..., height, width, channels]; got x.shape={x.shape}. "
+            "Write x[None]."
+        )
+    for axis in (x.ndim - 3, x.ndim - 2):
+        arguments.known_size(op, x.shape, axis)
     heads = options["num_heads"]
 
     def compute(x: jax.Array, p: Any, valid: Any, axes: Any) -> jax.Array:
@@ -186,7 +194,7 @@ def _resampled(positions: jax.Array, first: tuple[int, int], sizes: Any) -> jax.
         return positions
     grid = positions[1:].reshape(*first, positions.shape[-1])
     grid = jax.image.resize(grid, (*sizes, grid.shape[-1]), "bicubic", precision=HIGHEST)
-    return jnp.concatenate([positions[:1], grid.reshape(-1, grid.shape[-1])])
+    return jnp.concatenate([positions[:1], grid.reshape(sizes[0] * sizes[1], -1)])
 
 
 def simple(op: str, x: Any, where: Any, p: Parameters, options: dict[str, Any]) -> jax.Array:
