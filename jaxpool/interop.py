@@ -91,11 +91,11 @@ _SOURCES: dict[str, tuple[_Source, ...]] = {
 def from_torch_state(layer: Any, state_dict: Mapping[str, Any]) -> dict[str, jax.Array]:
     """The parameters of a layer from the ``state_dict()`` of a module of PyTorch.
 
-    | layer | module |
-    |---|---|
-    | `MultiheadAttentionPool` | `AttentionPoolLatent` of timm |
-    | the same, ``mlp_dim=0`` | `torch.nn.MultiheadAttention`, and its queries as ``"probe"`` |
-    | `AttentionPool2d` | `AttentionPool2d` of CLIP, or of timm |
+    These layers are known, and the modules that they stand for:
+
+    - `MultiheadAttentionPool`: `AttentionPoolLatent` of timm; with ``mlp_dim=0`` also
+      `torch.nn.MultiheadAttention`, with the queries for it under ``"probe"``;
+    - `AttentionPool2d`: that of CLIP, and that of timm.
 
     Args:
       layer: a layer of `jaxpool.linen` or `jaxpool.nnx`, made with the options of the module: the

@@ -54,7 +54,8 @@ def attention_pool(
       Array of shape ``[..., queries, channels of value]``, with x's batch axes; floats keep their
       dtype (logits, weights and sums are of float32 at least), others give float32. With
       `return_weights` a pair of it and of the weights, ``[..., num_heads, queries, length]``, in
-      that wider dtype, whose last axis has the elements in row-major order of `axes`.
+      that wider dtype, whose last axis has the elements in row-major order of `axes`; what takes no
+      part has the weight 0.
 
     Raises:
       ValueError: an argument is out of range, shapes do not fit, or a pooled axis is missing or
@@ -109,6 +110,7 @@ def _attention_pool(
     for name, array in (("query", query), ("value", value)):
         _parted(op, name, array, num_heads)
     if scale is None:
+        arguments.known_size(op, key.shape, key.ndim - 1)
         scale = 1 / math.sqrt(key.shape[-1] // num_heads)
     parameters.scalar(op, "scale", scale)
     valid = element_mask(op, where, x.shape, pooled)
@@ -148,11 +150,8 @@ def _attention_pool(
 
 def _multiplied(array: jax.Array, dtype: Any) -> jax.Array:
     """What products take as it is: floats of 16 bits at least; all else in `dtype`."""
-    return (
-        array
-        if array.dtype.itemsize > 1 and jnp.issubdtype(array.dtype, jnp.floating)
-        else array.astype(dtype)
-    )
+    as_it_is = array.dtype.itemsize > 1 and jnp.issubdtype(array.dtype, jnp.floating)
+    return array if as_it_is else array.astype(dtype)
 
 
 def attended_axes(op: str, axes: Any, shape: Any) -> tuple[int, ...]:
