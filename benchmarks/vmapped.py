@@ -112,6 +112,8 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
     "spatial_pyramid_pool": lambda x: jaxpool.spatial_pyramid_pool(x, [1, 3], axes=AXES),
     "regional_max_pool": lambda x: jaxpool.regional_max_pool(x, 2, axes=AXES),
     "strip_pool": lambda x: jaxpool.strip_pool(x, -3),
+    "attention_pool": lambda x: jaxpool.attention_pool(
+        x, np.ones((1, _CHANNELS), np.float32), axes=AXES, num_heads=4),
     "sppf": lambda x: jaxpool.sppf(x, 3, axes=AXES),
     **{name: _sequence(name) for name in (
         "first_pool", "last_pool", "mean_sqrt_length_pool", "position_weighted_pool",

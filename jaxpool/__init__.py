@@ -37,6 +37,7 @@ from jaxpool._src.pools.argmax import max_pool_with_argmax as max_pool_with_argm
 from jaxpool._src.pools.argmax import min_pool_with_argmin as min_pool_with_argmin
 from jaxpool._src.pools.assignment import netvlad_pool as netvlad_pool
 from jaxpool._src.pools.assignment import spatial_softmax as spatial_softmax
+from jaxpool._src.pools.attention import attention_pool as attention_pool
 from jaxpool._src.pools.channels import channel_pool as channel_pool
 from jaxpool._src.pools.channels import maxout as maxout
 from jaxpool._src.pools.descriptors import Sketch as Sketch

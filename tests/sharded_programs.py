@@ -201,6 +201,37 @@ def collectives(compiled):
     return {c: n for c in COLLECTIVES if (n := len(re.findall(rf" {c}(?:-start)?\(", text)))}
 
 
+def attended(mesh):
+    """Attention over rows and columns of images that devices share, masked, with its weights."""
+    x = np.random.default_rng(0).standard_normal((8, 4, 3, 4)).astype(np.float32)
+    query = x[0, 0, :2]
+
+    def both(x):
+        pool = (
+            lambda x: jaxpool.attention_pool(  # noqa: E731
+                x, query, axes=(1, 2), num_heads=2, where=x[..., :1] > -1, return_weights=True
+            )
+        )
+        (y, weights), vjp = jax.vjp(pool, x)
+        return y, vjp((jnp.cos(y), weights))[0], weights
+
+    expected, report = jax.jit(both)(x), {}
+    mapped = jax.shard_map(both, mesh=mesh, in_specs=P("d"), out_specs=P("d"))
+    found = jax.jit(mapped)(x)
+    report["attention shard_map"] = {"difference": difference(found, expected)}
+    explicit = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(explicit):
+        placed = jax.device_put(x, NamedSharding(explicit, P("d")))
+        compiled = jax.jit(both).lower(placed).compile()
+        found = compiled(placed)
+    report["attention Explicit batch"] = {
+        "difference": difference(found, expected),
+        "collectives": {c: 1 for c in COLLECTIVES if f" {c}" in compiled.as_text()},
+        "sharded_as_x": all(a.sharding.is_equivalent_to(placed.sharding, 4) for a in found[1:]),
+    }
+    return report
+
+
 def main(everything):
     assert len(jax.devices()) == 8
     masked_sums._BLOCK = 1 << 12  # so that these arrays are many blocks
@@ -306,7 +337,7 @@ def main(everything):
     report["unpool shard_map, indices of all"] = {
         "difference": difference(jax.jit(mapped)(of_each), jax.jit(back)(of_each))
     }
-    report |= of_regions(everything) | of_descriptors()
+    report |= of_regions(everything) | of_descriptors() | attended(mesh)
     print(json.dumps(report))
 
 

@@ -13,7 +13,18 @@ import pytest
 
 pytest.importorskip("rich")
 from benchmarks import __main__ as bench
-from benchmarks import aot, compare, hlo, page, programs, report, segments, timing, vmapped
+from benchmarks import (
+    aot,
+    attention,
+    compare,
+    hlo,
+    page,
+    programs,
+    report,
+    segments,
+    timing,
+    vmapped,
+)
 from tests.cases import CASES
 from tests.compiling import as_users
 from tests.lowering.test_program_size import LIKE_OTHERS
@@ -316,6 +327,14 @@ def test_segments_prints_a_row_for_each_function_and_mode(capsys):
     for name, mode, milliseconds, _, peers in rows:
         assert float(milliseconds) > 0, (name, mode)
         assert "jax.ops" in peers or "by hand" in peers
+
+
+def test_attention_prints_a_row_for_each_mode(capsys):
+    assert len([*attention.groups(64, "one query")]) == 2
+    attention.main(["--repeats=1", "--shrink=64", "--only=one query, m"])
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [mode.strip() for _, mode, *_ in rows] == ["forward", "forward + backward"]
+    assert all(float(row[2]) > 0 and "jax.nn" in row[3] for row in rows)
 
 
 def test_vmapped_measures_all_functions(capsys, tmp_path):

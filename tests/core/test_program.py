@@ -200,6 +200,7 @@ def test_functions_that_want_numbers_run_operation_by_operation():
 SIZES = {"window_shape": (3, 3), "strides": (2, 2), "dilation": (1, 1), "filter_size": (3, 3),
          "axes": (0, 1), "output_shape": (2, 3), "levels": (1, 2), "shape": (12, 12, 1)}  # fmt: skip
 NEEDED = {
+    "attention_pool": lambda kind: {"query": jnp.ones((1, 1))},
     "content_aware_blur_pool": lambda kind: {"logits": jnp.ones((6, 6, 9))},
     "matrix_pool": lambda kind: {"matrices": [jnp.ones((2, 12))] * 2},
     "regional_max_pool": lambda kind: {"levels": 2},

@@ -25,6 +25,7 @@ TESTS_OF = (
     "layers/moments.py",
     "layers/sequences.py",
     "layers/segments.py",
+    "layers/attention.py",
     "layers/shapes.py",
     "layers/filters.py",
     "layers/regions.py",
@@ -82,7 +83,32 @@ REFUSED = [
     ("LearnedImportancePool", {**W, "features": -1}, "be an int >= 1"),
     ("OrdinalPool", {**W, "features": 2, "initial": "min"}, "be one of"),
     ("OrdinalPool", {**W, "features": "all"}, "be an int >= 1"),
+    ("AttentionPool", {"num_heads": 0}, "be an int >= 1"),
+    ("AttentionPool", {"axes": ()}, "name at least one axis"),
+    ("MultiheadAttentionPool", {"features": 6, "num_heads": 4}, "divide the 6 channels of x"),
+    (
+        "MultiheadAttentionPool",
+        {"num_heads": 2, "features": 4, "mlp_dim": -1},
+        "be an int >= 0, or",
+    ),
+    ("MultiheadAttentionPool", {"num_heads": 2, "features": 4, "mlp_ratio": 0}, "be a finite numb"),
+    ("MultiheadAttentionPool", {"num_heads": 2, "features": 4, "gelu": "erf"}, "be one of"),
+    (
+        "MultiheadAttentionPool",
+        {"num_heads": 2, "features": 4, "num_probes": 1.5},
+        "be an int >= 1",
+    ),
+    ("PoolingByMultiheadAttention", {"features": 4, "num_seeds": 0}, "be an int >= 1"),
+    ("PoolingByMultiheadAttention", {"features": 4, "epsilon": None}, "be a finite number > 0"),
+    ("AttentionPool2d", {"num_heads": 2, "features": 4, "spatial_shape": (7, 7, 7)}, "be an int"),
+    ("SimPool", {"features": 4, "gamma": -1}, "be a finite number > 0"),
 ]
+HEADS = (
+    "MultiheadAttentionPool",
+    "PoolingByMultiheadAttention",
+    "AttentionPool2d",
+    "SimPool",
+)
 NEED_RNGS = ("LearnedTreePool", "LearnedDetailPreservingPool", "PredictedBlurPool")
 
 
@@ -147,6 +173,7 @@ def test_signatures_show_the_fields_and_are_alike():
         draws = name.startswith(
             ("Learned", "Parabolic", "Predicted", "Ordinal", "Fractional", "NetVlad", "Ghost")
         )
+        draws = draws or name in HEADS
         draws = draws or hasattr(cls, "set_view")
         assert (rngs is not None) == draws
         assert rngs is None or (rngs.kind, rngs.default) == (rngs.KEYWORD_ONLY, None)

@@ -28,6 +28,7 @@ TESTS_OF = (
     "layers/sequences.py",
     "layers/descriptors.py",
     "layers/segments.py",
+    "layers/attention.py",
     "layers/shapes.py",
     "layers/regions.py",
     "layers/filters.py",
@@ -123,6 +124,19 @@ OTHER_CASES = {
     ],
     "compact_bilinear_pool": [(((2, 3),), {}), ((0,), {"channel_axis": -1})],
     "netvlad_pool": [((), {"axes": (2, 3)}), ((), {"axes": [1], "ghosts": 1})],
+    "attention_pool": [
+        ((), {}),
+        (
+            (),
+            {
+                "axes": [2, 3],
+                "num_heads": 2,
+                "scale": 0.3,
+                "empty_value": 7,
+                "return_weights": True,
+            },
+        ),
+    ],
     "stats_pool": [((-2,), {}), (([2],), {"channel_axis": 1, "ddof": 1, "keepdims": True})],
 }
 # Options without a default.
@@ -146,7 +160,7 @@ WITH_PARAMETERS = {
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
            "logits", "structure", "gate", "leaves", "gates", "positions", "ids",
-           "y", "sketch", "centroids")  # fmt: skip
+           "y", "sketch", "centroids", "query", "value")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
@@ -170,7 +184,7 @@ LEARNED = {
     "LearnedErosionPool", "LearnedOpeningPool", "LearnedClosingPool", "ParabolicDilationPool",
     "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
     "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
-    "LearnedImportancePool", "OrdinalPool", *WITH_PARAMETERS,
+    "LearnedImportancePool", "OrdinalPool", "MultiheadAttentionPool", "SimPool", *WITH_PARAMETERS,
 }  # fmt: skip
 
 
@@ -215,6 +229,8 @@ def given(name, options, where, key=KEY):
         return {"logits": 2 * X, "where": where}
     if name.startswith("segment_"):
         return {"ids": np.zeros(X.shape[1], np.int32), "where": where}
+    if name == "attention_pool":
+        return {"query": X[0, 0, 0, :2], "key": 2 * X, "value": 3 * X, "where": where}
     if name == "piecewise_pool":
         return {"positions": (1, 4), "where": where}
     takes_key = "key" in inspect.signature(getattr(jaxpool, name)).parameters
@@ -224,9 +240,8 @@ def given(name, options, where, key=KEY):
 
 def as_given(function, *args, **kwargs):
     """The function of X, and of logits, where these come before the window."""
-    first = [
-        kwargs.pop(name) for name in ("centroids", "logits", "positions", "ids") if name in kwargs
-    ]
+    names = ("centroids", "logits", "positions", "ids", "query")
+    first = [kwargs.pop(name) for name in names if name in kwargs]
     return function(X, *first, *args, **kwargs)
 
 
@@ -686,7 +701,9 @@ LAYOUTS = {
     "ParabolicErosionPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
     "OrdinalPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
 }  # fmt: skip
-PER_CHANNEL = LEARNED - {"PredictedBlurPool", "LearnedImportancePool"}
+PER_CHANNEL = LEARNED - {
+    "PredictedBlurPool", "LearnedImportancePool", "MultiheadAttentionPool", "SimPool"
+}  # fmt: skip
 
 
 def of_layout(framework, name, x, **options):

@@ -96,6 +96,8 @@ OTHERS = {
     "spatial_softmax": lambda x, n: jaxpool.spatial_softmax(x, axes=tuple(range(n))),
     "regional_max_pool": lambda x, n: jaxpool.regional_max_pool(x, 2, axes=tuple(range(n))),
     "strip_pool": lambda x, n: jaxpool.strip_pool(x, 0),
+    "attention_pool": lambda x, n: jaxpool.attention_pool(
+        x, jnp.ones((2, x.shape[-1])), axes=tuple(range(n)), where=x[..., :1] > 0),
     "sppf": lambda x, n: jaxpool.sppf(x, (3,) * n),
     "convert_indices": lambda x, n: jaxpool.convert_indices(
         jnp.zeros(x.shape, jnp.int32), x.shape, tuple(range(n)), to="onnx"),

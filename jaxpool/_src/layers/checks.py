@@ -5,7 +5,7 @@ from typing import Any
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.domains.window import window_arguments
 from jaxpool._src.layers.fields import kinds_of, op_of
-from jaxpool._src.layers.parameters import predicted_sizes
+from jaxpool._src.layers.parameters import heads_divide, predicted_sizes
 
 
 def check(layer: Any, *, begins: bool = False) -> None:
@@ -15,6 +15,7 @@ def check(layer: Any, *, begins: bool = False) -> None:
     known = "groups" in given or (begins and getattr(layer, "_of_channels", False))
     _check_learned(op, given, known)
     _check_geometry(op, given)
+    _check_attention(op, given)
     if "groups" in given:
         predicted_sizes(layer)
     for name, kind in kinds.items():
@@ -59,3 +60,26 @@ def _check_learned(op: str, given: dict[str, Any], known: bool) -> None:
         parameters.size(op, "depth", given["depth"], "be at least 1")
     if "beta_shape" in given:
         parameters.shape(op, "beta_shape", given["beta_shape"])
+
+
+def _check_attention(op: str, given: dict[str, Any]) -> None:
+    """Checks heads and what they are made of, and that these divide the channels, if known."""
+    for name in ("num_heads", "num_probes", "num_seeds"):
+        if name in given:
+            parameters.size(op, name, given[name])
+    for name, least in (("output_dim", 1), ("mlp_dim", 0)):
+        if given.get(name) is not None:
+            allowed = f"be an int >= {least}, or None"
+            parameters.size(op, name, given[name], allowed, least=least)
+    if "num_heads" in given:
+        if "axes" in given:
+            arguments.axis_numbers(op, given["axes"])
+        if given.get("features") is not None:
+            heads_divide(op, given["num_heads"], given["features"])
+    if "spatial_shape" in given:
+        arguments.ints(op, "spatial_shape", given["spatial_shape"], 2, 1)
+    if "mlp_ratio" in given or "layer_norm" in given:
+        parameters.positive_number(op, "epsilon", given["epsilon"])
+    for name in ("mlp_ratio", "gamma"):
+        if given.get(name) is not None:
+            parameters.positive_number(op, name, given[name])

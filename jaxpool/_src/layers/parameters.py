@@ -87,6 +87,12 @@ def check_features(layer: Any, x: jax.Array, channel: int) -> None:
         fail(op_of(layer), "features", allowed, features, shape=x.shape)
 
 
+def heads_divide(op: str, num_heads: int, channels: int) -> None:
+    """Checks that heads have equally many channels."""
+    if channels % num_heads:
+        fail(op, "num_heads", f"divide the {channels} channels of x", num_heads)
+
+
 def constant(value: Any) -> Callable[..., jax.Array]:
     """An initializer with `value`, for each channel if there are some."""
 

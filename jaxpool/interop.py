@@ -1,0 +1,170 @@
+"""Parameters of layers from trained modules of PyTorch, which is not imported."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpool._src.core.arguments import fail
+from jaxpool._src.layers.fields import op_of
+
+Entry = tuple[str, Callable[[np.ndarray], np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A module of PyTorch, known by a key that no other for the same layer has.
+
+    `entries` say for each parameter of the layer from which key it is read, and how.
+    """
+
+    name: str
+    known_by: str
+    entries: Mapping[str, Entry]
+
+
+def _same(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def _of_one(array: np.ndarray) -> np.ndarray:
+    """Without a batch axis of size 1."""
+    return array[0] if array.ndim == 3 and len(array) == 1 else array
+
+
+def _part(i: int, n: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Of what is stacked, one of `n`; kernels here are (inputs, outputs)."""
+
+    def read(array: np.ndarray) -> np.ndarray:
+        return np.array_split(array, n)[i].T
+
+    return read
+
+
+def _linear(ours: str, theirs: str, i: int = 0, n: int = 1) -> dict[str, Entry]:
+    """A projection, or one of `n` that are stacked."""
+    read = _part(i, n)
+    return {f"{ours}_kernel": (f"{theirs}weight", read), f"{ours}_bias": (f"{theirs}bias", read)}
+
+
+def _norm(ours: str, theirs: str) -> dict[str, Entry]:
+    return {f"{ours}_scale": (f"{theirs}.weight", _same), f"{ours}_bias": (f"{theirs}.bias", _same)}
+
+
+def _stacked(theirs: str, *names: str) -> dict[str, Entry]:
+    """Projections whose weights are one array."""
+    return {k: e for i, n in enumerate(names) for k, e in _linear(n, theirs, i, len(names)).items()}
+
+
+_SOURCES: dict[str, tuple[_Source, ...]] = {
+    "MultiheadAttentionPool": (
+        _Source("AttentionPoolLatent of timm", "latent", {
+            "probe": ("latent", _of_one), **_linear("query", "q."),
+            **_stacked("kv.", "key", "value"), **_linear("out", "proj."), **_norm("norm", "norm"),
+            **_linear("mlp_in", "mlp.fc1."), **_linear("mlp_out", "mlp.fc2."),
+        }),
+        _Source("torch.nn.MultiheadAttention", "in_proj_weight", {
+            "probe": ("probe", _of_one), **_stacked("in_proj_", "query", "key", "value"),
+            **_linear("out", "out_proj."),
+        }),
+    ),
+    "AttentionPool2d": (
+        _Source("AttentionPool2d of CLIP", "positional_embedding", {
+            "positions": ("positional_embedding", _same), **_linear("query", "q_proj."),
+            **_linear("key", "k_proj."), **_linear("value", "v_proj."), **_linear("out", "c_proj."),
+        }),
+        _Source("AttentionPool2d of timm", "qkv.weight", {
+            "positions": ("pos_embed", _same), **_stacked("qkv.", "query", "key", "value"),
+            **_linear("out", "proj."),
+        }),
+        _Source("AttentionPool2d of timm", "q.weight", {
+            "positions": ("pos_embed", _same), **_linear("query", "q."), **_linear("key", "k."),
+            **_linear("value", "v."), **_linear("out", "proj."),
+        }),
+    ),
+}  # fmt: skip
+
+
+def from_torch_state(layer: Any, state_dict: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The parameters of a layer from the ``state_dict()`` of a module of PyTorch.
+
+    These layers are known, and the modules that they stand for:
+
+    - `MultiheadAttentionPool`: `AttentionPoolLatent` of timm; with ``mlp_dim=0`` also
+      `torch.nn.MultiheadAttention`, with the queries for it under ``"probe"``;
+    - `AttentionPool2d`: that of CLIP, and that of timm.
+
+    Args:
+      layer: a layer of `jaxpool.linen` or `jaxpool.nnx`, made with the options of the module: the
+        number of heads and, if it has one, the epsilon of its normalization and the form of its
+        GELU, which no state has.
+      state_dict: tensors, or NumPy's arrays, by the module's own names, without a prefix.
+
+    Returns:
+      The parameters by name, in the layer's `param_dtype`. In Linen they are what belongs under
+      "params"; an NNX layer takes them by ``nnx.update(layer, parameters)``.
+
+    Raises:
+      ValueError: a key is missing or unknown, or an array has not the shape that the layer needs.
+      TypeError: the layer is none of these.
+
+    Example:
+      >>> import jaxpool.interop, jaxpool.linen
+      >>> layer = jaxpool.linen.MultiheadAttentionPool(2, mlp_dim=0)
+      >>> state = {  # of torch.nn.MultiheadAttention(2, 2), and queries of your own
+      ...     "in_proj_weight": np.ones((6, 2)), "in_proj_bias": np.zeros(6),
+      ...     "out_proj.weight": np.eye(2), "out_proj.bias": np.zeros(2), "probe": np.ones((1, 2))}
+      >>> parameters = jaxpool.interop.from_torch_state(layer, state)
+      >>> layer.apply({"params": parameters}, jnp.array([[1., 2.], [1., 2.]]))
+      Array([3., 3.], dtype=float32)
+    """
+    op = "from_torch_state"
+    sources = _SOURCES.get(op_of(layer))
+    if sources is None:
+        allowed = f"be one of the layers {', '.join(_SOURCES)}"
+        fail(op, "layer", allowed, layer, error=TypeError)
+    source = next((s for s in sources if s.known_by in state_dict), None)
+    if source is None:
+        _refuse(f"have a key of {' or '.join(repr(s.known_by) for s in sources)}", state_dict)
+    ours: Any = layer
+    kernel = source.entries["query_kernel"]
+    given = {kernel[0]: _array(state_dict[kernel[0]])} if kernel[0] in state_dict else {}
+    channels = ours.features or (kernel[1](given[kernel[0]]).shape[0] if given else 1)
+    wanted = {name: shape for name, (shape, _) in ours._first(channels).items()}
+    if lacking := [name for name in wanted if name not in source.entries]:
+        _refuse(f"have {', '.join(lacking)}, which {source.name} has not", state_dict)
+    keys = {source.entries[name][0]: None for name in wanted}
+    for what, names in (
+        ("have", [k for k in keys if k not in state_dict]),
+        ("not have", [k for k in state_dict if k not in keys]),
+    ):
+        if names:
+            _refuse(f"{what} {', '.join(map(repr, names))} for {source.name}", state_dict)
+    found = {}
+    for name, shape in wanted.items():
+        key, read = source.entries[name]
+        array = _array(state_dict[key])
+        value = read(array)
+        if value.shape != tuple(shape):
+            raise ValueError(
+                f"{op}: `{key}` must give `{name}` of shape {tuple(shape)}; got {key}.shape="
+                f"{array.shape}."
+            )
+        found[name] = jnp.asarray(value, ours.param_dtype)
+    return found
+
+
+def _refuse(allowed: str, state: Mapping[str, Any]) -> Any:
+    raise ValueError(f"from_torch_state: `state_dict` must {allowed}; got the keys {[*state]}.")
+
+
+def _array(tensor: Any) -> np.ndarray:
+    """An array of NumPy's from one, or from a tensor wherever it is."""
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach().cpu()
+        # NumPy has no such dtype by itself.
+        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    return np.asarray(tensor)
