@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +157,7 @@ def from_torch_state(layer: Any, state_dict: Mapping[str, Any]) -> dict[str, jax
     return found
 
 
-def _refuse(allowed: str, state: Mapping[str, Any]) -> Any:
+def _refuse(allowed: str, state: Mapping[str, Any]) -> NoReturn:
     raise ValueError(f"from_torch_state: `state_dict` must {allowed}; got the keys {[*state]}.")
 
 

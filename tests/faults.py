@@ -1842,8 +1842,8 @@ FAULTS = [
     ),
     (
         "reductions/descriptors.py",
-        "        x = x / _unit(x, layout.own)\n",
-        "        x = x * 1\n",
+        "[a / _unit(a, layout.own) for a in given]",
+        "[a * 1 for a in given]",
         "normalised products of large elements overflow",
     ),
     (

@@ -210,8 +210,8 @@ def simple(op: str, x: Any, where: Any, p: Parameters, options: dict[str, Any]) 
         if gamma is not None:
             parted = key.reshape(*key.shape[:-1], heads, size)
             mask = None if valid is None else valid[..., None]
-            own = (*axes, parted.ndim - 1)
-            least = jaxpool.global_min_pool(parted, own, keepdims=True, where=mask)
+            everything = (*axes, parted.ndim - 1)
+            least = jaxpool.global_min_pool(parted, everything, keepdims=True, where=mask)
             parted = parted - least + np.asarray(1e-6, key.dtype)
             value = jnp.power(with_zeros(parted, mask), gamma).reshape(key.shape)
         own: dict[str, Any] = {"value": value, "scale": 1 / math.sqrt(size), "empty_value": 1}
