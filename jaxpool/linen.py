@@ -56,6 +56,8 @@ from jaxpool._src.layers import (
     segments,
     sequences,
     shapes,
+    statistics,
+    weighted,
     windows,
 )
 from jaxpool._src.layers.checks import check
@@ -248,6 +250,9 @@ class MultiheadAttentionPool(_Learned, attention.MultiheadAttentionPool): ...
 class PoolingByMultiheadAttention(_Learned, attention.PoolingByMultiheadAttention): ...
 class AttentionPool2d(_Learned, attention.AttentionPool2d): ...
 class SimPool(_Learned, attention.SimPool): ...
+class GatedAttentionPool(_Learned, weighted.GatedAttentionPool): ...
+class TokenLearner(_Learned, weighted.TokenLearner): ...
+class UniversalPool(_Learned, weighted.UniversalPool): ...
 # fmt: on
 
 
@@ -261,6 +266,19 @@ class LearnedImportancePool(_Learned, learned.LearnedImportancePool):
     empty_value: Any = 0
     features: int | None = None
     param_dtype: Any = jnp.float32
+
+
+class AttentiveStatisticsPool(_Learned, statistics.AttentiveStatisticsPool):
+    def _running(self) -> dict[str, jax.Array]:
+        return {
+            name: self.variable("batch_stats", name, jnp.full, shape, value, jnp.float32).value
+            for name, (shape, value) in self._first_running().items()
+        }
+
+    def _keep(self, running: dict[str, jax.Array]) -> None:
+        for name, value in running.items():
+            if not self.is_initializing():
+                self.put_variable("batch_stats", name, value)
 
 
 class PredictedBlurPool(_Learned, learned_filters.PredictedBlurPool):

@@ -57,6 +57,8 @@ from jaxpool._src.layers import (
     segments,
     sequences,
     shapes,
+    statistics,
+    weighted,
     windows,
 )
 from jaxpool._src.layers.checks import check
@@ -305,6 +307,9 @@ class MultiheadAttentionPool(_Learned, attention.MultiheadAttentionPool): ...
 class PoolingByMultiheadAttention(_Learned, attention.PoolingByMultiheadAttention): ...
 class AttentionPool2d(_Learned, attention.AttentionPool2d): ...
 class SimPool(_Learned, attention.SimPool): ...
+class GatedAttentionPool(_Learned, weighted.GatedAttentionPool): ...
+class TokenLearner(_Learned, weighted.TokenLearner): ...
+class UniversalPool(_Learned, weighted.UniversalPool): ...
 # fmt: on
 
 
@@ -318,6 +323,26 @@ class LearnedImportancePool(_Learned, learned.LearnedImportancePool):
     ceil_mode: bool = False
     empty_value: Any = 0
     param_dtype: Any = jnp.float32
+
+
+class AttentiveStatisticsPool(_Learned, statistics.AttentiveStatisticsPool):
+    def _begin(self, rngs: Any) -> None:
+        super()._begin(rngs)
+        for name, (shape, value) in self._first_running().items():
+            setattr(self, name, nnx.BatchStat(jnp.full(shape, value, jnp.float32)))
+
+    def _running(self) -> dict[str, jax.Array]:
+        return {name: getattr(self, name)[...] for name in self._first_running()}
+
+    def _keep(self, running: dict[str, jax.Array]) -> None:
+        for name, value in running.items():
+            getattr(self, name)[...] = value
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """Sets what is not None, for `nnx.view`."""
+        if use_running_average is not None:
+            op = fields.op_of(self)
+            self.use_running_average = flag(op, "use_running_average", use_running_average)
 
 
 class PredictedBlurPool(_WithRngs, learned_filters.PredictedBlurPool):

@@ -220,3 +220,24 @@ def test_plot_audio_statistics_does_not_read_its_padding():
         }
         for name, values in expected.items():
             np.testing.assert_allclose(found[name][row], values, rtol=1e-4, atol=1e-4)
+
+
+def test_plot_bag_of_digits(tmp_path, capsys):
+    """It learns which bags have a nine, and looks at that."""
+    example = load("plot_bag_of_digits")
+    figure, accuracy, found = example.main(steps=30, out=tmp_path)
+    assert accuracy > 0.65  # guessing: 0.5
+    assert found > 0.5  # guessing: 0.2
+    printed = capsys.readouterr().out
+    assert f"{accuracy:.1%} of the test bags" in printed
+    assert f"in {found:.1%} of those" in printed
+    shown = [[ax for ax in row if ax.images] for row in np.reshape(figure.axes, (6, -1))]
+    for row in shown:
+        percents = [int(ax.get_xlabel()) for ax in row]
+        assert 5 <= len(row) <= 12
+        assert abs(sum(percents) - 100) <= len(row)
+    nines = [sum(ax.xaxis.label.get_fontweight() == "bold" for ax in row) for row in shown]
+    assert all(1 <= n <= 3 for n in nines[:4])
+    assert nines[4:] == [0, 0]
+    assert plt.imread(tmp_path / "bag_of_digits.png").shape == (700, 1200, 4)
+    plt.close(figure)

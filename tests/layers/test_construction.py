@@ -109,6 +109,7 @@ HEADS = (
     "AttentionPool2d",
     "SimPool",
 )
+PREDICT_WEIGHTS = ("GatedAttentionPool", "TokenLearner", "UniversalPool")
 NEED_RNGS = ("LearnedTreePool", "LearnedDetailPreservingPool", "PredictedBlurPool")
 
 
@@ -173,7 +174,7 @@ def test_signatures_show_the_fields_and_are_alike():
         draws = name.startswith(
             ("Learned", "Parabolic", "Predicted", "Ordinal", "Fractional", "NetVlad", "Ghost")
         )
-        draws = draws or name in HEADS
+        draws = draws or name in (*HEADS, *PREDICT_WEIGHTS)
         draws = draws or hasattr(cls, "set_view")
         assert (rngs is not None) == draws
         assert rngs is None or (rngs.kind, rngs.default) == (rngs.KEYWORD_ONLY, None)

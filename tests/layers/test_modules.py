@@ -184,7 +184,8 @@ LEARNED = {
     "LearnedErosionPool", "LearnedOpeningPool", "LearnedClosingPool", "ParabolicDilationPool",
     "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
     "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
-    "LearnedImportancePool", "OrdinalPool", "MultiheadAttentionPool", "SimPool", *WITH_PARAMETERS,
+    "LearnedImportancePool", "OrdinalPool", "MultiheadAttentionPool", "SimPool",
+    "GatedAttentionPool", "AttentiveStatisticsPool", "UniversalPool", *WITH_PARAMETERS,
 }  # fmt: skip
 
 
@@ -597,7 +598,7 @@ def test_ordinal_pool_of_other_layouts(framework):
             ordinal(framework, 2, axes=(3, 4), channel_axis=channel)[1](logits, X)
 
 
-NEEDS_RNGS = ("LearnedTreePool", "LearnedDetailPreservingPool")
+NEEDS_RNGS = ("LearnedTreePool", "LearnedDetailPreservingPool", "UniversalPool")
 MORE_OPTIONS = {
     "LearnedTreePool": {"depth": 3},
     "LearnedDetailPreservingPool": {"full": True},
@@ -700,10 +701,13 @@ LAYOUTS = {
     "ParabolicDilationPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
     "ParabolicErosionPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
     "OrdinalPool": lambda axes: {"window_shape": (2, 3), "axes": axes},
+    "UniversalPool": lambda axes: {"window_shape": (2, 3), "axes": axes, "hidden_features": 2},
 }  # fmt: skip
-PER_CHANNEL = LEARNED - {
-    "PredictedBlurPool", "LearnedImportancePool", "MultiheadAttentionPool", "SimPool"
+OF_ALL_CHANNELS = {
+    "PredictedBlurPool", "LearnedImportancePool", "MultiheadAttentionPool", "SimPool",
+    "GatedAttentionPool", "AttentiveStatisticsPool",
 }  # fmt: skip
+PER_CHANNEL = LEARNED - OF_ALL_CHANNELS
 
 
 def of_layout(framework, name, x, **options):

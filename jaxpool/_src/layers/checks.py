@@ -56,6 +56,11 @@ def _check_learned(op: str, given: dict[str, Any], known: bool) -> None:
         parameters.size(op, "clusters", given["clusters"])
         parameters.size(op, "ghosts", given.get("ghosts", 0), "be an int >= 0", least=0)
         parameters.positive_number(op, "alpha", given["alpha"])
+    for name in ("hidden_features", "branches", "num_tokens"):
+        if name in given:
+            parameters.size(op, name, given[name])
+    if "momentum" in given:
+        parameters.fraction(op, "momentum", given["momentum"], scalar=True)
     if "depth" in given:
         parameters.size(op, "depth", given["depth"], "be at least 1")
     if "beta_shape" in given:

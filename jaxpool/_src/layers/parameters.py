@@ -116,6 +116,12 @@ def uniform(features: int) -> Callable[..., jax.Array]:
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)
 
 
+def glorot_of_windows(window: tuple[int, ...], count: int) -> Callable[..., jax.Array]:
+    """Glorot and Bengio's initializer of `count` filters, of each channel's own windows."""
+    most = math.sqrt(6 / (math.prod(window) + count))
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -most, most)
+
+
 def predicted_sizes(layer: Any) -> tuple[tuple[int, ...], int]:
     """Of a layer that predicts kernels, these kernels' shape and the number of logits."""
     op, strides, groups = op_of(layer), layer.strides, layer.groups
