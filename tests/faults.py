@@ -2142,8 +2142,8 @@ FAULTS = [
     ),
     (
         "layers/heads.py",
-        "own = (*axes, parted.ndim - 1)",
-        "own = tuple(range(parted.ndim))",
+        "everything = (*axes, parted.ndim - 1)",
+        "everything = tuple(range(parted.ndim))",
         "SimPool takes the least number of the whole batch",
     ),
     (
