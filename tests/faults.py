@@ -1877,9 +1877,9 @@ FAULTS = [
         "a batch without a valid frame moves the running statistics of AttentiveStatisticsPool",
     ),
     (
-        "layers/loading.py",
-        "return jnp.asarray(value[..., 0].T)",
-        "return jnp.asarray(value[..., 0])",
+        "interop.py",
+        "return array[..., 0].T if",
+        "return array[..., 0] if",
         "kernels of SpeechBrain's attentive statistics pooling are not turned round",
     ),
     (

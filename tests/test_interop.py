@@ -92,13 +92,13 @@ def test_modules_of_pytorch():
     @jax.jit
     def found(params):
         rows = zip(layers, params, calls, strict=True)
-        return [f.apply({"params": p}, x, where=where) for f, p, (x, where) in rows]
+        return [f.apply(p, x, where=where) for f, p, (x, where) in rows]
 
     for ours, theirs in zip(found(params), of_torch, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     layer = jaxpool.nnx.AttentionPool2d((4, 5), HEADS, output_dim=6, features=C, rngs=nnx.Rngs(0))
     nnx.update(layer, jaxpool.interop.from_torch_state(layer, clip.bfloat16().state_dict()))
-    for name, value in params[1].items():
+    for name, value in params[1]["params"].items():
         np.testing.assert_array_equal(
             getattr(layer, name)[...], value.astype(jnp.bfloat16).astype(np.float32)
         )
@@ -127,7 +127,8 @@ def state_of_timm(separate):
 def test_timm_has_other_names(separate):
     layer = jaxpool.linen.AttentionPool2d((4, 5), HEADS, output_dim=6, param_dtype=jnp.float16)
     found, wanted = (
-        jaxpool.interop.from_torch_state(layer, state) for state in state_of_timm(separate)
+        jaxpool.interop.from_torch_state(layer, state)["params"]
+        for state in state_of_timm(separate)
     )
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -148,6 +149,8 @@ def test_mistakes_name_the_key():
         (layer, {"weight": clip["q_proj.bias"]}, "must have a key of 'positional_embedding' or"),
         (alone, {"in_proj_weight": clip["q_proj.weight"]}, "must have .*mlp_in_kernel.*has not"),
         (layer.clone(features=9), clip, "must give `positions` of shape"),
+        (jaxpool.linen.AttentiveStatisticsPool(5), {"tdnn.conv.conv.weight": np.ones((5, 12, 3))},
+         "must have 'tdnn.conv.conv.bias', 'tdnn.norm.norm.weight', .* for AttentiveStat"),
     ]  # fmt: skip
     for made, state, message in refused:
         with pytest.raises(ValueError, match=f"^from_torch_state: .*{message}"):

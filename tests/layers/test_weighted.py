@@ -9,15 +9,14 @@ import pytest
 from flax import nnx
 
 import jaxpool
+import jaxpool.interop
 import jaxpool.linen
 import jaxpool.nnx
-from jaxpool._src.layers.loading import attentive_statistics_variables
 
 TESTS_OF = (
     "layers/weighted.py",
     "layers/statistics.py",
     "layers/networks.py",
-    "layers/loading.py",
     "reductions/universal.py",
     "layers/parameters.py",
     "layers/checks.py",
@@ -473,9 +472,9 @@ def test_attentive_statistics_of_speechbrain():
         speechbrains(torch, module, x + 1, torch.tensor([6, 6, 6]))
     module.eval()
     state = module.state_dict()
-    variables = attentive_statistics_variables(state)
     where = (np.arange(6) < lengths.numpy()[:, None])[..., None]
     layer = jaxpool.linen.AttentiveStatisticsPool(5, use_running_average=True)
+    variables = jaxpool.interop.from_torch_state(layer, state)
     found, weights = layer.apply(variables, X, where=where, return_weights=True)
     np.testing.assert_allclose(found, by_torch(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)
@@ -484,10 +483,15 @@ def test_attentive_statistics_of_speechbrain():
     lengths[:] = 6
     wanted = attentive_statistics(p, np.float64(X), np.ones_like(where))
     np.testing.assert_allclose(by_torch(), wanted, rtol=1e-5)
-    for wrong in ({}, {**state, "conv.conv.weight": torch.ones(4, 5)},
-                  {**state, "tdnn.norm.norm.bias": torch.ones(2, 5)}):  # fmt: skip
-        with pytest.raises(ValueError, match=r"^attentive_statistics_variables: `state` must have"):
-            attentive_statistics_variables(wrong)
+    in_nnx = jaxpool.nnx.AttentiveStatisticsPool(
+        5, use_running_average=True, features=4, rngs=nnx.Rngs(0)
+    )
+    nnx.update(in_nnx, jaxpool.interop.from_torch_state(in_nnx, state))
+    np.testing.assert_array_equal(in_nnx(X, where=where), found)
+    for wrong, key in (({"conv.conv.weight": torch.ones(4, 5)}, "conv.conv.weight"),
+                       ({"tdnn.norm.norm.bias": torch.ones(2, 5)}, "tdnn.norm.norm.bias")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^from_torch_state: `{key}` must give"):
+            jaxpool.interop.from_torch_state(layer, {**state, **wrong})
 
 
 def test_gated_attention_of_torch():
