@@ -165,7 +165,6 @@ def of_descriptors():
     centroids = random.standard_normal((3, 4)).astype(np.float32)
     sketch = jaxpool.draw_sketch(jax.random.key(0), 4, 12)
     pools = {
-        "bilinear": lambda x, **k: jaxpool.bilinear_pool(x, y=x[..., :2], **k),
         "root": lambda x, **k: jaxpool.isqrt_covariance_pool(x, iterations=11, **k),
         "sketch": lambda x, **k: jaxpool.compact_bilinear_pool(x, sketch=sketch, **k),
         "vlad": lambda x, **k: jaxpool.netvlad_pool(x, centroids, x, ghosts=1, **k),

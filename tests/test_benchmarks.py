@@ -17,6 +17,7 @@ from benchmarks import (
     aot,
     attention,
     compare,
+    descriptors,
     hlo,
     page,
     programs,
@@ -335,6 +336,14 @@ def test_attention_prints_a_row_for_each_mode(capsys):
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [mode.strip() for _, mode, *_ in rows] == ["forward", "forward + backward"]
     assert all(float(row[2]) > 0 and "jax.nn" in row[3] for row in rows)
+
+
+def test_descriptors_prints_a_row_for_each_function_and_mode(capsys):
+    assert len([*descriptors.groups(64)]) == 7
+    descriptors.main(["--repeats=1", "--shrink=64", "--only=covariance_pool, v"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if "forward" in line]
+    assert len(rows) == 2
+    assert all("jnp by hand" in row for row in rows)
 
 
 def test_vmapped_measures_all_functions(capsys, tmp_path):

@@ -23,7 +23,7 @@ def owned(framework, name, **options):
     """The parameters of a layer, and a function of these, of x and of a mask."""
     if framework is jaxpool.linen:
         layer = framework.__dict__[name](**options)
-        first = layer.init(jax.random.key(0), X)["params"]
+        first = jax.jit(layer.init)(jax.random.key(0), X)["params"]
         return first, lambda p, x, where=None: layer.apply({"params": p}, x, where=where)
     features = {} if name.startswith("Learned") else {"features": 4}
     layer = framework.__dict__[name](**options, **features, rngs=nnx.Rngs(0))

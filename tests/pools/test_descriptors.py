@@ -67,7 +67,8 @@ MORE = {
 }  # fmt: skip
 EVERY = POOLS | MORE
 # Their derivatives are those of another.
-ALIKE = ("unbiased", "one step", "normalized", "vlad", "long sketch", "transposed places")
+ALIKE = ("covariance", "unbiased", "bilinear", "one step", "normalized", "vlad", "long sketch",
+         "transposed places")  # fmt: skip
 
 
 def steps(v, iterations, epsilon):
@@ -154,11 +155,11 @@ def program():
         for name, pool in EVERY.items():
             masked = functools.partial(pool, axes=(1, 2), where=where)
             if name in ALIKE:
-                y, derived = masked(x, others), ()
-            else:
-                y, vjp = jax.vjp(masked, x, others)
-                derived = vjp(jnp.cos(5 * y)), jax.jvp(masked, (x, others), direction)[1]
-            found[name] = pool(x, others, axes=(1, 2)), y, *derived
+                found[name] = (masked(x, others),) * 2
+                continue
+            y, tangent = jax.linearize(masked, x, others)
+            gradient = jax.linear_transpose(tangent, x, others)(jnp.cos(5 * y))
+            found[name] = pool(x, others, axes=(1, 2)), y, gradient, tangent(*direction)
         return found
 
     return everything
@@ -172,7 +173,7 @@ def found():
 @pytest.mark.parametrize("name", EVERY)
 def test_values_are_those_of_loops(name):
     plain, masked, *_ = found()[name]
-    for y, where in ((plain, np.True_), (masked, WHERE)):
+    for y, where in ((plain, WHERE if name in ALIKE else np.True_), (masked, WHERE)):
         for i, wanted in expected(name, where):
             np.testing.assert_allclose(y[i], wanted, 2e-5, 2e-6, err_msg=f"{name} {i}")
 
@@ -217,7 +218,7 @@ def test_gradients_are_finite_and_batches_independent():
     alike = {name: before[name][1][1] for name in EVERY}
     assert (alike["covariance"] == 0).all()
     assert (before["vlad"][1] != 0).any()
-    assert (before["bilinear"][2][0][0] == 0).all()
+    assert (before["of two"][2][0][0] == 0).all()
     root = np.zeros((CHANNELS, CHANNELS))
     root[np.triu_indices(CHANNELS)] = before["root"][1][1]
     np.testing.assert_allclose(root, steps(np.zeros((2, CHANNELS)), 5, 1e-6), 1e-5)
@@ -250,7 +251,7 @@ def test_scale_and_offset_lose_no_digits():
 
 def test_dtypes():
     """Floats keep theirs, and are added up in float32; others give float32."""
-    dtypes = ["bfloat16", "float16", "int8"]
+    dtypes = ["bfloat16", "int8"]
     names = ("covariance", "of two", "sketch", "ghosts", "places")
     values = np.round(4 * X).clip(-100, 100)
 
@@ -272,7 +273,7 @@ def test_dtypes():
         for name in names:
             y, wanted = found[f"{dtype} {name}"], found[f"float32 {name}"]
             assert y.dtype == (dtype if floating and name != "of two" else "float32")
-            tolerance = {"bfloat16": 8e-3, "float16": 2e-3, "int8": 1e-6}[dtype]
+            tolerance = {"bfloat16": 8e-3, "int8": 1e-6}[dtype]
             np.testing.assert_allclose(np.float32(y), wanted, tolerance, tolerance / 4)
 
 
@@ -352,7 +353,7 @@ def test_export_with_symbolic_sizes():
         gradient = jax.grad(lambda x: jaxpool.isqrt_covariance_pool(x, (1, 2)).sum())(x)
         return found, gradient, jaxpool.covariance_pool(wide, 1)
 
-    names = ("unbiased", "of two", "root", "sketch", "ghosts", "places")
+    names = ("of two", "root", "sketch", "ghosts", "places")
 
     sizes = ("b, h, w, 6", "b, h, w, 2", "b, h, w, 5", "b, h, w, 1", "b, h, c")
     dtypes = [np.float32] * 3 + [np.bool_, np.float32]
@@ -397,10 +398,12 @@ def test_programs_do_not_grow_with_channels_or_iterations():
     def root(iterations, x):
         return jaxpool.isqrt_covariance_pool(x, 0, iterations=iterations)
 
-    few, many = (length(functools.partial(root, 12), (5, n)) for n in (100, 1000))
-    assert many <= 1.5 * few
-    few, many = (length(functools.partial(root, n), (5, 16)) for n in (12, 200))
-    assert many <= 1.01 * few
+    few, more, many = (
+        length(functools.partial(root, steps), (5, channels))
+        for steps, channels in ((12, 10), (200, 10), (200, 1000))
+    )
+    assert few <= more <= 1.01 * few
+    assert many <= 1.2 * few
 
 
 def test_places_come_to_the_maximum():

@@ -1,7 +1,7 @@
 """The upper triangle of a matrix as a vector, row by row, and the transpose of that.
 
-Each direction is a loop over rows, written for itself. A gather takes ten times as long on CPUs, a
-network of selections a thousand times, and slices of rows make a program that grows.
+Each direction is a loop over rows, written for itself. Of 16 matrices of 256 rows, a gather takes
+four times as long on CPUs, and its gradient ten times; slices of rows make a program that grows.
 """
 
 import functools

@@ -312,28 +312,31 @@ def expected_places(
     temperature: jax.Array,
 ) -> jax.Array:
     """The mean place under a softmax over some axes, from -1 to 1, along a last axis for these."""
-    zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
-    domain = Global(tuple(axes), keepdims=True)
-    largest = domain.max(lax.stop_gradient(x), mask)
-    # Infinite maxima share their weight, all -inf included; NaN stays.
-    lowest = np.array(-np.inf, x.dtype)
+    zero, lowest = np.zeros((), x.dtype), np.array(-np.inf, x.dtype)
+    fixed = lax.stop_gradient(x)
+    fixed = fixed if mask is None else jnp.where(mask, fixed, lowest)
+    largest = jnp.max(fixed, axes, keepdims=True)  # where it loses a NaN, the weights have it
+    # Infinite maxima share their weight, all -inf included.
     below = jnp.where(jnp.isinf(largest), jnp.where(x == largest, zero, lowest), x - largest)
     weighs = below != lowest if mask is None else mask & (below != lowest)
     weight = jnp.exp(jnp.where(weighs, below, zero) / _limited(temperature))
     weight = jnp.where(weighs, weight, zero)
-    total = jnp.sum(weight, domain.pooled_axes(x.ndim))
-    total = jnp.where(total == 0, one, total)
-    places = []
-    for axis in axes:
-        n = x.shape[axis]
-        number = numbered(axis, n, x.ndim)
-        last = jnp.asarray(n - 1, np.int32)
+    # The sum of weights, and of weights times places, as one product.
+    sums = _product(weight, _table_of_places(x, axes), (axes, range(len(axes))))
+    total = sums[..., :1]
+    return sums[..., 1:] / jnp.where(total == 0, np.ones((), x.dtype), total)
+
+
+def _table_of_places(x: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """For each element of the pooled axes, in their order, 1 and its places."""
+    shape = [x.shape[axis] for axis in axes]
+    table = [jnp.ones(shape, x.dtype)]
+    for axis, n in enumerate(shape):
+        number, last = numbered(axis, n, len(shape)), jnp.asarray(n - 1, np.int32)
         # From behind a barrier, so that the division is one, and the last place exactly 1.
-        along = (2 * number - last).astype(x.dtype) / lax.optimization_barrier(
-            jnp.maximum(last, np.int32(1)).astype(x.dtype)
-        )
-        places.append(jnp.sum(weight * along, domain.pooled_axes(x.ndim)) / total)
-    return jnp.stack(places, -1)
+        steps = lax.optimization_barrier(jnp.maximum(last, np.int32(1)).astype(x.dtype))
+        table.append(jnp.broadcast_to((2 * number - last).astype(x.dtype) / steps, shape))
+    return jnp.stack(table, -1)
 
 
 def _limited(temperature: jax.Array) -> jax.Array:
