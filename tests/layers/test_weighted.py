@@ -478,16 +478,16 @@ def test_attentive_statistics_of_speechbrain():
     found, weights = layer.apply(variables, X, where=where, return_weights=True)
     np.testing.assert_allclose(found, by_torch(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)
-    p = jax.tree.map(np.float64, variables["params"])
-    module.train()
-    lengths[:] = 6
-    wanted = attentive_statistics(p, np.float64(X), np.ones_like(where))
-    np.testing.assert_allclose(by_torch(), wanted, rtol=1e-5)
     in_nnx = jaxpool.nnx.AttentiveStatisticsPool(
         5, use_running_average=True, features=4, rngs=nnx.Rngs(0)
     )
     nnx.update(in_nnx, jaxpool.interop.from_torch_state(in_nnx, state))
     np.testing.assert_array_equal(in_nnx(X, where=where), found)
+    p = jax.tree.map(np.float64, variables["params"])
+    module.train()
+    lengths[:] = 6
+    wanted = attentive_statistics(p, np.float64(X), np.ones_like(where))
+    np.testing.assert_allclose(by_torch(), wanted, rtol=1e-5)
     for wrong, key in (({"conv.conv.weight": torch.ones(4, 5)}, "conv.conv.weight"),
                        ({"tdnn.norm.norm.bias": torch.ones(2, 5)}, "tdnn.norm.norm.bias")):  # fmt: skip
         with pytest.raises(ValueError, match=f"^from_torch_state: `{key}` must give"):
