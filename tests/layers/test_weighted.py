@@ -491,7 +491,7 @@ def test_attentive_statistics_of_speechbrain():
     for wrong, key in (({"conv.conv.weight": torch.ones(4, 5)}, "conv.conv.weight"),
                        ({"tdnn.norm.norm.bias": torch.ones(2, 5)}, "tdnn.norm.norm.bias")):  # fmt: skip
         with pytest.raises(ValueError, match=f"^from_torch_state: `{key}` must give"):
-            jaxpool.interop.from_torch_state(layer, {**state, **wrong})
+            jaxpool.interop.from_torch_state(layer.clone(features=4), {**state, **wrong})
 
 
 def test_gated_attention_of_torch():
