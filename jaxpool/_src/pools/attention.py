@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
 from jaxpool._src.core.pool import accumulator, parted_along, with_zeros
 from jaxpool._src.core.program import as_one_program
@@ -129,6 +129,7 @@ def _attention_pool(
         value = key if value is None else with_zeros(_multiplied(value, dtype), valid)
         own = {"pooled": pooled, "heads": num_heads, "scale": scale, "dtype": dtype}
         y, weights = attend(_multiplied(query, dtype), key, value, valid, **own)
+        contracts.assert_shape(y, (*batch, count, channels))
         y = y.astype(result)
         if valid is not None:
             filled = jnp.any(valid, pooled)[..., None]
