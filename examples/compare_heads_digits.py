@@ -6,7 +6,7 @@ covariance of channels (iSQRT-COV), residuals to learned clusters (NetVLAD) or, 
 all of them. Trains on scikit-learn's handwritten digits, and prints the accuracy on a quarter of
 them that it has not seen: mean and standard deviation over seeds, with which the split changes too.
 
-With 600 steps and 5 seeds (JAX 0.11.2 on 2 cores of an AMD EPYC):
+With 600 steps and 5 seeds (JAX 0.10.2 on 2 cores of a shared AMD EPYC):
 
     head               numbers   test accuracy
     mean                    32   95.73 % ± 1.25 %
@@ -15,10 +15,9 @@ With 600 steps and 5 seeds (JAX 0.11.2 on 2 cores of an AMD EPYC):
     NetVLAD                256   98.22 % ± 0.85 %
     flattened              512   98.44 % ± 0.37 %
 
-The mean falls behind. The digits do not tell the others apart, though one of these needs no more
-numbers than the mean, and nothing is won over no pooling at all, which a picture of another size
-would not fit. A step of the covariance took three times that of the mean, most of it for products
-of small matrices; those of the others differed less.
+The mean falls behind. The digits do not tell the others apart: not from each other, though GeM
+needs no more numbers than the mean, and not from no pooling at all, which would not take pictures
+of other sizes. A step with the covariance took about three times as long as one with the mean.
 """
 
 import functools
