@@ -12,7 +12,7 @@ Scikit-learn's digits, 8 x 8 pixels, are put at random on a canvas of 32 x 32, t
 at a time. The same convolutions learn for as many steps with each of three heads: keypoints with a
 learned temperature (``LearnedSpatialSoftmax``), a dense layer of all features, and a dense layer of
 their mean. They are tested with digits that they have not seen. The dense layer has to learn each
-digit anew at each place, for which these steps are too few; the mean does hardly better than a
+digit anew at each place, and is still far off after these steps; the mean does hardly better than a
 guess at the middle.
 
 The film shows three such digits that move, their keypoints with the way that these came, and below
@@ -36,6 +36,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from rich.console import Console
 from rich.progress import track
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -153,7 +154,8 @@ def train(head: str, digits: Digits, steps: int, seed: int) -> Network:
     model, random = Network(head, nnx.Rngs(seed)), np.random.default_rng(seed)
     schedule = optax.cosine_decay_schedule(3e-3, steps)
     optimizer = nnx.Optimizer(model, optax.adam(schedule), wrt=nnx.Param)
-    for _ in track(range(steps), f"{head:9}", transient=True):
+    console = Console(stderr=True)  # the gallery shows what is printed otherwise
+    for _ in track(range(steps), f"{head:9}", console=console):
         train_step(model, optimizer, scatter(digits, BATCH_SIZE, random))
     return model
 
@@ -201,7 +203,7 @@ def keypoints(model: Network, images: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def draw(model: Network, scenes: Scenes, found: dict[str, np.ndarray]) -> Figure:
     """Frames with keypoints, where the softmax of each is, and how often a head is how far off."""
-    figure = plt.figure(figsize=(13, 5.2), layout="constrained")
+    figure = plt.figure(figsize=(13, 4.8), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(2.5, 1))
     draw_film(left, model, scenes)
     ax = right.subplots()
@@ -209,7 +211,9 @@ def draw(model: Network, scenes: Scenes, found: dict[str, np.ndarray]) -> Figure
         part = np.linspace(0, 100, len(far))
         ax.plot(np.sort(far), part, style, linewidth=2, label=f"{name} ({far.mean():.1f})")
     ax.set(title="Test digits (%) that are no further off", xlabel="pixels", xlim=(0, CANVAS / 2))
-    right.legend(loc="outside lower center", ncols=2, title="head (pixels off, on average)")
+    ax.set_xticks(range(0, CANVAS // 2 + 1, 4))
+    title = "head (pixels off, on average)"
+    right.legend(loc="outside lower center", ncols=2, title=title, columnspacing=1, fontsize=9)
     ax.grid(alpha=0.3)
     return figure
 

@@ -215,7 +215,7 @@ def test_plot_keypoints(moving_digits, heads, steps, tmp_path, capsys):
     printed = capsys.readouterr().out
     for name, far in found.items():
         assert f"{name:17} {far.mean():6.2f}" in printed
-    assert plt.imread(tmp_path / "keypoints.png").shape == (520, 1300, 4)
+    assert plt.imread(tmp_path / "keypoints.png").shape == (480, 1300, 4)
     plt.close(figure)
 
 
