@@ -8,7 +8,7 @@ intervals overlap, as most do, the digits do not tell the poolings apart.
 import argparse
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -63,19 +63,24 @@ class Network(nn.Module):
         return nn.Dense(10)(pooling.GlobalAvgPool(axes=(-3, -2))(x))
 
 
-def train(pool: Callable[[bool], nn.Module], seed: int, steps: int) -> tuple[float, float]:
-    """Accuracy on the test digits, and the median time of a step in milliseconds."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 8, 8, 1) / 16).astype(np.float32)
-    split = train_test_split(
-        images, labels.astype(np.int32), test_size=0.25, random_state=seed, stratify=labels
-    )
-    train_images, test_images, train_labels, test_labels = split
-    network = Network(pool)
-    key = jax.random.key(seed)
-    variables = network.init({"params": key, "pool": key}, train_images[:1])
+class Programs(NamedTuple):
+    """What is compiled for a network, once for all seeds."""
+
+    start: Callable  # variables and the state of the optimizer, of a key and images
+    step: Callable
+    predict: Callable
+
+
+@functools.cache
+def programs(build: Callable[[bool], nn.Module], steps: int) -> Programs:
+    """Programs of the network that `build` makes, for training or, given True, for testing."""
+    network, tested = build(False), build(True)
     optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
-    state = optimizer.init(variables)
+
+    @jax.jit
+    def start(key: jax.Array, images: jax.Array) -> tuple[Any, Any]:
+        variables = network.init({"params": key, "pool": key}, images)
+        return variables, optimizer.init(variables)
 
     @jax.jit
     def step(variables: Any, state: Any, key: jax.Array, images: Any, labels: Any) -> Any:
@@ -86,43 +91,79 @@ def train(pool: Callable[[bool], nn.Module], seed: int, steps: int) -> tuple[flo
         updates, state = optimizer.update(jax.grad(loss)(variables), state)
         return optax.apply_updates(variables, updates), state
 
+    @jax.jit
+    def predict(variables: Any, images: jax.Array) -> jax.Array:
+        return tested.apply(variables, images).argmax(-1)
+
+    return Programs(start, step, predict)
+
+
+def train(build: Callable[[bool], nn.Module], seed: int, steps: int) -> tuple[float, float]:
+    """Accuracy on the test digits, and the median time of a step in milliseconds."""
+    images, labels = load_digits(return_X_y=True)
+    images = (images.reshape(-1, 8, 8, 1) / 16).astype(np.float32)
+    split = train_test_split(
+        images, labels.astype(np.int32), test_size=0.25, random_state=seed, stratify=labels
+    )
+    train_images, test_images, train_labels, test_labels = split
+    start, step, predict = programs(build, steps)
+    key = jax.random.key(seed)
+    variables, state = start(key, train_images[:1])
+
     rng, seconds = np.random.default_rng(seed), []
     for number in range(steps):
         chosen = rng.choice(len(train_labels), BATCH_SIZE, replace=False)
-        start = time.perf_counter()
+        begun = time.perf_counter()
         now = jax.random.fold_in(key, number)
         variables, state = jax.block_until_ready(
             step(variables, state, now, train_images[chosen], train_labels[chosen])
         )
-        seconds.append(time.perf_counter() - start)
-    tested = Network(pool, test=True)
-    predicted = jax.jit(functools.partial(tested.apply, variables))(test_images).argmax(-1)
+        seconds.append(time.perf_counter() - begun)
+    predicted = predict(variables, test_images)
     return float(np.mean(predicted == test_labels)), 1e3 * float(np.median(seconds))
+
+
+def compare(
+    networks: Mapping[str, Callable[[bool], nn.Module]], steps: int, seeds: int, console: Console
+) -> dict[str, Row]:
+    """Trains each network with each seed."""
+    rows = {name: Row([], []) for name in networks}
+    jobs = [(name, seed) for seed in range(seeds) for name in networks]
+    for name, seed in track(jobs, "training", console=console):
+        accuracy, milliseconds = train(networks[name], seed, steps)
+        rows[name].accuracies.append(accuracy)
+        rows[name].milliseconds.append(milliseconds)
+    return rows
+
+
+def cells(row: Row) -> tuple[str, str, str]:
+    """What a table says of a row: the mean accuracy, its spread, and the time of a step."""
+    return (
+        f"{100 * np.mean(row.accuracies):.2f} %",
+        f"± {100 * np.std(row.accuracies):.2f} %",
+        f"{np.median(row.milliseconds):.2f}",
+    )
 
 
 def main(steps: int = 600, seeds: int = 5, pools: Sequence[str] = tuple(POOLS)) -> dict[str, Row]:
     """Trains each pooling with each seed; prints a table."""
     console = Console()
-    rows = {name: Row([], []) for name in pools}
-    jobs = [(name, seed) for seed in range(seeds) for name in pools]
-    for name, seed in track(jobs, "training", console=console):
-        accuracy, milliseconds = train(POOLS[name], seed, steps)
-        rows[name].accuracies.append(accuracy)
-        rows[name].milliseconds.append(milliseconds)
+    networks = {name: functools.partial(Network, POOLS[name]) for name in pools}
+    rows = compare(networks, steps, seeds, console)
     table = Table("pooling", "test accuracy", "spread", "ms a step", title=f"{seeds} seeds")
     for name, row in rows.items():
-        table.add_row(
-            name,
-            f"{100 * np.mean(row.accuracies):.2f} %",
-            f"± {100 * np.std(row.accuracies):.2f} %",
-            f"{np.median(row.milliseconds):.2f}",
-        )
+        table.add_row(name, *cells(row))
     console.print(table)
     return rows
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Compare poolings on handwritten digits.")
+def options(description: str) -> dict[str, int]:
+    """What the command line says of `steps` and `seeds`."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=5)
-    main(**vars(parser.parse_args()))
+    return vars(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main(**options("Compare poolings on handwritten digits."))

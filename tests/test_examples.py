@@ -165,6 +165,94 @@ def test_compare_pools_digits(capsys, exhaustive):
     assert f"{seeds} seeds" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("heads", "steps"),
+    [
+        (["NetVLAD"], 60),
+        pytest.param(None, 80, marks=pytest.mark.exhaustive),  # all of them
+    ],
+)
+def test_compare_heads_digits(heads, steps, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)  # as for a script
+    example = load("compare_heads_digits")
+    heads = heads or list(example.HEADS)
+    rows = example.main(steps=steps, seeds=1, heads=heads)
+    assert list(rows) == heads
+    for row in rows.values():
+        assert len(row.accuracies) == len(row.milliseconds) == 1
+        assert min(row.accuracies) > 0.4  # guessing: 0.1
+    sizes = {"mean": 32, "GeM, learned": 32, "covariance, root": 32 * 33 // 2, "NetVLAD": 8 * 32}
+    sizes["flattened"] = 4 * 4 * 32
+    assert {name: example.size(head) for name, head in example.HEADS.items()} == sizes
+    printed = capsys.readouterr().out
+    for name, row in rows.items():
+        (line,) = (line for line in printed.splitlines() if f" {name} " in line)
+        assert f" {sizes[name]} " in line
+        assert f" {row.accuracies[0]:.2%}".replace("%", " %") in line
+
+
+@pytest.fixture(scope="module")
+def moving_digits():
+    return load("plot_keypoints")
+
+
+@pytest.mark.parametrize(
+    ("heads", "steps"),
+    [
+        (("keypoints",), 30),
+        pytest.param(None, 150, marks=pytest.mark.exhaustive),  # all of them
+    ],
+)
+def test_plot_keypoints(moving_digits, heads, steps, tmp_path, capsys):
+    heads = heads or moving_digits.HEADS
+    figure, found = moving_digits.main(steps, heads, out=tmp_path)
+    assert list(found) == [*heads, "always the middle"]
+    means = {name: far.mean() for name, far in found.items()}
+    assert means["keypoints"] < 0.8 * means["always the middle"]
+    assert all(means["keypoints"] < 0.6 * means[head] for head in heads[1:])
+    # The mean distance of points that are uniform in a square from its middle, in sides.
+    assert means["always the middle"] == pytest.approx(0.3826 * (32 - 8 + 1), rel=0.03)
+    printed = capsys.readouterr().out
+    for name, far in found.items():
+        assert f"{name:17} {far.mean():6.2f}" in printed
+    assert plt.imread(tmp_path / "keypoints.png").shape == (480, 1300, 4)
+    plt.close(figure)
+
+
+def test_plot_keypoints_draws_the_softmax_of_its_points(moving_digits):
+    model = moving_digits.Network("keypoints", moving_digits.nnx.Rngs(0))
+    pool = model.head.layers[1]
+    pool.log_temperature[...] = np.float32(-3.0)  # far from uniform
+    images = np.random.default_rng(4).uniform(size=(2, 32, 32, 1)).astype(np.float32)
+    places, weights = (np.asarray(found) for found in moving_digits.keypoints(model, images))
+    pixels = np.arange(0.5, 32, 2)  # the middles of cells
+    y, x = (np.tensordot(weights.sum(axis), pixels, ((1,), (0,))) for axis in (2, 1))
+    assert places.std(axis=1).min() > 0.5
+    np.testing.assert_allclose(places, np.stack([y, x], -1), rtol=1e-4)
+
+
+def test_plot_keypoints_knows_where_its_digits_are(moving_digits):
+    random = np.random.default_rng(5)
+    shade = np.arange(1, 11, dtype=np.float32)  # all pixels of a digit are its number
+    digits = moving_digits.Digits(np.tile(shade[:, None, None], (1, 8, 8)), np.arange(10))
+    scattered, film = (
+        moving_digits.scatter(digits, 50, random),
+        moving_digits.film(digits, 60, random),
+    )
+    whole = 0
+    for image, kinds, centres in (*zip(*scattered, strict=True), *zip(*film, strict=True)):
+        assert len(set(kinds)) == 3
+        for kind, centre in zip(kinds, centres, strict=True):
+            seen = np.argwhere(image[..., 0] == shade[kind])
+            if len(seen) == 64:  # nothing is before it
+                np.testing.assert_array_equal(seen.mean(0), centre)
+                whole += 1
+    assert whole > 150
+    steps = np.abs(np.diff(film.centres, axis=0))
+    assert 0 < steps.max() <= 2
+    assert (film.digits == film.digits[0]).all()
+
+
 def test_plot_roi_align(tmp_path):
     example = load("plot_roi_align")
     figure = example.main(cells=7, out=tmp_path)
