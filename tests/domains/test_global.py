@@ -181,9 +181,12 @@ MASKED = [((5, 7, 3), 1, (5, 7, 1)), ((5, 7, 3), 2, (1, 1, 3)), ((40,), 0, (40,)
           ((4, 9, 2), (0, 2), (4, 9, 2))]  # fmt: skip
 
 
-def test_masked_sums_in_blocks(monkeypatch):
+@pytest.mark.parametrize(("block", "row"), [(24, 1 << 16), (48, 12)], ids=["blocks", "rows"])
+def test_masked_sums_in_blocks(block, row, monkeypatch):
     """Cut along a pooled axis or another, with and without a rest; of every derivative, by hand."""
-    monkeypatch.setattr(masked, "_BLOCK", 24)
+    monkeypatch.setattr(masked, "_BLOCK", block)
+    monkeypatch.setattr(masked, "_ROW", row)
+    monkeypatch.setattr(masked, "_LINES", 4)
     rng = np.random.default_rng(4)
     arrays = []
     for shape, _, of_mask in MASKED:

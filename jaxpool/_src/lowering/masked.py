@@ -21,6 +21,10 @@ from jaxpool._src.lowering.windows import are_known
 # blocks of about so many bytes, which stay in the cache; what is not much larger is one block.
 _BLOCK = 1 << 21
 
+# One row along the pooled axis needs no sum, and is faster still, if it is at least so many bytes,
+# in pieces of some cache lines. Many rows are left to blocks, whose sums have more digits.
+_ROW, _LINES, _MOST_ROWS = 1 << 16, 1 << 9, 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class MaskedSum:
@@ -60,13 +64,27 @@ def _at_once(x: jax.Array, where: jax.Array, axes: Sequence[int]) -> jax.Array:
     return jnp.sum(valid, axes, dtype=x.dtype, keepdims=True)
 
 
+def _cut(how: MaskedSum, size: int) -> tuple[int, int]:
+    """An axis, and how many of its entries make a block; elements have `size` bytes."""
+
+    def entry(axis: int) -> int:
+        return math.prod(how.shape) // how.shape[axis] * size
+
+    if len(how.axes) == 1:
+        (axis,) = how.axes
+        together = math.prod(how.shape[axis + 1 :]) * size  # what lies side by side in memory
+        few = how.shape[axis] <= _MOST_ROWS
+        if few and together >= _LINES and _ROW <= entry(axis) <= 2 * _BLOCK:
+            return axis, 1
+    # The first that can be cut up finely enough.
+    axes = range(len(how.shape))
+    axis = next(a for a in axes if math.prod(how.shape[a + 1 :]) * size <= 2 * _BLOCK)
+    return axis, min(max(1, _BLOCK // entry(axis)), how.shape[axis])
+
+
 def _in_blocks(x: jax.Array, where: jax.Array, how: MaskedSum) -> jax.Array:
-    """Along the first axis that can be cut up finely enough."""
-    size = x.dtype.itemsize
-    axis = next(a for a in range(x.ndim) if math.prod(how.shape[a + 1 :]) * size <= 2 * _BLOCK)
+    axis, along = _cut(how, x.dtype.itemsize)
     length = how.shape[axis]
-    entry = math.prod(how.shape) // length * size
-    along = min(max(1, _BLOCK // entry), length)
     whole, rest = divmod(length, along)
     # A mask that is shorter elsewhere broadcasts in each block, where x has all elements.
     shape = (*where.shape[:axis], length, *where.shape[axis + 1 :])
