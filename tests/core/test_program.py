@@ -201,6 +201,9 @@ SIZES = {"window_shape": (3, 3), "strides": (2, 2), "dilation": (1, 1), "filter_
          "axes": (0, 1), "output_shape": (2, 3), "levels": (1, 2), "shape": (12, 12, 1)}  # fmt: skip
 NEEDED = {
     "attention_pool": lambda kind: {"query": jnp.ones((1, 1))},
+    "compact_bilinear_pool": lambda kind: {"sketch": jaxpool.draw_sketch(KEY, 1, 4)},
+    "netvlad_pool": lambda kind: {
+        "centroids": jnp.ones((2, 1)), "logits": jnp.ones((12, 12, 2))},
     "content_aware_blur_pool": lambda kind: {"logits": jnp.ones((6, 6, 9))},
     "matrix_pool": lambda kind: {"matrices": [jnp.ones((2, 12))] * 2},
     "regional_max_pool": lambda kind: {"levels": 2},
