@@ -1805,10 +1805,10 @@ FAULTS = [
         "masked sums of sharded arrays fetch the parts of other devices",
     ),
     (
-        "layers/networks.py",
-        "return jnp.where(valid, weights, np.zeros((), weights.dtype))",
-        "return weights",
-        "the weights of a bag in which nothing is valid are NaN",
+        "layers/weighted.py",
+        "weights = jax.nn.softmax(logits, axes, valid)",
+        "weights = jax.nn.softmax(logits, axes)",
+        "what is masked out of a bag has weights",
     ),
     (
         "layers/networks.py",
@@ -1818,8 +1818,8 @@ FAULTS = [
     ),
     (
         "layers/networks.py",
-        "near = jax.nn.gelu(jnp.where(large, np.zeros((), x.dtype), x), approximate=True)",
-        "near = jax.nn.gelu(jnp.where(large, np.zeros((), x.dtype), x), approximate=False)",
+        "approximate=not exact)",
+        "approximate=False)",
         "TokenLearner has the exact GELU and not that by a tanh",
     ),
     (
@@ -1835,9 +1835,9 @@ FAULTS = [
         "attention pools read channels that a mask of channels leaves out",
     ),
     (
-        "layers/networks.py",
-        "    return jnp.where(some, means, jnp.asarray(value.astype(means.dtype)))\n",
-        "    return means\n",
+        "layers/weighted.py",
+        "means = filled(means, jnp.any(valid, axes, keepdims=True)[..., None], empty_value)",
+        "pass",
         "bags in which nothing is valid have 0 and not the empty_value of the layer",
     ),
     (
@@ -2034,8 +2034,8 @@ FAULTS = [
     ),
     (
         "pools/descriptors.py",
-        "            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, np.zeros((), y.dtype))\n",
-        "",
+        "y = filled(y, layout.per_cell(count > 0, len(features)), 0)",
+        "pass",
         "the root of an empty covariance is not 0",
     ),
     (
@@ -2046,8 +2046,8 @@ FAULTS = [
     ),
     (
         "pools/assignment.py",
-        "            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, nothing)\n",
-        "",
+        "y = filled(y, jnp.any(mask, places)[..., None], empty_value)",
+        "pass",
         "empty values of places are ignored",
     ),
     (
@@ -2082,8 +2082,8 @@ FAULTS = [
     ),
     (
         "pools/attention.py",
-        "            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)",
-        "            del filled",
+        "y = filled(y, some, empty_value if fill is None else fill)",
+        "pass",
         "cells in which nothing takes part are 0 whatever `empty_value` is",
     ),
     (
@@ -2130,8 +2130,8 @@ FAULTS = [
     ),
     (
         "layers/heads.py",
-        "y if bias is None else y + along_last(bias, y.ndim)\n\n\ndef looking_back",
-        "y\n\n\ndef looking_back",
+        "return y if bias is None else y + networks.along_last(bias, y)",
+        "return y",
         "heads of few queries forget the bias of values",
     ),
     (
@@ -2154,7 +2154,7 @@ FAULTS = [
     ),
     (
         "layers/heads.py",
-        "    return jnp.where(filled, y, jnp.asarray(empty_value).astype(result))",
+        "    return filled(y, jnp.any(valid, axes)[..., None], empty_value)",
         "    return y",
         "samples without elements are what biases make of 0",
     ),
@@ -2181,5 +2181,17 @@ FAULTS = [
         "if k not in keys and k not in source.unused]",
         "if False]",
         "what a module has and a layer has not is left out without a word",
+    ),
+    (
+        "reductions/units.py",
+        "unit = jnp.clip(unit, np.array(info.tiny, size.dtype), most)",
+        "unit = jnp.clip(unit, 0, most)",
+        "elements that are denormal are divided by 0",
+    ),
+    (
+        "core/pool.py",
+        "value = empty_value if isinstance(empty_value, jax.Array) else np.asarray(empty_value)",
+        "value = jnp.asarray(empty_value)",
+        "numbers beyond int32 are no values of empty cells",
     ),
 ]

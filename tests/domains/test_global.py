@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxpool
+import jaxpool.linen
 from jaxpool._src.lowering import masked
 from tests.compiling import as_users
 
@@ -215,3 +216,22 @@ def test_masked_sums_in_blocks(block, row, monkeypatch):
         expected = total / n, tangent, np.where(where, total / n**2, 0), twice
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_empty_values_that_are_no_int32():
+    """In each function that fills cells by itself."""
+    x, where, value = np.ones((2, 6, 4), np.float32), np.zeros((2, 6, 1), bool), 2**40
+    head = jaxpool.linen.MultiheadAttentionPool(2, empty_value=value)
+
+    @jax.jit
+    def run(x):
+        empty = {"where": where, "empty_value": value}
+        return [
+            jaxpool.global_avg_pool(x, 1, **empty), jaxpool.blur_pool(x, 2, axes=1, **empty),
+            jaxpool.k_max_pool(x, 2, 1, **empty), jaxpool.spatial_softmax(x, axes=1, **empty),
+            jaxpool.attention_pool(x, jnp.ones((1, 4)), **empty),
+            head.init_with_output(jax.random.key(0), x, where=where)[0],
+        ]  # fmt: skip
+
+    for y in run(x):
+        np.testing.assert_array_equal(y, np.full(y.shape, value, np.float32))

@@ -11,7 +11,13 @@ import scipy.stats
 import jaxpool
 from tests import derivatives, oracle
 
-TESTS_OF = ("reductions/moments.py", "pools/moments.py", "domains/global_.py", "core/parameters.py")
+TESTS_OF = (
+    "reductions/moments.py",
+    "reductions/units.py",
+    "pools/moments.py",
+    "domains/global_.py",
+    "core/parameters.py",
+)
 
 X = np.random.default_rng(0).normal(size=(2, 7, 6, 4)).astype(np.float32)
 WHERE = np.random.default_rng(1).random((2, 7, 6, 1)) < 0.6

@@ -267,10 +267,7 @@ def _pooled(
         arguments.scalar_for(op, empty_value, dtype)
         if mask is not None or domain.can_be_empty(x.shape):
             mask = mask if mask is None or mask.dtype == bool else mask != 0
-            filled = domain.count(x.shape, mask) > 0
-            # A number goes by way of NumPy, since it may not fit JAX's default int.
-            value = np.asarray(empty_value).astype(dtype) if fill is None else fill.astype(dtype)
-            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, jnp.asarray(value))
+            y = filled(y, domain.count(x.shape, mask) > 0, empty_value if fill is None else fill)
         _check_result(op, y, domain, reduction, domain.output_shape(x.shape))
         contracts.assert_type(y, dtype)
         return y
@@ -279,6 +276,13 @@ def _pooled(
     kept = range(x.ndim) if len(shape) == x.ndim else [i for i in range(x.ndim) if i not in pooled]
     with jax.named_scope(f"jaxpool.{op}"):
         return parted_by_xla(compute, shape, kept, x, mask, domain, reduction, fill_array)
+
+
+def filled(y: jax.Array, some: jax.Array, empty_value: Any) -> jax.Array:
+    """`y` where a cell has `some` element, which broadcasts to it, and `empty_value` elsewhere."""
+    # A number goes by way of NumPy, since it may not fit JAX's default int.
+    value = empty_value if isinstance(empty_value, jax.Array) else np.asarray(empty_value)
+    return jnp.where(jnp.broadcast_to(some, y.shape), y, jnp.asarray(value.astype(y.dtype)))
 
 
 def _check_result(
@@ -307,22 +311,40 @@ def parted_by_xla(
     return parted_along(function, shape, [(x, axis) for axis in kept], x, *operands)
 
 
+Sources = Sequence[tuple[jax.Array, int] | None]
+
+
 def parted_along(
     function: Any,
     shape: Sequence[Any],
-    sources: Sequence[tuple[jax.Array, int] | None],
+    sources: Sources,
     *operands: Any,
 ) -> Any:
     """`parted_by_xla`, with an array and its axis for each axis of the result, or None.
 
     A result has each axis of a mesh once: the first of its axes that is to have it.
     """
+    return all_parted_along(lambda *given: (function(*given),), [(shape, sources)], *operands)[0]
+
+
+def all_parted_along(
+    function: Any, layouts: Sequence[tuple[Sequence[Any], Sources]], *operands: Any
+) -> Any:
+    """`parted_along` of several results, with shape and sources of each."""
     leaves = [leaf for leaf in jax.tree.leaves(operands) if isinstance(leaf, jax.Array)]
     shardings = [jax.typeof(array).sharding for array in leaves]
     explicit = [s.mesh for s in shardings if AxisType.Explicit in s.mesh.axis_types]
     if not explicit:
         return function(*operands)
-    mesh, taken, places = explicit[0], set(), []
+    mesh = explicit[0]
+    specs = tuple(_spec(mesh, *layout) for layout in layouts)
+    with use_abstract_mesh(mesh):  # that of an operand, if none is set
+        return auto_axes(out_sharding=specs)(function)(*operands)
+
+
+def _spec(mesh: Any, shape: Sequence[Any], sources: Sources) -> PartitionSpec:
+    """Which axes of the mesh the axes of a result have."""
+    taken, places = set(), []
     for size, source in zip(shape, sources, strict=True):
         names = None
         if source is not None:
@@ -333,9 +355,7 @@ def parted_along(
         fits = isinstance(size, int) and size % parts == 0 and taken.isdisjoint(several)
         taken.update(several if fits else ())
         places.append(names if fits else None)
-    in_auto_mode = auto_axes(out_sharding=PartitionSpec(*places))(function)
-    with use_abstract_mesh(mesh):  # that of an operand, if none is set
-        return in_auto_mode(*operands)
+    return PartitionSpec(*places)
 
 
 def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "any") -> jax.Array:

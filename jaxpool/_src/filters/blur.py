@@ -12,7 +12,7 @@ import numpy as np
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.core.geometry import axis_window
-from jaxpool._src.core.pool import accumulator, parted_by_xla, pool_mask, run
+from jaxpool._src.core.pool import accumulator, filled, parted_by_xla, pool_mask, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.window import Window, window_arguments
 from jaxpool._src.lowering.weighted import weighted_sum
@@ -232,11 +232,10 @@ def fill_empty(
     fill = empty_value if isinstance(empty_value, jax.Array) else None
 
     def cast(x: jax.Array, operand: Any, mask: Any, fill: Any) -> jax.Array:
-        y, filled = compute(x.astype(accumulator(dtype)), operand, mask)
+        y, some = compute(x.astype(accumulator(dtype)), operand, mask)
         y = y.astype(dtype)
-        if filled is not None:
-            value = np.asarray(empty_value).astype(dtype) if fill is None else fill.astype(dtype)
-            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, jnp.asarray(value))
+        if some is not None:
+            y = filled(y, some, empty_value if fill is None else fill)
         contracts.assert_shape(y, shape)
         return y
 

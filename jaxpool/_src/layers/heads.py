@@ -11,7 +11,8 @@ from jax import lax
 
 import jaxpool
 from jaxpool._src.core import arguments
-from jaxpool._src.core.pool import accumulator, with_zeros
+from jaxpool._src.core.pool import accumulator, filled, with_zeros
+from jaxpool._src.layers import networks
 from jaxpool._src.pools.attention import attended_axes, element_mask
 
 Parameters = dict[str, jax.Array]
@@ -23,24 +24,14 @@ def product(letters: str, a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.einsum(letters, a, b, precision=HIGHEST)
 
 
-def along_last(vector: jax.Array, ndim: int) -> jax.Array:
-    """One number for each channel, in the rank of what has these last."""
-    return vector.reshape((1,) * (ndim - 1) + vector.shape)
-
-
 def dense(x: jax.Array, p: Parameters, name: str) -> jax.Array:
-    """The channels of `x` by a kernel (inputs, outputs), and a bias if there is one."""
-    y = product("...c,cd->...d", x, p[f"{name}_kernel"])
-    bias = p.get(f"{name}_bias")
-    return y if bias is None else y + along_last(bias, y.ndim)
+    """The dense layer of that name, which may have no bias."""
+    return networks.dense(x, p[f"{name}_kernel"], p.get(f"{name}_bias"))
 
 
 def normalized(x: jax.Array, p: Parameters, name: str, epsilon: float) -> jax.Array:
-    """Channels with mean 0 and variance 1, scaled and shifted."""
-    x = x - jnp.mean(x, -1, keepdims=True)
-    x = x * lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + np.array(epsilon, x.dtype))
-    scale, bias = (along_last(p[f"{name}_{part}"], x.ndim) for part in ("scale", "bias"))
-    return x * scale + bias
+    """The layer normalization of that name."""
+    return networks.layer_norm(x, p[f"{name}_scale"], p[f"{name}_bias"], epsilon)
 
 
 def attended(
@@ -75,7 +66,7 @@ def attended(
     y = product("...qhc,chd->...qhd", y, kernel)
     y = y.reshape(*y.shape[:-2], channels)
     bias = p.get("value_bias")
-    return y if bias is None else y + along_last(bias, y.ndim)
+    return y if bias is None else y + networks.along_last(bias, y)
 
 
 def looking_back(query: jax.Array, kernel: jax.Array, heads: int) -> jax.Array:
@@ -110,8 +101,7 @@ def over_elements(
     y = compute(x.astype(dtype), wide, valid, axes).astype(result)
     if valid is None:
         return y
-    filled = jnp.broadcast_to(jnp.any(valid, axes)[..., None], y.shape)
-    return jnp.where(filled, y, jnp.asarray(empty_value).astype(result))
+    return filled(y, jnp.any(valid, axes)[..., None], empty_value)
 
 
 def _squeezed(y: jax.Array) -> jax.Array:
@@ -131,7 +121,7 @@ def probed(op: str, x: Any, where: Any, p: Parameters, options: dict[str, Any]) 
         if "mlp_in_kernel" not in p:
             return y
         z = dense(normalized(y, p, "norm", options["epsilon"]), p, "mlp_in")
-        return y + dense(jax.nn.gelu(z, approximate=options["gelu"] == "tanh"), p, "mlp_out")
+        return y + dense(networks.gelu(z, exact=options["gelu"] == "exact"), p, "mlp_out")
 
     own = options["axes"], options["empty_value"]
     return _squeezed(over_elements(op, x, where, p, *own, compute))

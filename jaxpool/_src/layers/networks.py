@@ -43,9 +43,13 @@ def network_input(x: jax.Array, valid: jax.Array | None) -> jax.Array:
     return x if valid is None else jnp.where(valid, x, np.zeros((), x.dtype))
 
 
-def dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The product along the channels of x."""
-    return jnp.tensordot(x, kernel.astype(x.dtype), 1)
+def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+    """A dense layer along the channels of x, by a kernel (inputs, outputs).
+
+    As precise as Flax's `Dense`, which `jax.default_matmul_precision` says.
+    """
+    y = jnp.tensordot(x, kernel.astype(x.dtype), 1)
+    return y if bias is None else y + along_last(bias, y)
 
 
 def along_last(parameter: jax.Array, x: jax.Array) -> jax.Array:
@@ -61,20 +65,11 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) 
     return x * along_last(scale, x) + along_last(bias, x)
 
 
-def gelu(x: jax.Array) -> jax.Array:
-    """The GELU by a tanh, whose slope is a number for arguments of any size."""
+def gelu(x: jax.Array, *, exact: bool = False) -> jax.Array:
+    """The GELU, or as its usual form has it, by a tanh; its slope is a number for any argument."""
     large = abs(x) > np.array(_LARGE, x.dtype)
-    near = jax.nn.gelu(jnp.where(large, np.zeros((), x.dtype), x), approximate=True)
+    near = jax.nn.gelu(jnp.where(large, np.zeros((), x.dtype), x), approximate=not exact)
     return jnp.where(large, jax.nn.relu(x), near)
-
-
-def softmax(logits: jax.Array, axes: tuple[int, ...], valid: jax.Array | None) -> jax.Array:
-    """The softmax over `axes` of what is valid; 0 for all else, and where nothing is."""
-    if valid is None:
-        return jax.nn.softmax(logits, axes)
-    weights = jax.nn.softmax(jnp.where(valid, logits, np.array(-np.inf, logits.dtype)), axes)
-    # Where nothing is, they are NaN, and so are their slopes: neither passes a selection.
-    return jnp.where(valid, weights, np.zeros((), weights.dtype))
 
 
 def weighted_means(x: jax.Array, weights: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -86,15 +81,3 @@ def weighted_means(x: jax.Array, weights: jax.Array, axes: tuple[int, ...]) -> j
     numbers = ((axes, axes), (batch, batch))
     means = jax.lax.dot_general(weights, x, numbers, precision=jax.lax.Precision.HIGHEST)
     return jax.lax.expand_dims(means, axes)
-
-
-def filled(
-    means: jax.Array, valid: jax.Array | None, axes: tuple[int, ...], empty_value: Any
-) -> jax.Array:
-    """`means` of `weighted_means`, with `empty_value` where no position is valid."""
-    if valid is None:
-        return means
-    some = jnp.any(valid, axes, keepdims=True)[..., None]
-    # A number goes by way of NumPy, since it may not fit JAX's default int.
-    value = empty_value if isinstance(empty_value, jax.Array) else np.asarray(empty_value)
-    return jnp.where(some, means, jnp.asarray(value.astype(means.dtype)))

@@ -18,7 +18,6 @@ from jaxpool._src.layers.networks import (
     dense,
     network_input,
     position_axes,
-    softmax,
     valid_elements,
     valid_positions,
 )
@@ -165,7 +164,7 @@ def _attentive_statistics(
     if running:
         hidden, running = _normalized(op, jax.nn.relu(hidden), valid, parameters, running, momentum)
     logits = dense(jnp.tanh(hidden), parameters["logits_kernel"])
-    weights = softmax(logits, axes, valid)
+    weights = jax.nn.softmax(logits, axes, valid)
     rest = (axes, options["keepdims"], weights, options["empty_value"])
     parts = [global_pool(op, x, kind, *rest) for kind in (Mean(), Std(epsilon=epsilon))]
     return jnp.concatenate(parts, -1), weights, running

@@ -8,21 +8,18 @@ import jax.numpy as jnp
 
 from jaxpool._src.core.arguments import Ints, check_array, flag, known, scalar_for
 from jaxpool._src.core.parameters import kernel
-from jaxpool._src.core.pool import run
+from jaxpool._src.core.pool import filled, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import Window, window_arguments
 from jaxpool._src.layers.fields import WindowPool, layer, op_of
 from jaxpool._src.layers.learned import LearnedPool, OfChannels
 from jaxpool._src.layers.networks import (
-    along_last,
     dense,
-    filled,
     gelu,
     layer_norm,
     network_input,
     position_axes,
-    softmax,
     valid_elements,
     valid_positions,
     weighted_means,
@@ -129,7 +126,7 @@ class GatedAttentionPool(OfPositions):
         logits = dense(hidden, parameters["logits_kernel"])
         y = _means(op, x, logits, valid, axes, options)
         y = y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
-        return y, softmax(logits, axes, valid_positions(valid)) if with_weights else None
+        return y, jax.nn.softmax(logits, axes, valid_positions(valid)) if with_weights else None
 
 
 @layer
@@ -192,13 +189,12 @@ class TokenLearner(OfPositions):
         h = layer_norm(network_input(x, valid), scale, bias, 1e-6)
         logits = dense(_affine(h, parameters, "hidden", gelu), parameters["logits_kernel"])
         y = _means(op, x, logits, valid, axes, options)
-        return y, softmax(logits, axes, valid_positions(valid)) if with_weights else None
+        return y, jax.nn.softmax(logits, axes, valid_positions(valid)) if with_weights else None
 
 
 def _affine(x: jax.Array, parameters: Parameters, name: str, activation: Any) -> jax.Array:
     """A dense layer with a bias, and what comes after it."""
-    y = dense(x, parameters[f"{name}_kernel"])
-    return activation(y + along_last(parameters[f"{name}_bias"], y))
+    return activation(dense(x, parameters[f"{name}_kernel"], parameters[f"{name}_bias"]))
 
 
 def _means(
@@ -214,11 +210,13 @@ def _means(
     if valid is None or valid.shape[-1] == 1:
         dtype = Mean().output_dtype(x.dtype)
         scalar_for(op, empty_value, dtype)
-        means = weighted_means(network_input(x, valid), softmax(logits, axes, valid), axes)
-        means = filled(means.astype(dtype), valid, axes, empty_value)
+        weights = jax.nn.softmax(logits, axes, valid)
+        means = weighted_means(network_input(x, valid), weights, axes).astype(dtype)
+        if valid is not None:
+            means = filled(means, jnp.any(valid, axes, keepdims=True)[..., None], empty_value)
         return means if keepdims else jax.lax.squeeze(means, axes)
     # Of several masks, each channel has weights of its own.
-    weights = softmax(logits[..., None], axes, valid[..., None, :])
+    weights = jax.nn.softmax(logits[..., None], axes, valid[..., None, :])
     several = jnp.broadcast_to(x[..., None, :], (*logits.shape, x.shape[-1]))
     return global_pool(op, several, Mean(), axes, keepdims, weights, empty_value)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
-from jaxpool._src.core.pool import accumulator, parted_along
+from jaxpool._src.core.pool import accumulator, filled, parted_along
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global
 from jaxpool._src.pools.descriptors import described, given
@@ -178,9 +178,7 @@ def _spatial_softmax(
         divisor = jnp.asarray(temperature, x.dtype)
         y = descriptors.expected_places(x, mask, places, divisor).astype(dtype)
         if mask is not None:
-            filled = jnp.any(mask, places)[..., None]
-            nothing = jnp.asarray(empty_value, dtype)
-            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, nothing)
+            y = filled(y, jnp.any(mask, places)[..., None], empty_value)
         contracts.assert_shape(y, shape)
         return y
 

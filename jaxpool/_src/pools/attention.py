@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
-from jaxpool._src.core.pool import accumulator, parted_along, with_zeros
+from jaxpool._src.core.pool import accumulator, all_parted_along, filled, parted_along, with_zeros
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.lowering.attention import attend
 
@@ -119,10 +119,7 @@ def _attention_pool(
     arguments.flag(op, "return_weights", return_weights)
     dtype = np.result_type(*(accumulator(a.dtype) for a in (query, key, value)))
     scale = jnp.asarray(scale).astype(dtype)
-    # A number goes by way of NumPy, since it may not fit JAX's default int.
-    if not isinstance(empty_value, jax.Array):
-        empty_value = np.asarray(empty_value)
-    fill = jnp.asarray(empty_value.astype(result))
+    fill = empty_value if isinstance(empty_value, jax.Array) else None
 
     def compute(query: Any, key: Any, value: Any, valid: Any, scale: Any, fill: Any) -> Any:
         key = with_zeros(_multiplied(key, dtype), valid)
@@ -132,8 +129,8 @@ def _attention_pool(
         contracts.assert_shape(y, (*batch, count, channels))
         y = y.astype(result)
         if valid is not None:
-            filled = jnp.any(valid, pooled)[..., None]
-            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, fill)
+            some = jnp.any(valid, pooled)[..., None]
+            y = filled(y, some, empty_value if fill is None else fill)
         return y, weights
 
     count, channels = query.shape[-2], value.shape[-1]
@@ -141,12 +138,11 @@ def _attention_pool(
     along = [(x, axis) for axis in range(x.ndim - 1) if axis not in pooled]
     with jax.named_scope(f"jaxpool.{op}"):
         shape, sources = (*batch, count, channels), [*along, None, (value, -1)]
-        y = parted_along(lambda *given: compute(*given)[0], shape, sources, *operands)
         if not return_weights:
-            return y
+            return parted_along(lambda *given: compute(*given)[0], shape, sources, *operands)
         length = math.prod(x.shape[axis] for axis in pooled)
-        shape, sources = (*batch, num_heads, count, length), [*along, None, None, None]
-        return y, parted_along(lambda *given: compute(*given)[1], shape, sources, *operands)
+        of_weights = (*batch, num_heads, count, length), [*along, None, None, None]
+        return all_parted_along(compute, [(shape, sources), of_weights], *operands)
 
 
 def _multiplied(array: jax.Array, dtype: Any) -> jax.Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
-from jaxpool._src.core.pool import accumulator, parted_along
+from jaxpool._src.core.pool import accumulator, filled, parted_along
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, channel_after
 from jaxpool._src.reductions import descriptors
@@ -438,8 +438,7 @@ def described(
         y = compute(x.astype(accumulator(x.dtype)), mask, *more)
         if mask is not None:
             count = Global(layout.pooled, keepdims=True).count(x.shape, mask)
-            filled = layout.per_cell(count > 0, len(features))
-            y = jnp.where(jnp.broadcast_to(filled, y.shape), y, np.zeros((), y.dtype))
+            y = filled(y, layout.per_cell(count > 0, len(features)), 0)
         contracts.assert_shape(y, shape)
         return y.astype(dtype)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints
-from jaxpool._src.core.pool import accumulator, parted_by_xla
+from jaxpool._src.core.pool import accumulator, filled, parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, global_pool
 from jaxpool._src.lowering.ranks import Number
@@ -396,8 +396,8 @@ def _k_max_pool(x: Any, k: Any, axis: Any, where: Any, empty_value: Any) -> jax.
         y = jnp.sum(elements, place + 1, wide.dtype).astype(x.dtype)
         if mask is None:
             return y
-        value = np.asarray(empty_value).astype(x.dtype) if fill is None else fill.astype(x.dtype)
-        return jnp.where(jnp.any(taken, place + 1), y, jnp.asarray(value))
+        some = jnp.any(taken, place + 1)
+        return filled(y, some, empty_value if fill is None else fill)
 
     with jax.named_scope("jaxpool.k_max_pool"):
         return parted_by_xla(compute, shape, range(x.ndim), x, mask, fill_array)

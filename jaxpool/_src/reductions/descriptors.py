@@ -19,6 +19,7 @@ from jaxpool._src.domains.global_ import Global
 from jaxpool._src.lowering.triangles import upper_triangle
 from jaxpool._src.lowering.windows import numbered
 from jaxpool._src.reductions.mean import quotient
+from jaxpool._src.reductions.units import power_of_2
 
 # Newton-Schulz steps that are written out; more are a loop.
 _WRITTEN_OUT = 8
@@ -88,14 +89,10 @@ def _unit(x: jax.Array, axes: Sequence[int], least: jax.Array | None = None) -> 
     As a constant: what is scaled by it is scaled back, or keeps no scale. `least` is how large it
     is to be at least.
     """
-    one, info = np.ones((), x.dtype), jnp.finfo(x.dtype)
     largest = jnp.max(jnp.abs(lax.stop_gradient(x)), tuple(axes), keepdims=True, initial=0)
     if least is not None:
         largest = jnp.maximum(largest, lax.stop_gradient(least))
-    usable = (largest > 0) & jnp.isfinite(largest)
-    exponent = jnp.frexp(jnp.where(usable, largest, one))[1] - 1
-    # Neither it nor its reciprocal is denormal.
-    return jnp.ldexp(one, jnp.clip(exponent, info.minexp + 2, info.maxexp - 2))
+    return power_of_2(largest)[0]
 
 
 def _directions(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -20,6 +20,7 @@ from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.windows import materialized_on_cpus, only_where
 from jaxpool._src.reductions.exponentials import finite
 from jaxpool._src.reductions.mean import quotient
+from jaxpool._src.reductions.units import power_of_2
 
 # Distances are at most 1, and so few more where a unit cannot be as large as they are. Larger ones
 # are of elements that are not in the cell.
@@ -190,7 +191,7 @@ class _Cells:
     def _refer_to_the_mean(self, high: jax.Array, low: jax.Array) -> None:
         """Sets the reference and the unit, as constants."""
         kept = self.usable.astype(high.dtype)
-        unit, inverse = _unit(jnp.maximum(high, -low))
+        unit, inverse = power_of_2(jnp.maximum(high, -low), 2.0)
 
         def scaled_mean(elements: Any, divisor: jax.Array, *cells: jax.Array) -> jax.Array:
             return quotient(self._sums(lambda _, d: d, elements, cells), divisor)
@@ -201,7 +202,7 @@ class _Cells:
         mean = jnp.where(jnp.isfinite(mean), jnp.clip(mean, low, high), low)
         half = np.array(0.5, high.dtype)  # of a distance, which itself may overflow
         distance = jnp.maximum(high * half - mean * half, mean * half - low * half)
-        self.unit, inverse = _unit(distance, 4.0)
+        self.unit, inverse = power_of_2(distance, 4.0)
         self.reference, self.cells = mean, (inverse, mean * inverse, kept)
 
     def _sums(
@@ -266,19 +267,3 @@ def _square(x: jax.Array, scaled: jax.Array) -> jax.Array:
 @_square.defjvp
 def _square_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     return _square(*primals), 2 * primals[1] * tangents[0]
-
-
-def _unit(size: jax.Array, factor: float = 2.0) -> tuple[jax.Array, jax.Array]:
-    """The power of 2 that is at most `size`, times `factor`, and its reciprocal.
-
-    Products with either are exact, and neither is denormal.
-    """
-    one, info = np.ones((), size.dtype), jnp.finfo(size.dtype)
-    # By its bits, which takes less time than functions that count in exponents.
-    bits = np.dtype(f"int{8 * size.dtype.itemsize}")
-    exponent = np.array(np.inf, size.dtype).view(bits)
-    power = lax.bitcast_convert_type(jnp.where(size > 0, size, one), bits) & exponent
-    unit = lax.bitcast_convert_type(power, size.dtype) * np.array(factor, size.dtype)
-    most = np.array(2.0 ** (info.maxexp - 3), size.dtype)
-    unit = jnp.clip(unit, np.array(info.tiny, size.dtype), most)
-    return unit, jnp.asarray(one) / unit

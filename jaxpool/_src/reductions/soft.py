@@ -10,6 +10,7 @@ import numpy as np
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
 from jaxpool._src.reductions.softmean import log_mean_exp, softmean
+from jaxpool._src.reductions.units import power_of_2
 
 # A larger sharpness counts as this: an infinite one in an array would make 0 times infinity.
 _LARGEST = 2.0**60
@@ -163,9 +164,7 @@ class LinearSoftmax(Reduction):
         fixed = jax.lax.stop_gradient(x)
         largest = domain.max(jnp.abs(fixed), where)
         usable = (largest > 0) & jnp.isfinite(largest)
-        # A power of 2, so that nothing is rounded for it.
-        exponent = jnp.frexp(jnp.where(usable, largest, one))[1] - 1
-        unit = jnp.ldexp(one, jnp.maximum(exponent, jnp.finfo(x.dtype).minexp))
+        unit, _ = power_of_2(jnp.where(usable, largest, one))
 
         def terms(e: jax.Array, unit: jax.Array) -> tuple[jax.Array, jax.Array]:
             part = e / unit
