@@ -12,6 +12,7 @@ from flax import nnx
 import jaxpool
 import jaxpool.linen
 import jaxpool.nnx
+from tests.views import viewed
 
 TESTS_OF = ("linen.py", "nnx.py", "layers/random.py", "layers/shapes.py",
             "pools/fractional_cells.py")  # fmt: skip
@@ -58,15 +59,6 @@ def test_nnx_draws_from_the_stream_it_is_made_with(name):
     np.testing.assert_array_equal(run(view.layers[0], X), run(calm, X))
     assert layers[0].deterministic is False
     assert viewed(view, deterministic=False).layers[0].deterministic is False
-
-
-def viewed(model, **options):
-    """As `nnx.view` does, and what a user of Flax 0.12.0 does, which has none."""
-    if hasattr(nnx, "view"):
-        return nnx.view(model, **options)
-    copy = nnx.clone(model)
-    copy.set_attributes(**options)
-    return copy
 
 
 def first_traced(y):

@@ -12,6 +12,7 @@ import jaxpool
 import jaxpool.interop
 import jaxpool.linen
 import jaxpool.nnx
+from tests.views import viewed
 
 TESTS_OF = (
     "layers/weighted.py",
@@ -275,7 +276,7 @@ def test_attentive_statistics():
         )
         masked = lambda p, x: by(p, x, where=WHERE)[0]
         y, vjp, moved = jax.vjp(lambda *v: by(*v, where=WHERE), params, dirty, has_aux=True)
-        by_view = nnx.view(twin, use_running_average=True)(dirty, where=WHERE)
+        by_view = viewed(twin, use_running_average=True)(dirty, where=WHERE)
         evaluated = by(params, dirty, where=WHERE, use_running_average=True)
         nothing = by(params, dirty, where=np.zeros((1, 1, 1), bool))
         return {
@@ -456,7 +457,7 @@ def speechbrains(torch, module, x, lengths):
 
 def test_attentive_statistics_of_speechbrain():
     """Its parameters, in its module, in evaluation; where frames are padding, in training not."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
     torch.manual_seed(0)
     module = torch.nn.ModuleDict({
         "tdnn": tdnn_block(torch, 12, 5),
@@ -496,7 +497,7 @@ def test_attentive_statistics_of_speechbrain():
 
 def test_gated_attention_of_torch():
     """The module of the paper's authors, biases included, with its gradient."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="torch is the oracle of this test")
     torch.manual_seed(0)
     v, u, w = torch.nn.Linear(4, 5), torch.nn.Linear(4, 5), torch.nn.Linear(5, 1)
     bag = torch.tensor(X[0], requires_grad=True)
