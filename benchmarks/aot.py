@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", type=names, default=["flax"])
     add("--batch", type=int, default=32, help="batch size in place of the case's; 0 keeps that")
     add("--regions", type=names, help="cases of benchmarks.regions, in place of the others")
+    add("--elements", action="store_true", help="those of benchmarks.elements, in their place")
     add("--shard", type=int, help="axis to shard over all devices of the target")
     add("--out", help="JSONL to write, a row for each program")
     return parser
@@ -151,6 +152,10 @@ def _rows(options: argparse.Namespace) -> Iterator[report.Row]:
         from benchmarks import regions
 
         jobs = regions.jobs(options.regions, options.modes)
+    elif options.elements:
+        from benchmarks import elements
+
+        jobs = elements.jobs(options.dtypes, options.modes)
     else:
         cases = [_with_batch(case, options.batch) for case in programs.select_cases(options.cases)]
         jobs = [
@@ -179,6 +184,8 @@ def _rows(options: argparse.Namespace) -> Iterator[report.Row]:
         try:
             if options.regions:
                 program, floor = regions.program(op, case, mode)
+            elif options.elements:
+                program, floor = elements.program(case, dtype, mode)
             else:
                 program = programs.build(implementation, op, case, dtype, mode, abstract=True)
                 floor = programs.floor_bytes(op, case, dtype, mode)

@@ -18,6 +18,7 @@ from benchmarks import (
     attention,
     compare,
     descriptors,
+    elements,
     hlo,
     page,
     programs,
@@ -244,6 +245,21 @@ def test_aot_compiles_and_reports(capsys, tmp_path):
     assert plain["traffic"] == pytest.approx(plain["floor"], rel=0.01)
     assert "error" in none
     assert "| max_pool | vgg_pool | 4x8x8x3 |" in capsys.readouterr().out
+
+
+def test_aot_compiles_elements(tmp_path, monkeypatch):
+    """Of small arrays here, in both modes, and with a gradient in each float."""
+    ids, tokens = ((12,), "int32"), (2, 3, 12)
+    small = {"segment_sum": ((12, 5), (ids,)),
+             "attention, 64 queries": (tokens, (((4, 12), None), (tokens, None), (tokens, None)))}  # fmt: skip
+    cases = {name: (elements.CASES[name][0], *own) for name, own in small.items()}
+    monkeypatch.setattr(elements, "CASES", cases)
+    file = tmp_path / "aot.jsonl"
+    aot.main(f"--target=cpu --elements --dtypes=float32 --out={file}".split())
+    rows = report.read(file)
+    values = [12 * 5 + 12 + 1024 * 5, 3 * 72 + 48 + 96]
+    assert [row["floor"] for row in rows[::2]] == [4 * n for n in values]
+    assert [row["floor"] for row in rows[1::2]] == [4 * (values[0] + 60), 4 * (values[1] + 264)]
 
 
 def test_aot_refuses_unknown_targets(capsys):
