@@ -130,7 +130,7 @@ def from_torch_state(layer: Any, state_dict: Mapping[str, Any]) -> dict[str, Any
 
     Raises:
       ValueError: a key is missing or unknown, or an array has not the shape that the layer needs.
-      TypeError: the layer is none of these.
+      TypeError: the layer is none of these, or `state_dict` is no mapping.
 
     Example:
       >>> import jaxpool.interop, jaxpool.linen
@@ -147,6 +147,10 @@ def from_torch_state(layer: Any, state_dict: Mapping[str, Any]) -> dict[str, Any
     if sources is None:
         allowed = f"be one of the layers {', '.join(_SOURCES)}"
         fail(op, "layer", allowed, layer, error=TypeError)
+    if not isinstance(state_dict, Mapping):
+        allowed = "be a mapping of names to arrays"
+        hint = "Write module.state_dict()."
+        fail(op, "state_dict", allowed, state_dict, hint=hint, error=TypeError)
     source = next((s for s in sources if s.known_by in state_dict), None)
     if source is None:
         _refuse(f"have a key of {' or '.join(repr(s.known_by) for s in sources)}", state_dict)

@@ -157,3 +157,5 @@ def test_mistakes_name_the_key():
             jaxpool.interop.from_torch_state(made, state)
     with pytest.raises(TypeError, match="`layer` must be one of the layers MultiheadAttentionPool"):
         jaxpool.interop.from_torch_state(jaxpool.linen.MaxPool((2, 2)), clip)
+    with pytest.raises(TypeError, match=r"`state_dict` must be a mapping .* module.state_dict\(\)"):
+        jaxpool.interop.from_torch_state(layer, object())
