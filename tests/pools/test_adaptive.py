@@ -69,8 +69,10 @@ def pool_by_loops(x, sizes, ct):
             mean[at] = part.astype(np.float64).mean(1)
         by_largest[row, places[pick]] += ct[at]
         by_mean[:, places] += ct[at][:, None] / len(places)
-    to_cells, to_x = (functools.partial(np.reshape, shape=(*batch, *n)) for n in (sizes, plane))
-    return (*map(to_cells, (largest, indices)), to_x(by_largest), to_cells(mean), to_x(by_mean))
+    of_cells, of_x = ((*batch, *n) for n in (sizes, plane))
+    largest, indices, mean = (a.reshape(of_cells) for a in (largest, indices, mean))
+    by_largest, by_mean = (a.reshape(of_x) for a in (by_largest, by_mean))
+    return largest, indices, by_largest, mean, by_mean
 
 
 def pool_by_torch(x, sizes, ct):

@@ -246,5 +246,6 @@ def segment_fields(
         hint = "Sort them, with x, or leave out `sorted`."
         raise ValueError(f"{op}: `ids` must ascend where sorted=True; they do not. {hint}")
     if known:  # without 64 bits, which not all of JAX has
-        ids = np.clip(ids, -1 if ids.dtype.kind == "i" else 0, number).astype(np.int32)
+        most = min(number, np.iinfo(ids.dtype).max)  # more is out of bounds for NumPy 2.0
+        ids = np.clip(ids, -1 if ids.dtype.kind == "i" else 0, most).astype(np.int32)
     return {"ids": ids, "num_segments": number, "axis": axis, "sorted": ascending}
