@@ -104,7 +104,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _among(items: list[Any], named: list[str]) -> list[Any]:
     """The tests that are named, or are in a file that is."""
-    return [item for item in items if {item.nodeid, item.nodeid.split("::")[0]} & set(named)]
+    wanted = set(named)
+    return [item for item in items if {item.nodeid, item.nodeid.split("::")[0]} & wanted]
 
 
 @pytest.hookimpl(wrapper=True)
