@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math import latex2mathml
 from sphinx.util.inspect import stringify_signature
 
 HERE = Path(__file__).resolve().parent
@@ -34,6 +35,8 @@ default_role = "py:obj"
 rst_prolog = r".. |x| replace:: \|x\|"  # docstrings mean the absolute value, not a substitution
 highlight_language = "python3"
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_inherit_docstrings = False  # a domain's page shows what is particular to it
@@ -93,6 +96,15 @@ def show_fields(
     return stringify_signature(whole, unqualified_typehints=True), None
 
 
+def write_math(translator: Any, node: nodes.Element) -> None:
+    """Formulas as MathML, which browsers draw without a script from elsewhere."""
+    block = isinstance(node, nodes.math_block)
+    formula = latex2mathml.tex2mathml(node.astext(), as_block=block)
+    translator.body.append(formula)
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.connect("autodoc-process-signature", show_fields)
     app.connect("doctree-read", strip_code)

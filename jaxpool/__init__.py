@@ -49,6 +49,7 @@ from jaxpool._src.pools.descriptors import isqrt_covariance_pool as isqrt_covari
 from jaxpool._src.pools.detail import ada_pool as ada_pool
 from jaxpool._src.pools.detail import adaptive_weighted_pool as adaptive_weighted_pool
 from jaxpool._src.pools.detail import detail_preserving_pool as detail_preserving_pool
+from jaxpool._src.pools.featurewise import featurewise_sort_pool as featurewise_sort_pool
 from jaxpool._src.pools.fractional import fractional_avg_pool as fractional_avg_pool
 from jaxpool._src.pools.fractional import fractional_max_pool as fractional_max_pool
 from jaxpool._src.pools.fractional import (

@@ -2194,4 +2194,28 @@ FAULTS = [
         "value = jnp.asarray(empty_value)",
         "numbers beyond int32 are no values of empty cells",
     ),
+    (
+        "lowering/order.py",
+        "        if scaled:\n            weight = weight *",
+        "        if True:\n            weight = weight *",
+        "weights of sets sorted by features are scaled to the sum 1",
+    ),
+    (
+        "reductions/order.py",
+        "most = jnp.maximum(jnp.asarray(count) - 1, 1).astype(x.dtype)",
+        "most = jnp.maximum(jnp.asarray(count), 1).astype(x.dtype)",
+        "the smallest element of a set does not have the weight of the last knot",
+    ),
+    (
+        "pools/featurewise.py",
+        "weights.shape[1] in (1, shape[-1]) and place != len(shape) - 1",
+        "weights.shape[1] in (1, shape[-1])",
+        "weights for channels are taken where the elements are along the last axis",
+    ),
+    (
+        "lowering/attention.py",
+        "if few and query.shape[-3] == 1 and value.dtype == dtype:",
+        "if few and value.dtype == dtype:",
+        "the sum for one query is taken for several",
+    ),
 ]

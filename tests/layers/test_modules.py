@@ -111,6 +111,10 @@ OTHER_CASES = {
     "position_weighted_pool": SEQUENCE_CASES,
     "approximate_rank_pool": SEQUENCE_CASES,
     "splade_pool": [((), {}), ((), {"axis": 2, "reduction": "sum"})],
+    "featurewise_sort_pool": [
+        ((MATRIX[:3, :1],), {}),
+        ((MATRIX[:2, 0],), {"axis": 2, "empty_value": 7}),
+    ],
     "temporal_pyramid_pool": [
         (((2,),), {}),
         (([1, 3], jaxpool.Lp(3)), {"axis": 2, "empty_value": 7}),
@@ -185,7 +189,8 @@ LEARNED = {
     "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
     "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
     "LearnedImportancePool", "OrdinalPool", "MultiheadAttentionPool", "SimPool",
-    "GatedAttentionPool", "AttentiveStatisticsPool", "UniversalPool", *WITH_PARAMETERS,
+    "GatedAttentionPool", "AttentiveStatisticsPool", "UniversalPool",
+    "LearnedFeaturewiseSortPool", *WITH_PARAMETERS,
 }  # fmt: skip
 
 

@@ -78,6 +78,8 @@ OTHERS = {
     "first_pool": lambda x, n: jaxpool.first_pool(x, axis=0, where=x > 0),
     "last_pool": lambda x, n: jaxpool.last_pool(x, axis=0, where=x > 0),
     "mean_sqrt_length_pool": lambda x, n: jaxpool.mean_sqrt_length_pool(x, axis=0, where=x > 0),
+    "featurewise_sort_pool": lambda x, n: jaxpool.featurewise_sort_pool(
+        x[:, None], np.array([0.5, 0.25], np.float32), axis=0, where=x[:, None] > 0),
     "position_weighted_pool": lambda x, n: jaxpool.position_weighted_pool(x, axis=0, where=x > 0),
     "approximate_rank_pool": lambda x, n: jaxpool.approximate_rank_pool(x, axis=0),
     "splade_pool": lambda x, n: jaxpool.splade_pool(x, axis=0, where=x > 0),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 import jaxpool
 from jaxpool._src.core.arguments import check_array
+from jaxpool._src.core.parameters import size
 from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer, op_of
 from jaxpool._src.layers.parameters import (
     accurate,
@@ -310,6 +311,44 @@ class OrdinalPool(OfChannels, WindowPool):
         logits = self._parameters(x.shape[channel])["logits"]
         weights = ordinal_weights(logits, channel, x.ndim)
         return jaxpool.rank_pool(x, where=where, weights=weights, **self._options())
+
+
+@layer
+class LearnedFeaturewiseSortPool(OfChannels):
+    """`jaxpool.featurewise_sort_pool` of sets, with learned weights for each channel.
+
+    Its parameter is `weights`, the function's argument, of shape (knots, features). It begins with
+    normal numbers, as in the paper.
+
+    Args:
+      knots: how many weights a channel has, from that of the largest element to that of the
+        smallest. Default: the ends of the paper's 20 pieces.
+      axis: the axis of the elements, as in the function.
+      empty_value: value of cells in which nothing takes part.
+      features: number of channels, which only NNX needs to be told.
+      param_dtype: dtype of the parameter.
+    """
+
+    _: dataclasses.KW_ONLY
+    knots: int = 21
+    axis: int = -2
+    empty_value: Any = 0
+    features: int | None = None
+    param_dtype: Any = jnp.float32
+
+    _starts_at_random = True
+    _own = ("knots", "features", "param_dtype")
+
+    def _first(self, channels: int) -> dict[str, Any]:
+        size(op_of(self), "knots", self.knots)
+        return {"weights": ((self.knots, channels), jax.nn.initializers.normal(1.0))}
+
+    def __call__(self, x: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `where` masks as in the function."""
+        check_array(op_of(self), x)
+        check_features(self, x, -1)
+        weights = accurate(self._parameters(x.shape[-1])["weights"])
+        return jaxpool.featurewise_sort_pool(x, weights, where=where, **self._options())
 
 
 @layer

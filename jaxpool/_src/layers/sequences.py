@@ -65,6 +65,18 @@ class ApproximateRankPool(SequencePool):
 
 
 @layer
+class FeaturewiseSortPool(Pool):
+    """Layer form of `jaxpool.featurewise_sort_pool`; its fields are the function's arguments."""
+
+    weights: Any
+    _: dataclasses.KW_ONLY
+    axis: int = -2
+    empty_value: Any = 0
+
+    _function = staticmethod(jaxpool.featurewise_sort_pool)
+
+
+@layer
 class TemporalPyramidPool(Pool):
     """Layer form of `jaxpool.temporal_pyramid_pool`; its fields are the function's arguments."""
 

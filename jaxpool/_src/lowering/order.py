@@ -132,8 +132,8 @@ class LaidOut:
         """As that of `Taps`."""
         return self._reduced(jnp.asarray(numbers(k, self._counts)).astype(self.x.dtype))
 
-    def rank_sum(self, weights: Weights) -> jax.Array:
-        """As that of `Taps`."""
+    def rank_sum(self, weights: Weights, scaled: bool = True) -> jax.Array:
+        """As that of `Taps`; or, not `scaled`, with weights as they are, whatever their sum."""
         axis, x, valid = self._in_a_row()
         count = self.count
         if self.keepdims:
@@ -149,7 +149,8 @@ class LaidOut:
             wanted = jnp.sum(weight, axis, keepdims=True)
         zero = np.zeros((), x.dtype)
         weight = jnp.where(rank < count, weight, zero)
-        weight = weight * factor_of(wanted, jnp.sum(weight, axis, keepdims=True))
+        if scaled:
+            weight = weight * factor_of(wanted, jnp.sum(weight, axis, keepdims=True))
         keys = ~sortable_keys(lax.stop_gradient(x))
         if valid is not None:
             x, keys = jnp.where(valid, x, zero), jnp.where(valid, keys, ~keys.dtype.type(0))

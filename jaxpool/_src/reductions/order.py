@@ -241,6 +241,34 @@ class FallingMean(Reduction):
         return domain.elements(x, where).rank_sum(weights)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PiecewiseWeighted(Reduction):
+    """The sum of elements times a function of their rank's ratio, a line from knot to knot.
+
+    Of elements in a row along one axis, and with knots that have an entry for each channel, which
+    are the last axis, or one for all.
+    """
+
+    weights: Any
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        knots = jnp.asarray(self.weights).astype(x.dtype)
+        last, one = np.array(knots.shape[0] - 1, x.dtype), np.ones((), x.dtype)
+
+        def weights(rank: Any, count: Any) -> jax.Array:
+            most = jnp.maximum(jnp.asarray(count) - 1, 1).astype(x.dtype)
+            place = jnp.asarray(rank).astype(x.dtype) * (last / most)
+            number = lax.broadcasted_iota(x.dtype, (1,) * place.ndim + knots.shape[:1], place.ndim)
+            hats = jnp.maximum(one - abs(place[..., None] - number), np.zeros((), x.dtype))
+            if knots.ndim == 1 or hats.shape[-2] != 1:
+                own = lax.expand_dims(knots.T, range(hats.ndim - knots.ndim))
+                return jnp.sum(hats * own, -1)
+            return jnp.matmul(hats[..., 0, :], knots, precision=lax.Precision.HIGHEST)
+
+        return domain.elements(x, where).rank_sum(weights, scaled=False)
+
+
 def ordinal_logits(window_shape: Any, axes: Any, channels: int, initial: str) -> np.ndarray:
     """What the weights of a layer are learned from: one row for each rank."""
     op = "OrdinalPool"
