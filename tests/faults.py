@@ -2218,4 +2218,22 @@ FAULTS = [
         "if few and value.dtype == dtype:",
         "the sum for one query is taken for several",
     ),
+    (
+        "reductions/running_sums.py",
+        "rest = (start - mean) + way + rest",
+        "rest = way + rest - lax.stop_gradient(way + rest)",
+        "moments of prefixes far from 0 have the digits of their rounded mean",
+    ),
+    (
+        "reductions/running_sums.py",
+        "factor = np.array(math.comb(order, k), dtype)",
+        "factor = np.array(k + 1, dtype)",
+        "third moments of prefixes take squares of parts once",
+    ),
+    (
+        "reductions/running_sums.py",
+        "unit = jnp.where(size == 0, zero, power_of_2(size)[0])",
+        "unit = power_of_2(size)[0]",
+        "small elements after a 0 have no norm in prefixes",
+    ),
 ]

@@ -16,6 +16,7 @@ TESTS_OF = (
     "lowering/prefixes.py",
     "lowering/scans.py",
     "reductions/running.py",
+    "reductions/running_sums.py",
 )
 
 RNG = np.random.default_rng(0)
@@ -263,3 +264,58 @@ def test_what_prefixes_do_not_offer(name):
 def test_arguments(error, call, text):
     with pytest.raises(error, match=text):
         call(jnp.ones((4, 4, 2)))
+
+
+def test_norms_and_moments_take_one_fold():
+    """Of many elements, far from 0, and with all digits; of zeros, second derivatives too."""
+    n = 50_000
+    x = (RNG.normal(size=n) + np.where(np.arange(n) < n // 2, 1e4, 0)).astype(np.float32)
+    x[7] = 0
+    domain = jaxpool.Prefix(0)
+    reductions = {"std": jaxpool.Std(), "third": jaxpool.Moment(3), "norm": jaxpool.Lp(2)}
+
+    @jax.jit
+    def found(x, wave):
+        pools = {name: lambda x, r=r: jaxpool.pool(x, domain, r) for name, r in reductions.items()}
+        norm = lambda x: jaxpool.pool(x, domain, reductions["norm"])[-3:].sum()
+        slope = lambda x: jaxpool.pool(x, domain, jaxpool.Std())[-3:].sum()
+        second = jax.jvp(jax.grad(norm), (x,), (wave,))[1]
+        return {name: pool(x) for name, pool in pools.items()}, second, jax.grad(slope)(x)
+
+    wave = np.cos(np.arange(n, dtype=np.float32))
+    values, second, slope = found(x, wave)
+    v = np.float64(x)
+    for i in (*range(1, 7), 100, n // 2, n // 2 + 1, n - 1):
+        part = v[: i + 1]
+        centred = part - part.mean()
+        np.testing.assert_allclose(values["std"][i], part.std(), 2e-6)
+        third = (centred**3).mean()
+        np.testing.assert_allclose(values["third"][i], third, atol=1e-5 * part.std() ** 3)
+        np.testing.assert_allclose(values["norm"][i], np.linalg.norm(part), 2e-6)
+    wanted, bent = np.zeros(n), np.zeros(n)
+    for i in (n - 3, n - 2, n - 1):
+        part, size = v[: i + 1], np.linalg.norm(v[: i + 1])
+        wanted[: i + 1] += (part - part.mean()) / (part.std() * (i + 1))
+        along = wave[: i + 1] - part * (part @ wave[: i + 1]) / size**2
+        bent[: i + 1] += along / size
+    np.testing.assert_allclose(slope, wanted, 1e-4, 1e-9)
+    np.testing.assert_allclose(second, bent, 1e-3, 1e-10)
+
+
+def test_norms_and_moments_of_any_size():
+    """What is small before what is large, zeros, and what is not finite from there on."""
+    x = np.float32([0, 1e-30, 3e-30, 0, 1e30, -2e38, 2e38, np.inf, 1])
+    v = np.float64(x)[:7]
+    std, norm, mean = jax.jit(lambda x: [
+        jaxpool.pool(x, jaxpool.Prefix(0), r)
+        for r in (jaxpool.Std(), jaxpool.Lp(4), jaxpool.LinearSoftmax())
+    ])(x)  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(std[:7], [v[: i + 1].std() for i in range(7)], 1e-5)
+        scale = np.maximum.accumulate(np.maximum(abs(v), 1e-300))
+        powers = [((v[: i + 1] / scale[i]) ** 4).sum() ** 0.25 * scale[i] for i in range(7)]
+        squares = [(v[: i + 1] ** 2).sum() / max(v[: i + 1].sum(), 1e-300) for i in range(5)]
+    np.testing.assert_allclose(norm[:7], powers, 1e-5)
+    np.testing.assert_allclose(mean[:5], squares, 1e-5)
+    assert np.isnan(std[7:]).all()
+    assert np.isinf(norm[7:]).all()

@@ -20,6 +20,7 @@ from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.windows import materialized_on_cpus, only_where
 from jaxpool._src.reductions.exponentials import finite
 from jaxpool._src.reductions.mean import quotient
+from jaxpool._src.reductions.running_sums import running_sums
 from jaxpool._src.reductions.units import power_of_2
 
 # Distances are at most 1, and so few more where a unit cannot be as large as they are. Larger ones
@@ -55,7 +56,7 @@ class Variance(Reduction):
         parameters.size(op, "ddof", self.ddof, "be an int >= 0", least=0)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        cells = _Cells(x, domain, where)
+        cells = _cells(x, domain, where)
         free, enough = cells.freedom(self.ddof)
         y = quotient(cells.squares(scaled=False), free) * cells.unit
         # What overflows has no slope.
@@ -96,7 +97,7 @@ class Std(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
-        cells = _Cells(x, domain, where)
+        cells = _cells(x, domain, where)
         free, enough = cells.freedom(self.ddof)
         variance = quotient(cells.squares(scaled=True), free)
         positive = variance > 0
@@ -143,8 +144,8 @@ class Moment(Reduction):
         arguments.flag(op, "standardize", self.standardize)
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        cells = _Cells(x, domain, where)
-        y = jnp.zeros_like(cells.unit) if self.order == 1 else self._moment(cells)
+        cells = _cells(x, domain, where, max(self.order, 2))
+        y = jnp.zeros_like(cells.number) if self.order == 1 else self._moment(cells)
         y = jnp.where(jnp.isinf(y), lax.stop_gradient(y), y)
         return jnp.where(cells.usable, y, np.array(np.nan, x.dtype))
 
@@ -160,6 +161,10 @@ class Moment(Reduction):
         for n in (self.order // 2, self.order - self.order // 2):
             moment = moment * finite(lax.integer_pow(unit, n))
         return moment
+
+
+def _cells(x: jax.Array, domain: Domain, where: jax.Array | None, order: int = 2) -> "_Cells":
+    return _NestedCells(x, domain, where, order) if domain.nested else _Cells(x, domain, where)
 
 
 class _Cells:
@@ -256,6 +261,33 @@ class _Cells:
             return d * d, lax.integer_pow(d, order)
 
         return self._sums(terms, self.elements, self.cells, mean)
+
+
+class _NestedCells(_Cells):
+    """Cells that hold one another, whose sums are found in one fold for all."""
+
+    def __init__(self, x: jax.Array, domain: Domain, where: jax.Array | None, order: int) -> None:
+        self.order = order
+        super().__init__(x, domain, where)
+
+    def _refer_to_the_mean(self, high: jax.Array, low: jax.Array) -> None:
+        """Sets the sums and the unit."""
+        del high, low
+        x = self.elements[0]
+        # What is not finite is no element: its cells have no value.
+        x = jnp.where(jnp.isfinite(x), x, np.zeros((), x.dtype))
+        if self.elements[1:]:
+            weights = self.elements[1]
+        else:
+            weights = jnp.broadcast_to(True if self.where is None else self.where, x.shape)
+        sums, self.unit = running_sums(self.domain, x, weights.astype(x.dtype), self.order)
+        self.of_powers = dict(enumerate(sums, 2))
+
+    def squares(self, *, scaled: bool) -> jax.Array:
+        return self.of_powers[2] if scaled else self.of_powers[2] * self.unit
+
+    def powers(self, order: int) -> tuple[jax.Array, jax.Array]:
+        return self.of_powers[2], self.of_powers[order]
 
 
 @jax.custom_jvp

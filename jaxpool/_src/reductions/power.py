@@ -10,6 +10,7 @@ import numpy as np
 from jaxpool._src.core import parameters
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.windows import materialized_on_cpus
+from jaxpool._src.reductions.running_sums import running_totals
 
 # Up to this exponent a power is a product.
 LARGEST_PRODUCT = 16
@@ -64,7 +65,10 @@ def _largest(x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array
 
 def _norm(x: jax.Array, p: Any, domain: Domain, where: jax.Array | None) -> jax.Array:
     """The norm for a finite p, a number or an array in the dtype of x."""
-    zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
+    one = np.ones((), x.dtype)
+    if domain.nested:
+        (total,), scale = running_totals(domain, x, where, (lambda e: _power(e, p),))
+        return _rooted(total, scale, p)
     # As a constant: the scale cancels, so it has no part in any derivative.
     constant = jax.lax.stop_gradient(x)
     largest = materialized_on_cpus(lambda x, where: domain.max(jnp.abs(x), where), constant, where)
@@ -82,7 +86,12 @@ def _norm(x: jax.Array, p: Any, domain: Domain, where: jax.Array | None) -> jax.
             total = domain.sum_with(lambda e, c: _power(e * c[1] / c[0], p), x, cells[:2], where)
         else:
             total = domain.sum_with(lambda e, c: _power(e * c[1] / c[0], c[2]), x, cells, where)
-    # The root of 0 has no finite slope: take it of 1, and 0 for the result.
+    return _rooted(total, scale, p)
+
+
+def _rooted(total: jax.Array, scale: jax.Array, p: Any) -> jax.Array:
+    """The root of a sum of powers, in a unit. That of 0 has no finite slope: it is taken of 1."""
+    zero, one = np.zeros((), total.dtype), np.ones((), total.dtype)
     positive = total != 0
     safe = jnp.where(positive, total, one)
     root = safe ** (one / p)

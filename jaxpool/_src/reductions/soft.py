@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
+from jaxpool._src.reductions.running_sums import running_totals
 from jaxpool._src.reductions.softmean import log_mean_exp, softmean
 from jaxpool._src.reductions.units import power_of_2
 
@@ -170,7 +171,13 @@ class LinearSoftmax(Reduction):
             part = e / unit
             return part * part, part
 
-        squares, total = domain.sum_with(terms, x, unit, where)
+        if domain.nested:
+            # What is not finite is no element: its cells have another value.
+            finite_x = jnp.where(jnp.isfinite(fixed), x, zero)
+            both = (jnp.square, lambda e: e)
+            (squares, total), unit = running_totals(domain, finite_x, where, both)
+        else:
+            squares, total = domain.sum_with(terms, x, unit, where)
         usable &= total != 0
         mean = unit * (squares / jnp.where(usable, total, one))
         special = jnp.where(jnp.isfinite(largest), zero, domain.sum(fixed, where))
