@@ -9,6 +9,7 @@ through a Fourier transform.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -97,14 +98,12 @@ def _matrix(resize: Resize, weight: jax.Array | None, dtype: Any) -> jax.Array:
 def _times(x: jax.Array, axis: int, matrix: jax.Array) -> jax.Array:
     """The matrix times each vector along an axis."""
     batch, after, highest = x.shape[:axis], x.shape[axis + 1 :], lax.Precision.HIGHEST
-    if not after:
-        return lax.dot_general(x, matrix, (((axis,), (1,)), ((), ())), precision=highest)
-    width = int(np.prod(after)) if all(isinstance(n, int) for n in after) else 0
-    if width < matrix.shape[0]:
-        y = lax.dot_general(matrix, x, (((1,), (axis,)), ((), ())), precision=highest)
-        return jnp.moveaxis(y, 0, axis)
+    width = math.prod(after) if all(isinstance(n, int) for n in after) else 0
+    if axis == x.ndim - 1 or width < matrix.shape[0]:
+        y = lax.dot_general(x, matrix, (((axis,), (1,)), ((), ())), precision=highest)
+        return jnp.moveaxis(y, -1, axis)
     # With a copy of the matrix for each entry of the batch no axis has to move. Together these are
-    # no larger than the result.
+    # no larger than x.
     of_each = jnp.broadcast_to(matrix, (*batch, *matrix.shape))
     own = tuple(range(axis))
     contract = (((axis + 1,), (axis,)), (own, own))
