@@ -25,10 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spectral", description=__doc__)
     parser.add_argument("--repeats", type=int, default=15, help="samples of each program")
     parser.add_argument("--shrink", type=int, default=1, help="makes all axes so much shorter")
+    parser.add_argument("--only", default="", help="shapes that have this in them")
     options = parser.parse_args(arguments)
     print("| x | mode | ms | s to compile | times as long |")
     print("|---|---|---|---|---|")
     for shape, axes in CASES:
+        if options.only not in " x ".join(map(str, shape)):
+            continue
         shape = tuple(max(n // options.shrink, 2) for n in shape)
         x = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
         sizes = tuple(shape[axis] // 2 for axis in axes)
