@@ -55,7 +55,7 @@ _OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
         "dilation_pool", "erosion_pool", "opening_pool", "closing_pool")},
     **{name: lambda x: {"key": _key()} for name in (
         "stochastic_pool", "global_stochastic_pool", "rank_stochastic_pool", "max_pool_dropout",
-        "random_mixed_pool", "s3_pool")},
+        "random_mixed_pool", "s3_pool", "spectral_dropout_pool")},
 }  # fmt: skip
 
 

@@ -130,6 +130,8 @@ from jaxpool._src.pools.softmax import global_logsumexp_pool as global_logsumexp
 from jaxpool._src.pools.softmax import global_softmax_pool as global_softmax_pool
 from jaxpool._src.pools.softmax import logsumexp_pool as logsumexp_pool
 from jaxpool._src.pools.softmax import softmax_pool as softmax_pool
+from jaxpool._src.pools.spectral import spectral_dropout_pool as spectral_dropout_pool
+from jaxpool._src.pools.spectral import spectral_pool as spectral_pool
 from jaxpool._src.pools.unpool import convert_indices as convert_indices
 from jaxpool._src.pools.unpool import max_unpool as max_unpool
 from jaxpool._src.reductions.detail import AdaptiveWeighted as AdaptiveWeighted

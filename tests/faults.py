@@ -2236,4 +2236,77 @@ FAULTS = [
         "unit = power_of_2(size)[0]",
         "small elements after a 0 have no norm in prefixes",
     ),
+    (
+        "lowering/spectra.py",
+        "change = {-1: 2.0, 0: 1.0, 1: 0.5}",
+        "change = {-1: 1.0, 0: 1.0, 1: 0.5}",
+        "along long axes that get smaller, the highest frequency of an even size is half as large",
+    ),
+    (
+        "lowering/spectra.py",
+        "resize.output >= resize.length) & (",
+        "resize.output > resize.length) & (",
+        "with a window and the size of x, the highest frequency of short even axes is twice as large",
+    ),
+    (
+        "lowering/spectra.py",
+        "(j > 0) & (numbers == j) & (not is_cosine)",
+        "(j > 0) & (numbers == j)",
+        "every other cosine of short axes is another function",
+    ),
+    (
+        "lowering/spectra.py",
+        "jnp.concatenate([weight[:1], weight[1::2]])",
+        "weight[: highest + 1]",
+        "windows of long axes have twice the width",
+    ),
+    (
+        "lowering/spectra.py",
+        "    if axis == x.ndim - 1 or width < matrix.shape[0]:",
+        "    if axis == x.ndim - 1 or width:",
+        "axes move about where channels are many",
+    ),
+    (
+        "lowering/spectra.py",
+        "_MOST_ENTRIES = 2**15",
+        "_MOST_ENTRIES = 2**30",
+        "long axes are products with matrices that are larger than x",
+    ),
+    (
+        "pools/spectral.py",
+        "        y = y - first\n",
+        "        first = jnp.zeros_like(first)\n",
+        "constants are off by a rounding",
+    ),
+    (
+        "pools/spectral.py",
+        "first = lax.stop_gradient(y[tuple(first)])",
+        "first = y[tuple(first)]",
+        "gradients have the rounding of a sum over the whole array in their first element",
+    ),
+    (
+        "pools/spectral.py",
+        "jnp.sqrt(np.float32(0.54)",
+        "(np.float32(0.54)",
+        "the window is that of Hamming and not its root",
+    ),
+    (
+        "pools/spectral.py",
+        "jax.random.fold_in(key, number)",
+        "jax.random.fold_in(key, 0)",
+        "dropout draws alike for all axes",
+    ),
+    (
+        "pools/spectral.py",
+        "resize.kept + 1, np.int32",
+        "resize.kept, np.int32",
+        "dropout never keeps all frequencies",
+    ),
+    (
+        "layers/checks.py",
+        """            arguments.ints(op, "minimum_shape", get("minimum_shape"), len(sizes), 1)
+""",
+        "            pass\n",
+        "layers find out by their first call alone that a smallest size is 0",
+    ),
 ]

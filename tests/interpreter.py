@@ -88,6 +88,22 @@ def _broadcast(x: np.ndarray, p: Any) -> np.ndarray:
     return np.broadcast_to(x.reshape(shape), p["shape"])
 
 
+def _dot_general(x: np.ndarray, y: np.ndarray, p: Any) -> np.ndarray:
+    """With the names of axes shared by contraction and by batch."""
+    (contract, batch), names = p["dimension_numbers"], iter(range(x.ndim + y.ndim))
+    left, right = ([next(names) for _ in range(a.ndim)] for a in (x, y))
+    for i, j in zip((*contract[0], *batch[0]), (*contract[1], *batch[1]), strict=True):
+        right[j] = left[i]
+    own = [left[i] for i in batch[0]]
+    kept = [n for side in (left, right) for n in side if n not in own]
+    return np.einsum(x, left, y, right, own + [n for n in kept if kept.count(n) == 1])
+
+
+def _fft(x: np.ndarray, p: Any) -> np.ndarray:
+    function = {"RFFT": np.fft.rfft, "IRFFT": np.fft.irfft}[p["fft_type"].name]
+    return function(x, *p["fft_lengths"])
+
+
 def _iota(p: Any) -> np.ndarray:
     shape = [n if i == p["dimension"] else 1 for i, n in enumerate(p["shape"])]
     return np.broadcast_to(np.arange(p["shape"][p["dimension"]]).reshape(shape), p["shape"])
@@ -103,15 +119,22 @@ _ELEMENTWISE = {
     "div": operator.truediv, "gt": operator.gt, "lt": operator.lt, "ge": operator.ge,
     "eq": operator.eq, "ne": operator.ne, "or": operator.or_, "and": operator.and_,
     "not": np.invert, "neg": operator.neg, "max": np.maximum, "stop_gradient": np.asarray,
+    "min": np.minimum, "rem": np.fmod, "sin": np.sin, "cos": np.cos, "sqrt": np.sqrt,
+    "shift_right_arithmetic": operator.rshift, "shift_left": operator.lshift, "real": np.real,
+    "imag": np.imag, "complex": lambda x, y: x + 1j * y,
     "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
 }  # fmt: skip
 _OTHERS = {
     "broadcast_in_dim": _broadcast,
     "concatenate": lambda *xs, p: np.concatenate(xs, p["dimension"]),
     "convert_element_type": lambda x, p: x.astype(p["new_dtype"]),
+    "dot_general": _dot_general,
+    "fft": _fft,
     "iota": _iota,
     "pad": _pad,
     "reduce_sum": lambda x, p: x.sum(p["axes"], dtype=x.dtype),
+    "rev": lambda x, p: np.flip(x, p["dimensions"]),
+    "transpose": lambda x, p: x.transpose(p["permutation"]),
     "reshape": lambda x, p: x.reshape(p["new_sizes"]),
     "slice": lambda x, p: x[tuple(
         slice(a, b, s) for a, b, s in

@@ -195,6 +195,39 @@ def of_descriptors():
     return report
 
 
+def of_spectra():
+    """Short axes, which are products, of images and channels that devices share."""
+    x = np.random.default_rng(4).standard_normal((8, 6, 9, 8)).astype(np.float32)
+    key = jax.random.key(0)
+
+    def pools(x):
+        return [jaxpool.spectral_pool(x, (4, 5), window="hamming"),
+                jaxpool.spectral_dropout_pool(x, (8, 3), key=key)]  # fmt: skip
+
+    def both(x):
+        y, vjp = jax.vjp(pools, x)
+        return y, vjp(jax.tree.map(jnp.cos, y))[0]
+
+    wanted, report = jax.jit(both)(x), {}
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    for split in ("batch", "channels"):
+        with jax.set_mesh(mesh):
+            placed = jax.device_put(x, NamedSharding(mesh, SPLITS[split]))
+            compiled = jax.jit(both).lower(placed).compile()
+            found = compiled(placed)
+        report[f"spectra Explicit {split}"] = {
+            "difference": difference(found, wanted),
+            "collectives": collectives(compiled),
+            "sharded_as_x": all(
+                y.sharding.is_equivalent_to(placed.sharding, 4) for y in jax.tree.leaves(found)
+            ),
+        }
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    found = jax.jit(jax.shard_map(both, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
+    report["spectra shard_map"] = {"difference": difference(found, wanted)}
+    return report
+
+
 def collectives(compiled):
     text = compiled.as_text()
     return {c: n for c in COLLECTIVES if (n := len(re.findall(rf" {c}(?:-start)?\(", text)))}
@@ -336,7 +369,7 @@ def main(everything):
     report["unpool shard_map, indices of all"] = {
         "difference": difference(jax.jit(mapped)(of_each), jax.jit(back)(of_each))
     }
-    report |= of_regions(everything) | of_descriptors() | attended(mesh)
+    report |= of_regions(everything) | of_descriptors() | attended(mesh) | of_spectra()
     print(json.dumps(report))
 
 

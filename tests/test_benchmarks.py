@@ -24,6 +24,7 @@ from benchmarks import (
     programs,
     report,
     segments,
+    spectral,
     timing,
     vmapped,
 )
@@ -360,6 +361,13 @@ def test_descriptors_prints_a_row_for_each_function_and_mode(capsys):
     rows = [line for line in capsys.readouterr().out.splitlines() if "forward" in line]
     assert len(rows) == 2
     assert all("jnp by hand" in row for row in rows)
+
+
+def test_spectral_prints_a_row_for_each_mode(capsys):
+    spectral.main(["--repeats=1", "--shrink=8", "--only=56 x 56"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if "forward" in line]
+    assert ["SciPy" in row for row in rows] == [True, False]
+    assert all("jnp.fft by hand" in row for row in rows)
 
 
 def test_vmapped_measures_all_functions(capsys, tmp_path):

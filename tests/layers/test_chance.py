@@ -26,6 +26,7 @@ RANDOM = {
     "MaxPoolDropout": {"window_shape": (2, 2)},
     "RandomMixedPool": {"window_shape": (2, 2)},
     "S3Pool": {"window_shape": (2, 2)},
+    "SpectralDropoutPool": {"output_shape": (4, 4)},
     "FractionalMaxPool": {"window_shape": (2, 2), "output_shape": (4, 4)},
     "FractionalAvgPool": {"window_shape": (2, 2), "output_shape": (4, 4)},
     "FractionalMaxPoolWithArgmax": {"window_shape": (2, 2), "output_shape": (4, 4)},

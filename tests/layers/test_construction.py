@@ -299,3 +299,10 @@ def test_derived_layers_have_fields_and_calls_of_their_own():
     assert "depth" in inspect.signature(Doubled).parameters
     with pytest.raises(ValueError, match=r"^MaxPool: `strides` must be an int >= 1"):
         Doubled((2, 2), 0)
+
+
+def test_the_smallest_size_of_dropout_is_checked_where_a_layer_is_made():
+    for framework in (jaxpool.linen, jaxpool.nnx):
+        for wrong in (0, (1, 2, 3)):
+            with pytest.raises(ValueError, match=r"^SpectralDropoutPool: `minimum_shape` must be"):
+                framework.SpectralDropoutPool((4, 4), minimum_shape=wrong)

@@ -72,6 +72,14 @@ SEQUENCE_CASES = [((), {}), ((), {"axis": 2, "empty_value": 7})]
 SEGMENT_CASES = [((3,), {"axis": 1}), ((2,), {"axis": -4, "empty_value": 7, "sorted": True})]
 PREFIX_CASES = [((-2,), {}), ((1,), {"reverse": True, "empty_value": 7})]
 OTHER_CASES = {
+    "spectral_pool": [
+        (((4, 3),), {}),
+        ((3,), {"axes": [3, 2], "transform": "cosine", "window": "hamming"}),
+    ],
+    "spectral_dropout_pool": [
+        (((4, 3),), {"deterministic": True}),
+        ((3,), {"axes": [3, 2], "minimum_shape": [1, 2]}),
+    ],
     "pyramid_pool": PYRAMID_CASES,
     "spatial_pyramid_pool": PYRAMID_CASES,
     "strip_pool": [((2,), {}), ((-2, jaxpool.Max()), {"empty_value": 7})],
@@ -239,6 +247,9 @@ def given(name, options, where, key=KEY):
         return {"query": X[0, 0, 0, :2], "key": 2 * X, "value": 3 * X, "where": where}
     if name == "piecewise_pool":
         return {"positions": (1, 4), "where": where}
+    if name.startswith("spectral"):
+        random = "dropout" in name and not options.get("deterministic")
+        return {"key": key} if random else {}
     takes_key = "key" in inspect.signature(getattr(jaxpool, name)).parameters
     random = takes_key and not options.get("deterministic")
     return {"where": where, **({"key": key} if random else {}), **FILTERS.get(name, {})}

@@ -38,6 +38,7 @@ OPTIONS = {
     "max_pool_dropout": lambda x, window: {"key": KEY},
     "random_mixed_pool": lambda x, window: {"key": KEY},
     "s3_pool": lambda x, window: {"key": KEY},
+    "spectral_dropout_pool": lambda x, window: {"key": KEY},
     "importance_pool": lambda x, window: {"logits": x},
     "global_importance_pool": lambda x, window: {"logits": x},
     "global_quantile_pool": lambda x, window: {"q": 0.3},

@@ -22,7 +22,7 @@ _FIXED = (bool, int, float, complex, str, np.generic, np.dtype)
 # Arguments that are known while tracing, though they may come as NumPy's arrays.
 _SIZES = frozenset(
     ["window_shape", "strides", "padding", "dilation", "axes", "filter_size", "levels", "grid",
-     "output_shape", "shape"]
+     "output_shape", "shape", "minimum_shape"]
 )  # fmt: skip
 
 

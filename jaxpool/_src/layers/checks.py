@@ -33,7 +33,9 @@ def _check_geometry(op: str, given: dict[str, Any]) -> None:
     elif "spatial_scale" in given or "spatial_scales" in given:
         arguments.ints(op, "output_shape", get("output_shape"), 2, 1)
     elif "output_shape" in given and "output_ratio" not in given:
-        arguments.sizes_and_axes(op, "output_shape", get("output_shape"), get("axes"))
+        sizes, _ = arguments.sizes_and_axes(op, "output_shape", get("output_shape"), get("axes"))
+        if "minimum_shape" in given:
+            arguments.ints(op, "minimum_shape", get("minimum_shape"), len(sizes), 1)
     elif get("axes") is not None or "keepdims" in given:
         arguments.axis_numbers(op, get("axes"))
     if "filter_size" in given and "param_dtype" in given:  # one for all axes

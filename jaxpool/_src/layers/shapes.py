@@ -1,4 +1,4 @@
-"""Layers of a given output shape: adaptive, pyramids, fractional, matrices; and unpooling."""
+"""Layers of a given output shape: adaptive, spectral, fractional, matrices; and unpooling."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -88,6 +88,37 @@ class AdaptiveMinPool(AdaptivePool):
     """Layer form of `jaxpool.adaptive_min_pool`; its fields are the function's arguments."""
 
     _function = staticmethod(jaxpool.adaptive_min_pool)
+
+
+@layer
+class SpectralPool(Pool):
+    """Layer form of `jaxpool.spectral_pool`; its fields are arguments of the function."""
+
+    output_shape: Sizes
+    _: dataclasses.KW_ONLY
+    axes: Ints | None = None
+    transform: Literal["fourier", "hartley", "cosine"] = "fourier"
+    window: Literal["hamming"] | None = None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The pooled x."""
+        return jaxpool.spectral_pool(x, **self._options())
+
+
+@layer
+class SpectralDropoutPool(RandomPool):
+    """Layer form of `jaxpool.spectral_dropout_pool`; its fields are arguments of the function."""
+
+    output_shape: Sizes
+    _: dataclasses.KW_ONLY
+    axes: Ints | None = None
+    minimum_shape: Ints = 1
+    deterministic: bool = False
+
+    def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        """The pooled x; `key` as in the function."""
+        key = self._drawn_with(key)
+        return jaxpool.spectral_dropout_pool(x, key=key, **self._options())
 
 
 @layer
