@@ -65,7 +65,7 @@ class PolyphaseUnpool(Pool):
 class LearnedPolyphasePool(OfChannels, RandomPool):
     """Learnable polyphase sampling (LPS): a network chooses which phase of x is kept.
 
-    For images of shape ``[..., *spatial, channels]``. The logit of a phase is the mean, over places
+    For images of shape ``[..., *spatial, channels]``, as `jaxpool.polyphase_pool`. The logit of a phase is the mean, over places
     and features, of two convolutions with circular padding and a rectifier between them, the same
     for all phases. In training the result is a mean of phases, with weights that are a softmax of
     logits plus Gumbel noise, over a temperature; the key is of the stream `pool`. With
