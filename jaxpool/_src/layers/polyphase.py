@@ -65,15 +65,15 @@ class PolyphaseUnpool(Pool):
 class LearnedPolyphasePool(OfChannels, RandomPool):
     """Learnable polyphase sampling (LPS): a network chooses which phase of x is kept.
 
-    For images of shape ``[..., *spatial, channels]``, as `jaxpool.polyphase_pool`. The logit of a phase is the mean, over places
-    and features, of two convolutions with circular padding and a rectifier between them, the same
-    for all phases. In training the result is a mean of phases, with weights that are a softmax of
-    logits plus Gumbel noise, over a temperature; the key is of the stream `pool`. With
-    `deterministic` it is the phase of the largest logit, of equal ones the first, so that the
-    result follows circular shifts of x; sums are taken in no order, to 23 bits of the largest
-    feature. Or it is, if `convex`, a mean with the softmax of logits. Parameters are
-    `hidden_kernel`, `hidden_bias` and `output_kernel`; kernels begin as He's. A bias of logits
-    would change no softmax.
+    For images of shape ``[..., *spatial, channels]``, as those of `jaxpool.polyphase_pool`. The
+    logit of a phase is the mean, over places and features, of two convolutions with circular
+    padding and a rectifier between them, the same for all phases. In training the result is a mean
+    of phases, with weights that are a softmax of logits plus Gumbel noise, over a temperature; the
+    key is of the stream `pool`. With `deterministic` it is the phase of the largest logit, of equal
+    ones the first, so that the result follows circular shifts of x; sums are the same in any order,
+    of features to 23 bits of the largest. Or it is, if `convex`, a mean with the softmax of logits.
+    Parameters are `hidden_kernel`, `hidden_bias` and `output_kernel`; kernels begin as He's. A bias
+    of logits would change no softmax.
 
     Args:
       strides: steps between elements, one for each spatial axis, whose size it divides.
