@@ -115,18 +115,18 @@ class LearnedPolyphasePool(OfChannels, RandomPool):
         """The pooled x; `key` is what is drawn with unless `deterministic`."""
         op = op_of(self)
         check_array(op, x)
-        grid = phase_grid(op, x.shape, self.strides, None, -1)
+        phase_grid(op, x.shape, self.strides, None, -1)  # checks
         check_features(self, x, -1)
         key = None if self.deterministic else self._drawn_with(key)
         parameters.key(op, key, self.deterministic)
         own, mixed = self._parameters(x.shape[-1]), self.convex or not self.deterministic
-        return as_one_program(_sampled, op, x, key, own, self.temperature, grid, mixed)
+        return as_one_program(_sampled, op, x, key, own, self.temperature, self.strides, mixed)
 
 
 def _sampled(
-    op: str, x: Any, key: Any, own: Parameters, temperature: Any, grid: Grid, mixed: bool
+    op: str, x: Any, key: Any, own: Parameters, temperature: Any, strides: Any, mixed: bool
 ) -> jax.Array:
-    x = jnp.asarray(x)
+    x, grid = jnp.asarray(x), phase_grid(op, x.shape, strides, None, -1)
     dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(np.float32)
     shape = phase_layouts(x, grid)[0][0]
 
