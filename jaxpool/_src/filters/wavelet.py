@@ -34,7 +34,8 @@ def wavelet_pool(
 
     Along an axis, with the low-pass filter h of f elements, ``y[i] = sum_j h[j] * x[2*i + j - l]``,
     where l is ``f - 2``, or ``f/2 - 1`` for "periodization". The same with the high-pass filter
-    gives the details. Values, bands and sizes are those of PyWavelets.
+    gives the details. Values, bands and sizes are those of PyWavelets. There is no mask: weights
+    that are left of a window may add up to 0, so that they cannot grow in proportion.
 
     Args:
       x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
