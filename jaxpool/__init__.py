@@ -25,6 +25,7 @@ from jaxpool._src.filters.morphology import dilation_pool as dilation_pool
 from jaxpool._src.filters.morphology import erosion_pool as erosion_pool
 from jaxpool._src.filters.morphology import opening_pool as opening_pool
 from jaxpool._src.filters.morphology import parabolic_structure as parabolic_structure
+from jaxpool._src.filters.wavelet import wavelet_pool as wavelet_pool
 from jaxpool._src.pools.adaptive import adaptive_avg_pool as adaptive_avg_pool
 from jaxpool._src.pools.adaptive import adaptive_max_pool as adaptive_max_pool
 from jaxpool._src.pools.adaptive import (
@@ -93,6 +94,8 @@ from jaxpool._src.pools.order import median_pool as median_pool
 from jaxpool._src.pools.order import quantile_pool as quantile_pool
 from jaxpool._src.pools.order import rank_pool as rank_pool
 from jaxpool._src.pools.order import top_k_mean_pool as top_k_mean_pool
+from jaxpool._src.pools.polyphase import polyphase_pool as polyphase_pool
+from jaxpool._src.pools.polyphase import polyphase_unpool as polyphase_unpool
 from jaxpool._src.pools.power import global_lp_pool as global_lp_pool
 from jaxpool._src.pools.power import lp_pool as lp_pool
 from jaxpool._src.pools.power_mean import gem_pool as gem_pool

@@ -228,6 +228,37 @@ def of_spectra():
     return report
 
 
+def of_phases():
+    """Phases and wavelets of images that are parted between devices, with their gradients."""
+    x = np.random.default_rng(4).standard_normal((8, 4, 6, 2)).astype(np.float32)
+
+    def pools(x):
+        y, phase = jaxpool.polyphase_pool(x, (2, 3), return_phase=True)
+        return y, jaxpool.polyphase_unpool(y, phase, (2, 3)), jaxpool.wavelet_pool(x, bands="all")
+
+    def f(x):
+        y, vjp = jax.vjp(pools, x)
+        return y, vjp(jax.tree.map(jnp.cos, y))[0]
+
+    wanted, report = jax.jit(f)(x), {}
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        placed = NamedSharding(mesh, P("d"))
+        compiled = jax.jit(f).lower(jax.device_put(x, placed)).compile()
+        found = compiled(jax.device_put(x, placed))
+    report["phases Explicit batch"] = {
+        "difference": difference(found, wanted),
+        "collectives": collectives(compiled),
+        "sharded_as_x": all(
+            y.sharding.is_equivalent_to(placed, y.ndim) for y in jax.tree.leaves(found)
+        ),
+    }
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    found = jax.jit(jax.shard_map(f, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
+    report["phases shard_map"] = {"difference": difference(found, wanted)}
+    return report
+
+
 def collectives(compiled):
     text = compiled.as_text()
     return {c: n for c in COLLECTIVES if (n := len(re.findall(rf" {c}(?:-start)?\(", text)))}
@@ -369,7 +400,8 @@ def main(everything):
     report["unpool shard_map, indices of all"] = {
         "difference": difference(jax.jit(mapped)(of_each), jax.jit(back)(of_each))
     }
-    report |= of_regions(everything) | of_descriptors() | attended(mesh) | of_spectra()
+    report |= of_regions(everything) | of_descriptors() | attended(mesh)
+    report |= of_spectra() | of_phases()
     print(json.dumps(report))
 
 

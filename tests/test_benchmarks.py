@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxpool
+
 pytest.importorskip("rich")
 from benchmarks import __main__ as bench
 from benchmarks import (
@@ -27,6 +29,7 @@ from benchmarks import (
     spectral,
     timing,
     vmapped,
+    wavelet_polyphase,
 )
 from tests.cases import CASES
 from tests.compiling import as_users
@@ -368,6 +371,17 @@ def test_spectral_prints_a_row_for_each_mode(capsys):
     rows = [line for line in capsys.readouterr().out.splitlines() if "forward" in line]
     assert ["SciPy" in row for row in rows] == [True, False]
     assert all("jnp.fft by hand" in row for row in rows)
+
+
+def test_wavelets_and_phases_print_a_row_for_each_mode(capsys):
+    assert len([*wavelet_polyphase.groups()]) == 7
+    wavelet_polyphase.main(["--repeats=1", "--shrink=16", "--only=polyphase"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if "forward" in line]
+    assert len(rows) == 2
+    assert all("norms and selection" in row for row in rows)
+    x = np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(np.float32)
+    by_hand, own = wavelet_polyphase.haar(x), jaxpool.wavelet_pool(x, bands="all")
+    np.testing.assert_allclose(by_hand, own, rtol=1e-5, atol=1e-6)
 
 
 def test_vmapped_measures_all_functions(capsys, tmp_path):

@@ -18,7 +18,7 @@ X = jnp.asarray(np.random.default_rng(0).random((2, 6, 6, 4)), jnp.float32)
 WHERE = X > 0.3
 BOXES, OFFSETS = jnp.array([[0.0, 0, 4, 4]]), jnp.zeros((1, 2, 2, 2))
 ONES, LOGITS, KEY = jnp.ones((3, 3)), jnp.zeros((2, 3, 3, 9)), jax.random.key(0)
-INDICES = jnp.zeros((2, 3, 3, 4), jnp.int32)
+INDICES, PHASE = jnp.zeros((2, 3, 3, 4), jnp.int32), jnp.zeros((2, 2), jnp.int32)
 
 # What is not one call of `pool`, of which each operator of the tables is tried in test_contract.
 CALLS = {
@@ -32,6 +32,9 @@ CALLS = {
     "max_blur": lambda: jaxpool.max_blur_pool(X, (2, 2), where=WHERE),
     "gaussian": lambda: jaxpool.gaussian_pool(X, (2, 2), filter_size=3),
     "content_aware": lambda: jaxpool.content_aware_blur_pool(X, LOGITS, (2, 2)),
+    "wavelet": lambda: jaxpool.wavelet_pool(X, "db2"),
+    "polyphase": lambda: jaxpool.polyphase_pool(X, (2, 2), return_phase=True),
+    "polyphase unpool": lambda: jaxpool.polyphase_unpool(X, PHASE, (2, 2)),
     "fractional": lambda: jaxpool.fractional_max_pool(X, (2, 2), output_shape=(2, 3), key=KEY),
     "s3": lambda: jaxpool.s3_pool(X, (2, 2), key=KEY, where=WHERE),
     "gated": lambda: jaxpool.gated_pool(X, (3, 3), gate=ONES),
@@ -207,6 +210,8 @@ NEEDED = {
     "content_aware_blur_pool": lambda kind: {"logits": jnp.ones((6, 6, 9))},
     "matrix_pool": lambda kind: {"matrices": [jnp.ones((2, 12))] * 2},
     "regional_max_pool": lambda kind: {"levels": 2},
+    "wavelet_pool": lambda kind: {"levels": 2},
+    "polyphase_unpool": lambda kind: {"phase": jnp.zeros(2, jnp.int32)},
     "max_unpool": lambda kind: {
         "indices": jnp.zeros((12, 12, 1), jnp.int32), "output_shape": kind((25, 25))},
     "parabolic_structure": lambda kind: {"t": jnp.ones(())},

@@ -97,6 +97,11 @@ OTHER_CASES = {
         (((2, 2),), {}),
         (([2, 2],), {"padding_mode": "edge", "empty_value": 7}),
     ],
+    "wavelet_pool": [((), {}), (("db2",), {"axes": [2], "mode": "edge", "levels": 2})],
+    "polyphase_pool": [
+        (((2, 2),), {}),
+        ((2,), {"axes": [3, -1], "channel_axis": 2, "norm": "min"}),
+    ],
     "channel_pool": [((2,), {}), ((3, jaxpool.Max(), 2), {"empty_value": 7})],
     "opening_pool": [(((2, 3),), {}), ((3,), {"axes": [2, -2], "dilation": 2})],
     "closing_pool": [(((2, 3),), {}), ((3,), {"axes": -2, "empty_value": 7})],
@@ -197,7 +202,7 @@ LEARNED = {
     "ParabolicErosionPool", "LearnedGemPool", "LearnedGlobalGemPool", "LearnedLogsumexpPool",
     "LearnedGlobalLogsumexpPool", "LearnedSoftmaxPool", "LearnedGlobalSoftmaxPool",
     "LearnedImportancePool", "OrdinalPool", "MultiheadAttentionPool", "SimPool",
-    "GatedAttentionPool", "AttentiveStatisticsPool", "UniversalPool",
+    "GatedAttentionPool", "AttentiveStatisticsPool", "UniversalPool", "LearnedPolyphasePool",
     "LearnedFeaturewiseSortPool", *WITH_PARAMETERS,
 }  # fmt: skip
 
@@ -233,6 +238,8 @@ def given(name, options, where, key=KEY):
             "logits": X[..., : 3 + options.get("ghosts", 0)],
             "where": where,
         }
+    if name in ("wavelet_pool", "polyphase_pool"):
+        return {}
     if name == "compact_bilinear_pool":
         return {"sketch": SKETCH, "where": where}
     if name == "bilinear_pool" and options:
@@ -721,7 +728,7 @@ LAYOUTS = {
 }  # fmt: skip
 OF_ALL_CHANNELS = {
     "PredictedBlurPool", "LearnedImportancePool", "MultiheadAttentionPool", "SimPool",
-    "GatedAttentionPool", "AttentiveStatisticsPool",
+    "GatedAttentionPool", "AttentiveStatisticsPool", "LearnedPolyphasePool",
 }  # fmt: skip
 PER_CHANNEL = LEARNED - OF_ALL_CHANNELS
 

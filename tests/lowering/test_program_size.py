@@ -56,6 +56,10 @@ OTHERS = {
     "content_aware_blur_pool": lambda x, n: jaxpool.content_aware_blur_pool(
         x, jnp.ones((*(-(-s // 2) for s in x.shape[:n]), 3**n)), (2,) * n),
     "max_blur_pool": lambda x, n: jaxpool.max_blur_pool(x, (2,) * n),
+    "wavelet_pool": lambda x, n: jaxpool.wavelet_pool(x, "db2", axes=tuple(range(n)), bands="all"),
+    "polyphase_pool": lambda x, n: jaxpool.polyphase_pool(x, (2,) * n),
+    "polyphase_unpool": lambda x, n: jaxpool.polyphase_unpool(
+        x, jnp.zeros(n, jnp.int32), (2,) * n),
     "channel_pool": lambda x, n: jaxpool.channel_pool(x, 1),
     "maxout": lambda x, n: jaxpool.maxout(x, 2, 0),
     "k_max_pool": lambda x, n: jaxpool.k_max_pool(x, 3, 0),

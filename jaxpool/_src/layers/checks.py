@@ -4,8 +4,10 @@ from typing import Any
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.domains.window import window_arguments
+from jaxpool._src.filters.wavelet import check_wavelet
 from jaxpool._src.layers.fields import kinds_of, op_of
 from jaxpool._src.layers.parameters import heads_divide, predicted_sizes
+from jaxpool._src.pools.polyphase import exponent
 
 
 def check(layer: Any, *, begins: bool = False) -> None:
@@ -18,6 +20,13 @@ def check(layer: Any, *, begins: bool = False) -> None:
     _check_attention(op, given)
     if "groups" in given:
         predicted_sizes(layer)
+    if "wavelet" in given:
+        options = (given[n] for n in ("wavelet", "mode", "levels", "bands", "normalize"))
+        check_wavelet(op, *options)
+    if "norm" in given:
+        exponent(op, given["norm"])
+    if "temperature" in given:
+        parameters.positive(op, "temperature", given["temperature"])
     for name, kind in kinds.items():
         arguments.of_kind(op, name, given[name], kind)
 

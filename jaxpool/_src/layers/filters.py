@@ -1,13 +1,14 @@
-"""Layers that filter: blurs and morphology."""
+"""Layers that filter: blurs, wavelets and morphology."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 import jaxpool
 from jaxpool._src.core.arguments import Ints
 from jaxpool._src.filters.blur import PaddingMode
+from jaxpool._src.filters.wavelet import WaveletMode
 from jaxpool._src.layers.fields import Pool, WindowPool, layer
 
 
@@ -82,6 +83,23 @@ class ContentAwareBlurPool(Pool):
     ) -> jax.Array:
         """The pooled x; `logits` and `where` as in the function."""
         return self._function(x, logits, where=where, **self._options())
+
+
+@layer
+class WaveletPool(Pool):
+    """Layer form of `jaxpool.wavelet_pool`; its fields are the function's arguments."""
+
+    wavelet: str = "haar"
+    _: dataclasses.KW_ONLY
+    axes: Ints | None = None
+    mode: WaveletMode = "periodization"
+    levels: int = 1
+    bands: Literal["low", "all"] = "low"
+    normalize: bool = False
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The pooled x."""
+        return jaxpool.wavelet_pool(x, **self._options())
 
 
 @layer

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import max_dim
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._src.core.geometry import AxisWindow
@@ -39,7 +40,8 @@ def weighted_sum(
     """Sum of each window's elements, each times the weight of its tap.
 
     `weights` are in row-major order, and of the rank of x; one array only along one axis. Padding
-    is by NumPy's `mode`, and no longer than x allows for it.
+    is by NumPy's `mode`, or "periodization", which is "wrap" after an odd x has its last element
+    twice.
     """
     windows = tuple(sorted(windows))
     if isinstance(weights, jax.Array):
@@ -256,6 +258,8 @@ def _outside(x: jax.Array, axis: int, w: AxisWindow, mode: str) -> tuple[jax.Arr
     def part(start: Any, stop: Any) -> jax.Array:
         return lax.slice_in_dim(x, start, stop, 1, axis)
 
+    if mode == "periodization" or _is_longer(n, max_dim(low, right), mode):
+        return _folded(x, axis, range(-low, 0), mode), _folded(x, axis, range(n, n + right), mode)
     if mode == "reflect":
         before = lax.rev(part(1, 1 + low), (axis,))
         after = lax.rev(part(n - 1 - right, n - 1), (axis,))
@@ -268,3 +272,37 @@ def _outside(x: jax.Array, axis: int, w: AxisWindow, mode: str) -> tuple[jax.Arr
             ends = (np.zeros((), x.dtype),) * 2
         before, after = (jnp.broadcast_to(*pair) for pair in zip(ends, shapes, strict=True))
     return before, after
+
+
+def _is_longer(n: Any, width: Any, mode: str) -> bool:
+    """Whether padding has elements of x more than once."""
+    most = {"reflect": n - 1, "wrap": n}.get(mode)
+    return most is not None and isinstance(n, int) and width > most
+
+
+def _folded(x: jax.Array, axis: int, places: range, mode: str) -> jax.Array:
+    """What is at `places` outside of x: slices of x, one for each time that it is gone through."""
+    n = x.shape[axis]
+    found = [_inside(place, n, mode) for place in places]
+    pieces, first = [lax.slice_in_dim(x, 0, 0, 1, axis)] if not found else [], 0
+    while first < len(found):
+        last, step = first, found[min(first + 1, len(found) - 1)] - found[first]
+        while last + 1 < len(found) and found[last + 1] - found[last] == step in (0, 1, -1):
+            last += 1
+        low, high = sorted((found[first], found[last]))
+        piece = lax.slice_in_dim(x, low, high + 1, 1, axis)
+        if step == 0:
+            shape = [last - first + 1 if i == axis else d for i, d in enumerate(x.shape)]
+            piece = jnp.broadcast_to(piece, shape)
+        pieces.append(lax.rev(piece, (axis,)) if found[last] < found[first] else piece)
+        first = last + 1
+    return pieces[0] if len(pieces) == 1 else lax.concatenate(pieces, axis)
+
+
+def _inside(place: int, n: int, mode: str) -> int:
+    """Which of n elements stands at a place outside of them."""
+    if mode == "reflect":
+        period = 2 * (n - 1)
+        return min(place % period, -place % period)
+    even = n + n % 2 if mode == "periodization" else n
+    return min(place % even, n - 1)
