@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.lowering.bisection import compiled_picks, compiled_top_sum
+from jaxpool._src.lowering.footprints import Windows, all_taps, tap_count
 from jaxpool._src.lowering.looped_order import LoopedTaps
 from jaxpool._src.lowering.networks import (
     MOST_IN_NETWORK,
@@ -30,8 +31,6 @@ from jaxpool._src.lowering.networks import (
 from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.ranks import Number, Place
 from jaxpool._src.lowering.windows import (
-    Windows,
-    all_taps,
     materialized_on_cpus,
     pad_windows,
     taps_at,
@@ -50,7 +49,7 @@ _MOST_WRITTEN = 64
 
 def elements_of(x: jax.Array, valid: jax.Array | None, windows: Windows, count: Any) -> Any:
     """The valid elements of each window of x; `count` says how many, by NumPy if it is known."""
-    kind = Taps if window_size(windows) <= _MOST_WRITTEN else LoopedTaps
+    kind = Taps if tap_count(windows) <= _MOST_WRITTEN else LoopedTaps
     return kind(x, valid, windows, count)
 
 
@@ -65,7 +64,7 @@ class Taps:
 
     @property
     def _size(self) -> int:
-        return window_size(self.windows)
+        return tap_count(self.windows)
 
     def at(self, place: Place) -> jax.Array:
         """The value at a place among each cell's elements, in ascending order.
@@ -82,7 +81,7 @@ class Taps:
 
     def top_sum(self, k: Number) -> jax.Array:
         """Sum of so many of each cell's largest elements."""
-        if self._size > _MOST_IN_SETS:
+        if window_size(self.windows) > _MOST_IN_SETS:
             return self._laid_out().top_sum(k)
         numbers = tuple(k.known(each_number(self._size)).tolist())
         return compiled_top_sum(self.x, self.valid, self.windows, numbers)

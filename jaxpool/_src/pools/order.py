@@ -20,6 +20,7 @@ def median_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     interpolation: Interpolation = "linear",
 ) -> jax.Array:
     """The median of each window.
@@ -45,6 +46,8 @@ def median_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       interpolation: between two elements, "linear" is on the line between both, "lower" and
         "higher" are the one and the other, "midpoint" is their mean and "nearest" the closer one,
         or that of even place if both are as close.
@@ -76,7 +79,7 @@ def median_pool(
         "median_pool",
         x,
         Median(interpolation),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -93,6 +96,7 @@ def quantile_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     q: float,
     interpolation: Interpolation = "linear",
 ) -> jax.Array:
@@ -117,6 +121,8 @@ def quantile_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       q: a number in [0, 1], known to the program: 0 for the smallest element, 1 for the largest.
       interpolation: between two elements, "linear" is on the line between both, "lower" and
         "higher" are the one and the other, "midpoint" is their mean and "nearest" the closer one,
@@ -150,7 +156,7 @@ def quantile_pool(
         "quantile_pool",
         x,
         Quantile(q, interpolation),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -167,6 +173,7 @@ def rank_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     weights: Any,
 ) -> jax.Array:
     """The elements of each window by their rank, weighted: ``y[i] = sum_r weights[r] * x_(r)``.
@@ -194,6 +201,8 @@ def rank_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       weights: numbers, one for each rank, 0 beyond; or an array with ranks on its first axis, and
         behind it what broadcasts against the result: ``[ranks, channels]`` where channels are last.
         May be traced, to be learned. Or a function of rank and number of elements.
@@ -230,7 +239,7 @@ def rank_pool(
         "rank_pool",
         x,
         RankMean(weights),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -247,6 +256,7 @@ def top_k_mean_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     k: int | float,
 ) -> jax.Array:
     """The mean of the k largest elements of each window; of all, if there are fewer.
@@ -270,6 +280,8 @@ def top_k_mean_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       k: how many, an int; or which fraction of a cell's elements, a float in (0, 1), which is
         rounded to a number of elements, at least 1.
 
@@ -301,7 +313,7 @@ def top_k_mean_pool(
         "top_k_mean_pool",
         x,
         TopKMean(k),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
