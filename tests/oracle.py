@@ -89,7 +89,9 @@ def window(kind, x, window_shape, strides=None, padding="VALID", *, dilation=1, 
     y = np.empty((*x.shape[: x.ndim - n], *(len(first) for first, _ in laid)))
     for out in np.ndindex(*y.shape[y.ndim - n :]):
         taps = [
-            tuple(first[i] + j * d for (first, _), i, j, d in zip(laid, out, tap, gaps, strict=True))
+            tuple(
+                first[i] + j * d for (first, _), i, j, d in zip(laid, out, tap, gaps, strict=True)
+            )
             for tap in np.argwhere(chosen_taps).tolist()
         ]
         inside = [t for t in taps if all(0 <= i < m for i, m in zip(t, full, strict=True))]

@@ -159,9 +159,7 @@ class Window(Domain):
         windows = self.windows(shape)
         if isinstance(windows, Shaped):
             return not any_tap_always_inside(windows)
-        return any(
-            not isinstance(w.length, int) and not w.always_meets_input for _, w in windows
-        )
+        return any(not isinstance(w.length, int) and not w.always_meets_input for _, w in windows)
 
     def most(self, shape: Sequence[Any]) -> int:
         return tap_count(self.windows(shape))
@@ -209,10 +207,10 @@ class Window(Domain):
     def _counts_of_footprint(windows: Shaped, ndim: int, include_pad: bool) -> np.ndarray:
         windows = with_padding(windows) if include_pad else windows
         total = np.zeros([1] * ndim, np.int64)
-        for taps in all_taps(windows):
+        for tap in all_taps(windows):
             inside = np.ones([1] * ndim, bool)
-            for (axis, w), tap in zip(windows, taps, strict=True):
-                places = w.starts() + tap * w.dilation
+            for (axis, w), index in zip(windows, tap, strict=True):
+                places = w.starts() + index * w.dilation
                 here = (places >= 0) & (places < w.length)
                 inside = inside & lowering.along(here, axis, ndim)
             total = total + inside

@@ -105,7 +105,7 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     else:
         style = "taps" if isinstance(windows, Shaped) else None
         picked = _picked(windows, style, "taps")(x, valid, None)[0].astype(np.int32)
-    position, size = jnp.zeros(taps.shape, np.int32), 1
+    position, size = jnp.zeros(picked.shape, np.int32), 1
     for axis, w in reversed(windows):
         start = numbered(axis, w.output, x.ndim) * np.int32(w.stride) - w.low
         place = start + picked % np.int32(w.window) * np.int32(w.dilation)
