@@ -290,6 +290,13 @@ class QuantilePool(ShapedPool):
 
 
 @layer
+class ModePool(ShapedPool):
+    """Layer form of `jaxpool.mode_pool`; its fields are the function's arguments."""
+
+    _function = staticmethod(jaxpool.mode_pool)
+
+
+@layer
 class RankPool(ShapedPool):
     """Layer form of `jaxpool.rank_pool`; its fields are the function's arguments."""
 

@@ -65,6 +65,9 @@ class LoopedTaps:
     def rank_sum(self, weights: Weights) -> jax.Array:
         return self._laid_out().rank_sum(weights)
 
+    def most_common(self) -> jax.Array:
+        return self._laid_out().most_common()
+
     def _scan(self, step: Any, state: Any, elements: Any) -> Any:
         return taps.scan(step, state, elements, self.windows, self.valid, 0, unroll=_AT_ONCE)
 

@@ -99,6 +99,12 @@ class Taps:
             return self.by_network(self.x, weights)
         return _by_network(self.x, self.valid, weights, self.windows)
 
+    def most_common(self) -> jax.Array:
+        """Which value, of ints, most elements of each cell have; of several the smallest."""
+        if self._size > _MOST_IN_PAIRS:
+            return self._laid_out().most_common()
+        return _longest_run(self.x, self.valid, self.windows)
+
     def by_network(self, x: jax.Array, weights: Weights) -> jax.Array:
         """`rank_sum` of a small window."""
         _, missing = filled_in(x, self.valid, self.windows, always, pad_each=False)
@@ -142,6 +148,24 @@ def _by_network(
     x: jax.Array, valid: jax.Array | None, weights: jax.Array, windows: Windows
 ) -> jax.Array:
     return Taps(x, valid, windows, None).by_network(x, weights)
+
+
+@functools.partial(jax.jit, static_argnames="windows")
+def _longest_run(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
+    """The element that comes most often in order; what is missing comes last there."""
+    last = lambda missing: missing < 0  # noqa: E731
+    taps, missing = filled_in(x, valid, windows, last, pad_each=False)
+    ordered = sorted_entries([e for e, _ in taps], range(len(taps)))
+    label = before = ordered[0]
+    length = longest = lax.full_like(label, 1, np.int8)
+    for place, e in enumerate(ordered[1:], start=1):
+        length = jnp.where(e == before, length + np.int8(1), np.int8(1))
+        longer = length > longest
+        if missing is not None:
+            longer &= place < len(taps) - missing
+        label, longest = jnp.where(longer, e, label), jnp.where(longer, length, longest)
+        before = e
+    return label
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))

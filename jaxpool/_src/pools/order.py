@@ -6,7 +6,7 @@ import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.domains.window import window_pool
-from jaxpool._src.reductions.order import Interpolation, Median, Quantile, RankMean, TopKMean
+from jaxpool._src.reductions.order import Interpolation, Median, Mode, Quantile, RankMean, TopKMean
 
 
 def median_pool(
@@ -156,6 +156,75 @@ def quantile_pool(
         "quantile_pool",
         x,
         Quantile(q, interpolation),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
+        where,
+        empty_value,
+    )
+
+
+def mode_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    footprint: Any = None,
+) -> jax.Array:
+    """The value that most elements of each window have, of several the smallest: a majority vote.
+
+    Labels are pooled so: classes of pixels, say, whose mean would be another class. Padding and
+    masked elements have no vote.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); the dtype is x's.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind, x if it holds floats.
+
+    Derivatives:
+      None: ints in, ints out.
+
+    Example:
+      >>> labels = jnp.array([[0, 0, 7, 2], [0, 7, 2, 2]])
+      >>> jaxpool.mode_pool(labels, 2, axes=(0, 1))
+      Array([[0, 2]], dtype=int32)
+
+    References:
+      Soille, Morphological image analysis, 2004 (majority filters).
+      <https://doi.org/10.1007/978-3-662-05088-0>
+    """
+    return window_pool(
+        "mode_pool",
+        x,
+        Mode(),
         (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
