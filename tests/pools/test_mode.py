@@ -113,9 +113,9 @@ def test_labels_of_64_bits():
 
 
 def test_mistakes():
-    with pytest.raises(TypeError, match="mode_pool: `x` must hold ints or bools, since .* Round"):
+    with pytest.raises(TypeError, match=r"mode_pool: `x` must hold ints or bools, since .* Round"):
         jaxpool.mode_pool(jnp.ones(4), 2, axes=0)
-    with pytest.raises(TypeError, match="^pool: `x` must hold ints or bools"):
+    with pytest.raises(TypeError, match=r"^pool: `x` must hold ints or bools"):
         jaxpool.pool(jnp.ones(4), jaxpool.Global(0), jaxpool.Mode())
     with pytest.raises(ValueError, match="`domain` must not be Prefix"):
         jaxpool.pool(jnp.arange(4), jaxpool.Prefix(0), jaxpool.Mode())

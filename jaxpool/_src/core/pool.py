@@ -106,7 +106,7 @@ class Domain:
 
         The result has the methods of `lowering.order.LaidOut`: the value `at` a position
         in ascending order, the `top_sum` of so many largest ones, the `rank_sum` with a weight
-        for each rank, and, of ints, the `most_common` one. A domain of your own returns a `LaidOut` too.
+        for each rank, the `most_common` of ints. A domain of your own returns a `LaidOut` too.
         """
         raise NotImplementedError
 
