@@ -218,8 +218,7 @@ def mode_pool(
       Array([[0, 2]], dtype=int32)
 
     References:
-      Soille, Morphological image analysis, 2004 (majority filters).
-      <https://doi.org/10.1007/978-3-662-05088-0>
+      Davis and Peet, A method of smoothing digital thematic maps, 1977 (majority filters).
     """
     return window_pool(
         "mode_pool",
