@@ -52,6 +52,9 @@ def pools(window: int) -> dict[str, Callable[[Any], Any]]:
         "gem_pool": jaxpool.gem_pool,
         "noisy_or_pool": lambda x, w: jaxpool.noisy_or_pool(x / math.prod(w), w),
         "median_pool": jaxpool.median_pool,
+        "mode_pool, of 8 levels": lambda x, w: (
+            jaxpool.mode_pool((7 * x).astype(np.int32), w).astype(np.float32) / 7
+        ),
         "quantile_pool(q=0.9)": functools.partial(jaxpool.quantile_pool, q=0.9),
         "rank_pool, trimmed mean": functools.partial(
             jaxpool.rank_pool, weights=trimmed / trimmed.sum()

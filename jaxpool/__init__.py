@@ -91,6 +91,7 @@ from jaxpool._src.pools.moments import stats_pool as stats_pool
 from jaxpool._src.pools.moments import std_pool as std_pool
 from jaxpool._src.pools.moments import variance_pool as variance_pool
 from jaxpool._src.pools.order import median_pool as median_pool
+from jaxpool._src.pools.order import mode_pool as mode_pool
 from jaxpool._src.pools.order import quantile_pool as quantile_pool
 from jaxpool._src.pools.order import rank_pool as rank_pool
 from jaxpool._src.pools.order import top_k_mean_pool as top_k_mean_pool
@@ -148,6 +149,7 @@ from jaxpool._src.reductions.moments import Std as Std
 from jaxpool._src.reductions.moments import Variance as Variance
 from jaxpool._src.reductions.monoid import Monoid as Monoid
 from jaxpool._src.reductions.order import Median as Median
+from jaxpool._src.reductions.order import Mode as Mode
 from jaxpool._src.reductions.order import Quantile as Quantile
 from jaxpool._src.reductions.order import RankMean as RankMean
 from jaxpool._src.reductions.order import TopKMean as TopKMean

@@ -71,7 +71,7 @@ def cell(kind, values, weights, pads, empty_value, p, count_include_pad, divisor
 
 def window(kind, x, window_shape, strides=None, padding="VALID", *, dilation=1, ceil_mode=False,
            axes=None, where=None, empty_value=0, p=2, count_include_pad=True,
-           divisor_override=None, **own):  # fmt: skip
+           divisor_override=None, footprint=None, **own):  # fmt: skip
     """Pools `x` by sliding windows; arguments as jaxpool's, but counted out one by one."""
     many = lambda value, n: tuple(value) if isinstance(value, tuple | list) else (value,) * n  # noqa: E731
     n = len(many(axes, 1)) if axes is not None else len(window_shape)
@@ -85,12 +85,15 @@ def window(kind, x, window_shape, strides=None, padding="VALID", *, dilation=1, 
     weights = np.moveaxis(weights, axes, range(-n, 0))
     full = x.shape[x.ndim - n :]
     laid = [starts(*a, ceil_mode) for a in zip(full, sizes, steps, gaps, pairs, strict=True)]
+    chosen_taps = np.ones(sizes, bool) if footprint is None else np.asarray(footprint)
     y = np.empty((*x.shape[: x.ndim - n], *(len(first) for first, _ in laid)))
     for out in np.ndindex(*y.shape[y.ndim - n :]):
-        taps = list(itertools.product(*(
-            [first[i] + j * d for j in range(k)]
-            for (first, _), i, k, d in zip(laid, out, sizes, gaps, strict=True)
-        )))  # fmt: skip
+        taps = [
+            tuple(
+                first[i] + j * d for (first, _), i, j, d in zip(laid, out, tap, gaps, strict=True)
+            )
+            for tap in np.argwhere(chosen_taps).tolist()
+        ]
         inside = [t for t in taps if all(0 <= i < m for i, m in zip(t, full, strict=True))]
         declared = [t for t in taps if all(
             -low <= i < m + high for i, m, (_, (low, high)) in zip(t, full, laid, strict=True)

@@ -70,6 +70,37 @@ def ints(op: str, name: str, value: Any, n: int, minimum: int) -> tuple[int, ...
     return items
 
 
+def footprint(op: str, value: Any, sizes: tuple[int, ...]) -> Any:
+    """`value`, bools in the shape `sizes`, as nested tuples; None if all are True."""
+    if value is None:
+        return None
+    allowed = f"be an array of bools with the window's shape {sizes}"
+    if isinstance(value, Tracer):
+        allowed = "be known to the program, since it says which elements are read"
+        fail(op, "footprint", allowed, value, hint="Write it with NumPy.", error=TypeError)
+    if not isinstance(value, list | tuple | np.ndarray | jax.Array):
+        fail(op, "footprint", allowed, value, error=TypeError)
+    try:
+        bools = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        fail(op, "footprint", allowed, value)
+    if bools.dtype != bool:
+        hint = "Write np.asarray(footprint).astype(bool)."
+        fail(op, "footprint", allowed, value, hint=hint, error=TypeError)
+    if bools.shape != sizes:
+        raise ValueError(
+            f"{op}: `footprint` must have the window's shape {sizes}; got footprint.shape="
+            f"{bools.shape}."
+        )
+    if not bools.any():
+        fail(op, "footprint", "have an element that is True", value)
+    return None if bools.all() else _nested(bools.tolist())
+
+
+def _nested(value: Any) -> Any:
+    return tuple(map(_nested, value)) if isinstance(value, list) else value
+
+
 def window_axes(
     op: str, window_shape: Any, axes: Any, name: str = "window_shape"
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -217,6 +217,10 @@ class MisfitError(ValueError):
     """A parameter of a reduction does not fit x; `pool` says in whose name it was called."""
 
 
+class WrongKindError(MisfitError):
+    """The elements of x are of a kind that a reduction is not for."""
+
+
 def spread(name: str, value: Any, result: jax.Array) -> jax.Array:
     """`value`, a number or an array that broadcasts to `result`, in its dtype and rank."""
     array = jnp.asarray(np.asarray(value) if isinstance(value, NUMBERS) else value)

@@ -105,8 +105,8 @@ class Domain:
         """Each cell's valid elements, to be asked for order statistics.
 
         The result has the methods of `lowering.order.LaidOut`: the value `at` a position
-        in ascending order, the `top_sum` of so many largest ones, and the `rank_sum` with a weight
-        for each rank. A domain of your own returns a `LaidOut` too.
+        in ascending order, the `top_sum` of so many largest ones, the `rank_sum` with a weight
+        for each rank, the `most_common` of ints. A domain of your own returns a `LaidOut` too.
         """
         raise NotImplementedError
 
@@ -261,7 +261,8 @@ def _pooled(
         try:
             y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
         except parameters.MisfitError as error:
-            raise ValueError(f"{op}: {error}") from None
+            wrong = isinstance(error, parameters.WrongKindError)
+            raise (TypeError if wrong else ValueError)(f"{op}: {error}") from None
         dtype = y.dtype if dtype is None else dtype
         y = y.astype(dtype)
         arguments.scalar_for(op, empty_value, dtype)

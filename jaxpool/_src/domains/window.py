@@ -1,7 +1,6 @@
 """The domain of sliding windows."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,12 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._src.core import arguments, geometry
+from jaxpool._src.core import arguments, geometry, parameters
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import folds, taps, window_order
 from jaxpool._src.lowering import max as lowering_max
 from jaxpool._src.lowering import sum as lowering_sum
 from jaxpool._src.lowering import windows as lowering
+from jaxpool._src.lowering.footprints import (
+    Shaped,
+    all_taps,
+    any_tap_always_inside,
+    as_mask,
+    in_order,
+    shaped,
+    tap_count,
+    with_padding,
+)
 
 # Windows of more elements are taken axis by axis, where that is possible.
 _AT_ONCE = 9
@@ -42,6 +51,8 @@ class Window(Domain):
         inside the input or the left padding (PyTorch's rule).
       axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
         ``len(window_shape)`` axes just before the last, which is channels-last.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
 
     Raises:
       ValueError: an argument is out of range.
@@ -62,6 +73,7 @@ class Window(Domain):
     dilation: arguments.Ints = 1
     ceil_mode: bool = False
     axes: arguments.Ints | None = None
+    footprint: Any = None
 
     def __post_init__(self) -> None:
         fields = window_arguments(
@@ -72,6 +84,7 @@ class Window(Domain):
             self.dilation,
             self.ceil_mode,
             self.axes,
+            self.footprint,
         )
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -89,10 +102,11 @@ class Window(Domain):
         me = self._canonical
         pairs = (me.padding,) * len(me.axes) if isinstance(me.padding, str) else me.padding
         per_axis = zip(me.axes, me.window_shape, me.strides, me.dilation, pairs, strict=True)
-        return tuple(
+        windows = tuple(
             (axis % len(shape), geometry.axis_window(shape[axis], k, s, d, p, self.ceil_mode))
             for axis, k, s, d, p in per_axis
         )
+        return windows if self.footprint is None else shaped(windows, np.array(self.footprint))
 
     def check(self, op: str, shape: Sequence[Any]) -> None:
         self._check_rank(op, len(shape))
@@ -142,14 +156,13 @@ class Window(Domain):
             )
 
     def can_be_empty(self, shape: Sequence[Any]) -> bool:
-        return any(
-            not isinstance(w.length, int) and not w.always_meets_input
-            for _, w in self.windows(shape)
-        )
+        windows = self.windows(shape)
+        if isinstance(windows, Shaped):
+            return not any_tap_always_inside(windows)
+        return any(not isinstance(w.length, int) and not w.always_meets_input for _, w in windows)
 
     def most(self, shape: Sequence[Any]) -> int:
-        del shape
-        return math.prod(self._canonical.window_shape)
+        return tap_count(self.windows(shape))
 
     def output_shape(self, shape: Sequence[Any]) -> tuple[Any, ...]:
         """Shape of the result of pooling an array of `shape`, whose sizes may be symbolic.
@@ -181,19 +194,40 @@ class Window(Domain):
           ValueError: the window does not fit.
         """
         self.check("Window", shape)
+        windows = self.windows(shape)
+        if isinstance(windows, Shaped):
+            return self._counts_of_footprint(windows, len(shape), include_pad)
         counts = np.ones([1] * len(shape), np.int64)
-        for axis, w in self.windows(shape):
+        for axis, w in windows:
             vector = w.padded_counts() if include_pad else w.counts()
             counts = counts * lowering.along(vector, axis, len(shape))
         return counts
+
+    @staticmethod
+    def _counts_of_footprint(windows: Shaped, ndim: int, include_pad: bool) -> np.ndarray:
+        windows = with_padding(windows) if include_pad else windows
+        total = np.zeros([1] * ndim, np.int64)
+        for tap in all_taps(windows):
+            inside = np.ones([1] * ndim, bool)
+            for (axis, w), index in zip(windows, tap, strict=True):
+                places = w.starts() + index * w.dilation
+                here = (places >= 0) & (places < w.length)
+                inside = inside & lowering.along(here, axis, ndim)
+            total = total + inside
+        return total
 
     def _count_vectors(self, shape: Sequence[Any], include_pad: bool) -> list[Any]:
         """One vector for each pooled axis, laid along it; their product counts each window.
 
         Numbers where they are the same for all windows, else computed by the program.
         """
-        vectors = []
-        for axis, w in self.windows(shape):
+        vectors, windows = [], self.windows(shape)
+        if isinstance(windows, Shaped):
+            windows = with_padding(windows) if include_pad else windows
+            if any(w.padded for _, w in windows):
+                return [lowering_sum.footprint_count(windows, len(shape))]
+            return [np.full([1] * len(shape), tap_count(windows))]
+        for axis, w in windows:
             one = w.padded_count if include_pad else w.count
             if one is not None:
                 vectors.append(np.full([1] * len(shape), one))
@@ -216,7 +250,10 @@ class Window(Domain):
     def sum(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         if where is not None:
             x = jnp.where(where, x, np.zeros((), x.dtype))
-        return lowering.window_sum(x, self.windows(x.shape))
+        windows = self.windows(x.shape)
+        if isinstance(windows, Shaped):
+            return lowering_sum.footprint_sum(x, windows)
+        return lowering.window_sum(x, windows)
 
     def max(
         self,
@@ -225,6 +262,11 @@ class Window(Domain):
         *,
         implementation: lowering_max.Implementation | None = None,
     ) -> jax.Array:
+        if self.footprint is not None and implementation not in (None, "taps"):
+            raise parameters.MisfitError(
+                '`implementation` must be None or "taps" where windows have a footprint; got '
+                f"implementation={implementation!r}."
+            )
         return lowering_max.window_max(x, where, self.windows(x.shape), implementation)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
@@ -245,7 +287,8 @@ class Window(Domain):
 
     def stages(self, shape: Sequence[Any]) -> Sequence[Domain]:
         windows = dict(self.windows(shape))
-        if lowering.window_size(tuple(windows.items())) <= _AT_ONCE:
+        small = lowering.window_size(tuple(windows.items())) <= _AT_ONCE
+        if small or self.footprint is not None:
             return (self,)
         strides = dict(zip(windows, self._canonical.strides, strict=True))
         return tuple(
@@ -259,8 +302,8 @@ class Window(Domain):
         known = where is None and all(w.count is not None for _, w in windows)
         count = self.count(x.shape, where)
         if known:
-            count = np.full([1] * x.ndim, lowering.window_size(windows))
-        return window_order.elements_of(x, where, tuple(sorted(windows)), count)
+            count = np.full([1] * x.ndim, tap_count(windows))
+        return window_order.elements_of(x, where, in_order(windows), count)
 
     def fold(self, carrier: Any, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
         shape = jax.tree.leaves(carrier)[0].shape
@@ -287,7 +330,10 @@ class Window(Domain):
     ) -> jax.Array:
         if where is not None:
             x = jnp.where(where, x, np.zeros((), x.dtype))
-        return taps.correlate(x, kernel, self.windows(x.shape))
+        windows = self.windows(x.shape)
+        if isinstance(windows, Shaped):
+            kernel = jnp.where(as_mask(windows, x.ndim), kernel, np.zeros((), kernel.dtype))
+        return taps.correlate(x, kernel, tuple(windows))
 
 
 def window_arguments(
@@ -298,6 +344,7 @@ def window_arguments(
     dilation: Any,
     ceil_mode: Any,
     axes: Any,
+    footprint: Any = None,
 ) -> dict[str, Any]:
     """The fields of a `Window`, checked in the name of `op`."""
     shape, axes = arguments.window_axes(op, window_shape, axes)
@@ -309,6 +356,7 @@ def window_arguments(
         "dilation": arguments.ints(op, "dilation", dilation, n, 1),
         "ceil_mode": arguments.flag(op, "ceil_mode", ceil_mode),
         "axes": axes,
+        "footprint": arguments.footprint(op, footprint, shape),
     }
 
 

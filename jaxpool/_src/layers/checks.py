@@ -36,6 +36,7 @@ def _check_geometry(op: str, given: dict[str, Any]) -> None:
     get, n = given.get, 1
     if "window_shape" in given and "output_ratio" not in given:
         more = (get("padding", "VALID"), get("dilation", 1), get("ceil_mode", False), get("axes"))
+        more += (get("footprint"),)
         n = len(window_arguments(op, get("window_shape"), get("strides"), *more)["axes"])
     elif "strides" in given and "groups" not in given:
         n = len(arguments.window_axes(op, get("strides"), get("axes"), "strides")[1])

@@ -60,7 +60,13 @@ def kinds_of(layer: Any) -> dict[str, Any]:
 
 
 def as_tuple(value: Any) -> Any:
-    """`value` with tuples in place of lists, ranges and arrays of ints, which may have no hash."""
+    """`value` with tuples in place of lists, ranges and arrays of ints, which may have no hash.
+
+    And of bools, which say what is pooled, and are not learned.
+    """
+    known = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+    if known and value.ndim and value.dtype == bool:
+        value = np.asarray(value).tolist()
     if isinstance(value, np.ndarray) and value.ndim and np.issubdtype(value.dtype, np.integer):
         value = value.tolist()
     return tuple(map(as_tuple, value)) if type(value) in (list, tuple, range) else value
@@ -95,6 +101,14 @@ class WindowPool(Pool):
     ceil_mode: bool = False
     axes: Ints | None = None
     empty_value: Any = 0
+
+
+@layer
+class ShapedPool(WindowPool):
+    """The same of functions whose windows may have a shape of their own."""
+
+    _: dataclasses.KW_ONLY
+    footprint: Any = None
 
 
 @layer

@@ -6,14 +6,14 @@ from typing import Any, Literal
 import jax
 
 import jaxpool
-from jaxpool._src.layers.fields import GlobalPool, Pool, WindowPool, layer
+from jaxpool._src.layers.fields import GlobalPool, Pool, ShapedPool, WindowPool, layer
 from jaxpool._src.lowering.max import Implementation
 from jaxpool._src.reductions.detail import Weights
 from jaxpool._src.reductions.order import Interpolation
 
 
 @layer
-class MaxPool(WindowPool):
+class MaxPool(ShapedPool):
     """Layer form of `jaxpool.max_pool`; its fields are the function's arguments."""
 
     _: dataclasses.KW_ONLY
@@ -23,7 +23,7 @@ class MaxPool(WindowPool):
 
 
 @layer
-class MinPool(WindowPool):
+class MinPool(ShapedPool):
     """Layer form of `jaxpool.min_pool`; its fields are the function's arguments."""
 
     _: dataclasses.KW_ONLY
@@ -33,14 +33,14 @@ class MinPool(WindowPool):
 
 
 @layer
-class SumPool(WindowPool):
+class SumPool(ShapedPool):
     """Layer form of `jaxpool.sum_pool`; its fields are the function's arguments."""
 
     _function = staticmethod(jaxpool.sum_pool)
 
 
 @layer
-class AvgPool(WindowPool):
+class AvgPool(ShapedPool):
     """Layer form of `jaxpool.avg_pool`; its fields are the function's arguments."""
 
     _: dataclasses.KW_ONLY
@@ -269,7 +269,7 @@ class GlobalNoisyOrPool(GlobalPool):
 
 
 @layer
-class MedianPool(WindowPool):
+class MedianPool(ShapedPool):
     """Layer form of `jaxpool.median_pool`; its fields are the function's arguments."""
 
     _: dataclasses.KW_ONLY
@@ -279,7 +279,7 @@ class MedianPool(WindowPool):
 
 
 @layer
-class QuantilePool(WindowPool):
+class QuantilePool(ShapedPool):
     """Layer form of `jaxpool.quantile_pool`; its fields are the function's arguments."""
 
     _: dataclasses.KW_ONLY
@@ -290,7 +290,14 @@ class QuantilePool(WindowPool):
 
 
 @layer
-class RankPool(WindowPool):
+class ModePool(ShapedPool):
+    """Layer form of `jaxpool.mode_pool`; its fields are the function's arguments."""
+
+    _function = staticmethod(jaxpool.mode_pool)
+
+
+@layer
+class RankPool(ShapedPool):
     """Layer form of `jaxpool.rank_pool`; its fields are the function's arguments."""
 
     _: dataclasses.KW_ONLY
@@ -300,7 +307,7 @@ class RankPool(WindowPool):
 
 
 @layer
-class TopKMeanPool(WindowPool):
+class TopKMeanPool(ShapedPool):
     """Layer form of `jaxpool.top_k_mean_pool`; its fields are the function's arguments."""
 
     _: dataclasses.KW_ONLY

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.footprints import Windows, tap_count, tap_numbers
 from jaxpool._src.lowering.max import sum_of_picked, with_taps
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.networks import (
@@ -24,7 +25,6 @@ from jaxpool._src.lowering.picks import known, tap_dtype
 from jaxpool._src.lowering.tangent import Step, has_tap, tangent_in_blocks, tangent_in_slices
 from jaxpool._src.lowering.windows import (
     PEEL_LIMIT,
-    Windows,
     by_runs,
     fused,
     materialized,
@@ -81,7 +81,7 @@ def _by_platform(
 ) -> Any:
     """``form(x, valid, windows, pad_each=...)`` as each platform has it best."""
     on_cpu = functools.partial(form, pad_each=False)
-    if one_cpu() and window_size(windows) <= PEEL_LIMIT:
+    if one_cpu() and tap_count(windows) <= PEEL_LIMIT:
         on_cpu = functools.partial(_in_runs, on_cpu)
     on_cpu = functools.partial(on_cpu, windows=windows)
     return lax.platform_dependent(
@@ -103,7 +103,7 @@ def _picked(
     pad_each: bool,
 ) -> tuple[jax.Array, ...]:
     """Values, by a network, and the taps that they come from."""
-    size = window_size(windows)
+    size, numbers = tap_count(windows), tap_numbers(windows)
     taps, _ = filled_in(x, valid, windows, functools.partial(is_low, ranks), pad_each=pad_each)
     elements = [e for e, _ in taps]
     nan = any_nan(elements)
@@ -117,8 +117,8 @@ def _picked(
         return tuple(values)
     picked = []
     for y in values:
-        first = lax.full_like(y, size - 1, tap_dtype(windows))
-        for number, (e, inside) in reversed(list(enumerate(taps[:-1]))):
+        first = lax.full_like(y, numbers[-1], tap_dtype(windows))
+        for number, (e, inside) in reversed(list(zip(numbers[:-1], taps[:-1], strict=True))):
             match = lax.eq(e, y)
             if nan is not None:
                 match = lax.bitwise_or(match, lax.bitwise_and(nan, lax.ne(e, e)))
@@ -244,7 +244,7 @@ def _topped(
 
     These are the elements above that of one rank, and the first of those equal to it.
     """
-    size = window_size(windows)
+    size, numbered = tap_count(windows), list(enumerate(tap_numbers(windows)))
     ranks = [max(n, 1) - numbers[n] for n in range(size + 1)]
     taps, missing = filled_in(
         x, valid, windows, functools.partial(is_low, ranks), pad_each=pad_each
@@ -260,14 +260,15 @@ def _topped(
             tests[i] = tests[i] if inside is None else tests[i] & inside
     for test in above:
         left = left - test.astype(np.int8)
-    kind = next(k for k in (np.uint8, np.uint16, np.uint32) if size <= np.iinfo(k).bits)
+    bits = window_size(windows)
+    kind = next(k for k in (np.uint8, np.uint16, np.uint32) if bits <= np.iinfo(k).bits)
     total, sets = lax.full_like(last, 0), lax.full_like(last, 0, kind)
-    for i, e in enumerate(elements):
+    for (i, tap), e in zip(numbered, elements, strict=True):
         tied = equal[i] & (left > 0)
         left = left - tied.astype(np.int8)
         chosen = above[i] | tied
         total = total + lax.select(chosen, e, lax.full_like(e, 0))
-        sets = sets | lax.select(chosen, lax.full_like(sets, 1 << i), lax.full_like(sets, 0))
+        sets = sets | lax.select(chosen, lax.full_like(sets, 1 << tap), lax.full_like(sets, 0))
     if nan is not None:
         total = lax.select(nan, lax.full_like(total, np.nan), total)
         sets = lax.select(nan, lax.full_like(sets, 0), sets)

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxpool._src.core.geometry import AxisWindow, run_starts
-from jaxpool._src.lowering.windows import Windows, pad
+from jaxpool._src.lowering.footprints import Shaped, Windows, all_taps, tap_numbers
+from jaxpool._src.lowering.windows import (
+    looped_numbers,
+    pad,
+    pad_windows,
+    taps_at,
+    taps_of,
+)
 
 # So many times a whole axis is halved before a loop does the rest, and programs stay small.
 _WRITTEN_ROUNDS = 6
@@ -30,12 +37,36 @@ def fold(
     `carrier` is a tree of arrays, `identity` a tree of scalars. An associative `combine` is all
     that is needed, since the last axis goes first.
     """
+    if isinstance(windows, Shaped):
+        return _fold_footprint(carrier, windows, combine, identity)
     for axis, window in sorted(windows, reverse=True):
         if window.padded:
             widths = (window.low, window.right)
             carrier = jax.tree.map(functools.partial(pad, axis, widths), carrier, identity)
         carrier = fold_axis(carrier, axis, window, lambda a, b, _: combine(a, b))
     return carrier
+
+
+def _fold_footprint(
+    carrier: Any, windows: Shaped, combine: Callable[[Any, Any], Any], identity: Any
+) -> Any:
+    """The same of the taps in a footprint, one by one."""
+    padded = lambda c, value: pad_windows(c, windows, value)  # noqa: E731
+    carrier = jax.tree.map(padded, carrier, identity)
+
+    def part(taps: Sequence[Any]) -> Any:
+        return jax.tree.map(lambda c: taps_at(c, windows, taps), carrier)
+
+    numbers = tap_numbers(windows)
+    if len(numbers) <= _UNROLLED_TAPS:
+        return functools.reduce(combine, map(part, all_taps(windows)))
+
+    @jax.checkpoint
+    def step(total: Any, number: jax.Array) -> tuple[Any, None]:
+        return combine(total, part(taps_of(number, windows))), None
+
+    start = part(taps_of(numbers[0], windows))
+    return lax.scan(step, start, looped_numbers(windows, 1))[0]
 
 
 def fold_axis(carrier: Any, axis: int, window: AxisWindow, combine: Callable) -> Any:

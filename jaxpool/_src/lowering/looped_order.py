@@ -16,7 +16,13 @@ from jaxpool._src.lowering.folds import fold
 from jaxpool._src.lowering.networks import Weights, interpolated
 from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.ranks import Number, Place, numbers, places
-from jaxpool._src.lowering.windows import Windows, pad_windows, taps_at, taps_of, window_size
+from jaxpool._src.lowering.windows import (
+    Windows,
+    looped_numbers,
+    pad_windows,
+    taps_at,
+    taps_of,
+)
 
 # So many elements are read in each round of a loop.
 _AT_ONCE = 8
@@ -59,6 +65,9 @@ class LoopedTaps:
     def rank_sum(self, weights: Weights) -> jax.Array:
         return self._laid_out().rank_sum(weights)
 
+    def most_common(self) -> jax.Array:
+        return self._laid_out().most_common()
+
     def _scan(self, step: Any, state: Any, elements: Any) -> Any:
         return taps.scan(step, state, elements, self.windows, self.valid, 0, unroll=_AT_ONCE)
 
@@ -81,7 +90,7 @@ class LoopedTaps:
             at = taps_of(number, self.windows)
             return taps_at(x, self.windows, at), taps_at(valid, self.windows, at)
 
-        elements, inside = lax.map(tap, jnp.arange(window_size(self.windows), dtype=np.int32))
+        elements, inside = lax.map(tap, looped_numbers(self.windows))
         return LaidOut(elements, inside, (0,), self.count)
 
 

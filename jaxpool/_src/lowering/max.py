@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.footprints import Shaped, Windows, in_order, tap_count
 from jaxpool._src.lowering.picks import (
     MAX_RUNS,
     Offsets,
     Picked,
+    exceeds,
     known,
     masked_out,
     picked_at_once,
@@ -34,8 +36,8 @@ from jaxpool._src.lowering.tangent import (
     tangent_in_blocks,
     tangent_in_slices,
 )
+from jaxpool._src.lowering.taps import pick, scan
 from jaxpool._src.lowering.windows import (
-    Windows,
     by_runs,
     fused,
     groups,
@@ -55,6 +57,9 @@ IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 # with their derivative.
 _AT_ONCE = {"cpu": 9, "default": 49}
 
+# Footprints of up to this many elements are written out one by one; larger ones run in a loop.
+_MOST_WRITTEN = 49
+
 # By XLA's own form on TPUs. Larger ones take up to a minute to compile, those of 16 bits sooner.
 _NATIVE_AT_ONCE, _NATIVE_AT_ONCE_NARROW = 49, 25
 
@@ -73,14 +78,16 @@ def window_max(
     that is lowered for gets what is fastest there. With offsets, which need not be a sum over axes,
     it is "taps" everywhere.
     """
-    return _window_max(x, valid, offsets, tuple(sorted(windows)), implementation)
+    return _window_max(x, valid, offsets, in_order(windows), implementation)
 
 
 @functools.partial(jax.jit, static_argnames=("windows", "implementation"))
 def _window_max(
     x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, implementation: Any
 ) -> jax.Array:
-    if offsets is not None:
+    if isinstance(windows, Shaped) and tap_count(windows) > _MOST_WRITTEN:
+        return pick(x, _picked_in_a_loop(x, valid, windows), windows)
+    if offsets is not None or isinstance(windows, Shaped):
         return _max_by_taps(x, valid, offsets, windows, "taps")
     if implementation == "reduce_window":
         return _native_max(x, valid, windows)
@@ -92,15 +99,34 @@ def _window_max(
 @functools.partial(jax.jit, static_argnames="windows")
 def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """Row-major position, on the pooled axes of the unpadded `x`, of what each window picks."""
-    windows = tuple(sorted(windows))
-    taps = _picked(windows, None, "taps")(x, valid, None)[0].astype(np.int32)
-    position, size = jnp.zeros(taps.shape, np.int32), 1
+    windows = in_order(windows)
+    if isinstance(windows, Shaped) and tap_count(windows) > _MOST_WRITTEN:
+        picked = _picked_in_a_loop(x, valid, windows)
+    else:
+        style = "taps" if isinstance(windows, Shaped) else None
+        picked = _picked(windows, style, "taps")(x, valid, None)[0].astype(np.int32)
+    position, size = jnp.zeros(picked.shape, np.int32), 1
     for axis, w in reversed(windows):
         start = numbered(axis, w.output, x.ndim) * np.int32(w.stride) - w.low
-        place = start + taps % np.int32(w.window) * np.int32(w.dilation)
+        place = start + picked % np.int32(w.window) * np.int32(w.dilation)
         position = position + place * size
-        taps, size = taps // np.int32(w.window), size * w.length
+        picked, size = picked // np.int32(w.window), size * w.length
     return position
+
+
+def _picked_in_a_loop(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
+    """The taps that windows with a large footprint pick, -1 where none is valid."""
+    outputs = {axis: w.output for axis, w in windows}
+    shape = [outputs.get(axis, size) for axis, size in enumerate(x.shape)]
+    x = widened(lax.stop_gradient(x))
+
+    def compare(best: tuple[jax.Array, jax.Array], element: jax.Array, number: Any) -> Any:
+        y, picked = best
+        take = exceeds(element, y) | (picked < 0)
+        return jnp.where(take, element, y), jnp.where(take, number, picked)
+
+    nothing = jnp.zeros(shape, x.dtype), jnp.full(shape, -1, np.int32)
+    return scan(compare, nothing, x, windows, valid, _MOST_WRITTEN)[1]
 
 
 def _picked(
@@ -138,7 +164,8 @@ def _picked_on_cpu(
     x: jax.Array, valid: jax.Array | None, offsets: Offsets = None, *, windows: Windows
 ) -> Picked:
     """As at once, without a padded copy of x where that copy takes longer than the comparisons."""
-    if x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating):
+    narrow = x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating)
+    if narrow and not isinstance(windows, Shaped):
         # Widens each element once and not for each tap.
         return picked_by_axes(x, valid, windows=windows)
     if peels_borders(x, windows):

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.footprints import Windows, all_taps
 from jaxpool._src.lowering.windows import (
-    Windows,
     all_of,
-    all_taps,
     along,
     inside,
     lowest_value,

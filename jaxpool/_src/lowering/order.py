@@ -18,6 +18,7 @@ from jaxpool._src.lowering.networks import (
     weighed_by,
 )
 from jaxpool._src.lowering.ranks import Number, Place, numbers, places
+from jaxpool._src.lowering.scans import prefix_fold, restarted
 from jaxpool._src.lowering.windows import along, numbered, positions
 
 
@@ -162,6 +163,20 @@ class LaidOut:
         total = jnp.where(nan, np.array(np.nan, x.dtype), total)
         return lax.expand_dims(total, self.axes) if self.keepdims else total
 
+    def most_common(self) -> jax.Array:
+        """As that of `Taps`."""
+        axis, x, valid = self._in_a_row()
+        shape = x.shape if valid is None else lax.broadcast_shapes(x.shape, valid.shape)
+        left_out = jnp.zeros(shape, bool) if valid is None else jnp.broadcast_to(~valid, shape)
+        left_out, x = lax.sort((left_out, jnp.broadcast_to(x, shape)), dimension=axis, num_keys=2)
+        length = jnp.where(left_out, np.int32(0), run_lengths(axis, x))
+        place = numbered(axis, x.shape[axis], x.ndim)
+        most = length == jnp.max(length, axis, keepdims=True)
+        first = jnp.min(jnp.where(most, place, x.shape[axis]), axis, keepdims=True)
+        zero = np.zeros((), x.dtype)
+        label = jnp.sum(jnp.where(place == first, x, zero), axis, x.dtype)
+        return lax.expand_dims(label, self.axes) if self.keepdims else label
+
     def _laid_out_weights(self, weights: jax.Array, axis: int, x: jax.Array) -> jax.Array:
         """Weights of ranks along an axis of x, where its elements are in a row; 0 beyond."""
         size = x.shape[axis]
@@ -192,6 +207,19 @@ class LaidOut:
         x = lay(jnp.broadcast_to(self.x, self._shape))
         valid = None if self.valid is None else lay(jnp.broadcast_to(self.valid, self._shape))
         return first if adjacent else self.x.ndim - len(self.axes), x, valid
+
+
+def run_lengths(axis: int, *keys: jax.Array) -> jax.Array:
+    """How many elements along an axis, up to each, are equal to it in all keys and not apart."""
+    changes = []
+    for key in keys:
+        near, far = (lax.slice_in_dim(key, *ends, axis=axis) for ends in ((0, -1), (1, None)))
+        changes.append(near != far)
+    changed = functools.reduce(operator.or_, changes)
+    edge = lax.full_like(lax.slice_in_dim(keys[0], 0, 1, axis=axis), True, bool)
+    begins = lax.concatenate([edge, changed], axis)
+    ones = lax.full_like(begins, 1, np.int32)
+    return prefix_fold((begins, ones), axis, restarted(lax.add), (False, np.int32(0)))[1]
 
 
 @jax.jit

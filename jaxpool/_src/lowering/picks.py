@@ -11,15 +11,15 @@ from jax import lax
 
 from jaxpool._src.core.parameters import MisfitError
 from jaxpool._src.lowering.folds import fold_runs
+from jaxpool._src.lowering.footprints import Shaped, Windows, all_taps, tap_numbers
 from jaxpool._src.lowering.tangent import NO_TAPS
 from jaxpool._src.lowering.windows import (
-    Windows,
     all_of,
-    all_taps,
     are_known,
     between,
     fused,
     groups,
+    inside,
     lowest_value,
     numbered,
     pad,
@@ -103,7 +103,10 @@ def _compared(
     element, is_valid = reader(x, lowest_value(x.dtype)), reader(valid, False)
     later_taps = reader(later, 0)
     best = None
-    for number, taps in enumerate(all_taps(windows)):
+    if isinstance(windows, Shaped) and valid is None and any(w.padded for _, w in windows):
+        # Which tap is the first inside the input is no range of windows.
+        is_valid = functools.partial(_is_inside, windows, ndim=x.ndim)
+    for number, taps in zip(tap_numbers(windows), all_taps(windows), strict=True):
         new, new_valid, picked = element(taps), is_valid(taps), later_taps(taps)
         if offsets is not None:
             new = plus(new, offsets[number])
@@ -123,6 +126,12 @@ def _compared(
         best = lax.select(take, new, y), seen, lax.select(take, picked, y_picked)
     assert best is not None
     return best
+
+
+def _is_inside(windows: Windows, taps: tuple[int, ...], ndim: int) -> Any:
+    """For which windows `taps` lie inside the input."""
+    conditions = inside(windows, taps, ndim)
+    return all_of(conditions) if conditions else np.True_
 
 
 def plus(x: jax.Array, offset: jax.Array) -> jax.Array:

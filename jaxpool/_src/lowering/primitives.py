@@ -17,8 +17,8 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxpool._src.lowering.footprints import Windows, like
 from jaxpool._src.lowering.meshes import varying_alike
-from jaxpool._src.lowering.windows import Windows
 
 Results = tuple[jax.Array, ...]
 
@@ -84,7 +84,7 @@ class WindowMap:
 
 def _with_batch(how: Any, axis: int) -> Any:
     """The same for arrays that have one axis more, there."""
-    moved = tuple((a + (a >= axis), w) for a, w in how.windows)
+    moved = like(how.windows, ((a + (a >= axis), w) for a, w in how.windows))
     return dataclasses.replace(how, windows=moved)
 
 

@@ -11,10 +11,10 @@ from jax import lax
 
 from jaxpool._src.lowering.bisection import sortable_keys
 from jaxpool._src.lowering.networks import Weights, factor_of, weighed_by
-from jaxpool._src.lowering.order import LaidOut
+from jaxpool._src.lowering.order import LaidOut, run_lengths
 from jaxpool._src.lowering.scans import prefix_fold, restarted
 from jaxpool._src.lowering.segments import Segments
-from jaxpool._src.lowering.windows import numbered
+from jaxpool._src.lowering.windows import lowest_value, numbered
 
 
 @jax.tree_util.register_dataclass
@@ -59,6 +59,18 @@ class InSegments(LaidOut):
         total = self.total(weight * weighed_by(weight, x))
         nan = self.total(jnp.isnan(x).astype(np.int32)) > 0
         return jnp.where(nan, np.array(np.nan, x.dtype), total)
+
+    def most_common(self) -> jax.Array:
+        axis, shape = self.how.axis, lax.broadcast_shapes(tuple(self._shape), self.ids.shape)
+        nowhere = np.int32(self.how.cells)
+        ids = self.ids if self.valid is None else jnp.where(self.valid, self.ids, nowhere)
+        operands = (jnp.broadcast_to(ids, shape), jnp.broadcast_to(self.x, shape))
+        ids, x = lax.sort(operands, dimension=axis, num_keys=2)
+        how = dataclasses.replace(self.how, ascending=True)
+        length = run_lengths(axis, ids, x)
+        most = length == how.spread(how.largest(length, ids), ids)
+        turned = jnp.where(most, ~x, lowest_value(x.dtype))  # of several the smallest
+        return ~how.largest(turned, ids)
 
     def _ranks(self, x: jax.Array) -> jax.Array:
         """Of each element the rank in its cell, 0 for the largest; of equal ones the first."""

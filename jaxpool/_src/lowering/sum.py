@@ -8,8 +8,7 @@ cells. That of strided slices would be full of holes.
 """
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,15 +17,26 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxpool._src.lowering.footprints import (
+    Shaped,
+    Windows,
+    all_taps,
+    in_order,
+    shifts,
+    tap_count,
+    tap_numbers,
+    taps_by_shift,
+)
+from jaxpool._src.lowering.taps import large_sum
 from jaxpool._src.lowering.windows import (
     PEEL_LIMIT,
-    Windows,
     all_of,
-    all_taps,
+    are_known,
     between,
     by_runs,
     fused,
     inside,
+    looped_numbers,
     materialized,
     numbered,
     only_where,
@@ -36,7 +46,6 @@ from jaxpool._src.lowering.windows import (
     taps_at,
     taps_of,
     traced,
-    window_size,
 )
 
 # Up to this many taps are written out one by one; more run in a loop, so that programs stay small.
@@ -56,16 +65,48 @@ def tap_sum(
     """Sum over each window's valid elements e of ``function(e, cells)``, as `Domain.sum_with`."""
     if traced((x, cells, valid)):
         function = jax.jit(function, inline=True)  # traced once, and not for each tap
-    windows, outputs = tuple(sorted(windows)), {axis: w.output for axis, w in windows}
+    windows, outputs = in_order(windows), {axis: w.output for axis, w in windows}
     shape = [outputs.get(i, n) for i, n in enumerate(jax.tree.leaves(x)[0].shape)]
     cells = jax.tree.map(lambda c: jnp.broadcast_to(c, shape), cells)
     known = all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
     # Of one window alone there is nothing to share. XLA divides by its cells by way of reciprocals,
     # which may be denormal, hence 0.
     known = known and any(n != 1 for n in shape)
-    if known and window_size(windows) <= _UNROLLED_TAPS:
+    if known and tap_count(windows) <= _UNROLLED_TAPS:
         return _dense_sum(function, windows, kept, PEEL_LIMIT, x, cells, valid)
     return _plain_sum(function, x, valid, cells, windows)
+
+
+def footprint_sum(x: jax.Array, windows: Shaped) -> jax.Array:
+    """Sum of the elements in the footprint of each window."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return _plain_sum(_itself, x, None, (), windows)
+    known = are_known(*(n for _, w in windows for n in (w.length, w.low, w.output)))
+    if known and tap_count(windows) > _UNROLLED_TAPS:
+        return large_sum(x, windows)
+    return tap_sum(_itself, x, (), windows, None)
+
+
+def _itself(x: jax.Array, _: Any) -> jax.Array:
+    return x
+
+
+def footprint_count(windows: Shaped, ndim: int) -> jax.Array:
+    """How many elements of each window lie inside the input, with size 1 along all other axes."""
+    outputs = {axis: w.output for axis, w in windows}
+    shape = [outputs.get(axis, 1) for axis in range(ndim)]
+
+    def one(taps: Sequence[Any]) -> jax.Array:
+        conditions = inside(windows, taps, ndim)
+        here = all_of(conditions) if conditions else np.True_
+        return jnp.broadcast_to(jnp.asarray(here, np.int32), shape)
+
+    numbers = tap_numbers(windows)
+    if len(numbers) <= _UNROLLED_TAPS:
+        return functools.reduce(lax.add, map(one, all_taps(windows)))
+    first = one(taps_of(numbers[0], windows))
+    step = lambda total, number: (total + one(taps_of(number, windows)), None)  # noqa: E731
+    return lax.scan(step, first, looped_numbers(windows, 1))[0]
 
 
 def _plain_sum(function: Function, x: Any, valid: Any, cells: Any, windows: Windows) -> Any:
@@ -80,8 +121,8 @@ def _plain_sum(function: Function, x: Any, valid: Any, cells: Any, windows: Wind
         elements = jax.tree.map(lambda x: taps_at(x, windows, taps), x)
         return _where(conditions, function(elements, cells))
 
-    size = window_size(windows)
-    if size <= _UNROLLED_TAPS:
+    numbers = tap_numbers(windows)
+    if len(numbers) <= _UNROLLED_TAPS:
         return functools.reduce(_add, map(term, all_taps(windows)))
 
     # Recomputing the terms keeps the backward pass from holding one array per tap.
@@ -89,8 +130,8 @@ def _plain_sum(function: Function, x: Any, valid: Any, cells: Any, windows: Wind
     def step(total: Any, number: jax.Array) -> tuple[Any, None]:
         return _add(total, term(taps_of(number, windows))), None
 
-    numbers = jnp.arange(1, size, dtype=np.int32)
-    return lax.scan(step, term(taps_of(0, windows)), numbers)[0]
+    start = term(taps_of(numbers[0], windows))
+    return lax.scan(step, start, looped_numbers(windows, 1))[0]
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -134,7 +175,7 @@ def _dense_sum(
     copies = len(jax.tree.leaves(x)) if any(w.padded for _, w in windows) else 0
     kept = kept or copies > 1
     alone = kept or len(jax.tree.leaves(jax.eval_shape(form, x, valid, cells))) == 1
-    alone &= window_size(windows) <= peel_limit
+    alone &= tap_count(windows) <= peel_limit
     on_cpu = form
     if alone and peels_borders(jax.tree.leaves(x)[0], windows):
         on_cpu = functools.partial(_in_runs, plain, windows)
@@ -289,8 +330,8 @@ class _Blocks:
                 ndim += 1
         self.ndim = ndim
 
-    def shifts(self) -> Iterator[Shift]:
-        return itertools.product(*(w.shifts() for _, w in self.windows))
+    def shifts(self) -> list[Shift]:
+        return shifts(self.windows)
 
     def cut(self, x: jax.Array) -> jax.Array:
         """An array like the elements, in blocks."""
@@ -320,7 +361,21 @@ class _Blocks:
             conditions += between(-first, w.span - first, place + 1, w.stride, self.ndim)
             if w.dilation > 1:
                 conditions.append((element + first) % w.dilation == 0)
+        if self.inner and isinstance(self.windows, Shaped):
+            conditions.append(self._of_footprint(self.windows, shift))
         return conditions
+
+    def _of_footprint(self, windows: Shaped, shift: Shift) -> jax.Array:
+        """Which elements of a block are those of a footprint; without strides, the one is."""
+        found = []
+        for places in taps_by_shift(windows)[shift]:
+            here = [
+                numbered(self.places[axis] + 1, w.stride, self.ndim) == np.int32(element)
+                for (axis, w), element in zip(windows, places, strict=True)
+                if w.stride > 1
+            ]
+            found.append(all_of(here))
+        return functools.reduce(lax.bitwise_or, found)
 
     def cells(self, shift: Shift, c: jax.Array) -> jax.Array:
         """For each block, the entry of the window that is `shift` blocks before it."""

@@ -6,7 +6,6 @@ transpose, which is what a backward pass runs.
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,9 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.lowering.footprints import Windows, all_taps, shifts, tap_numbers
 from jaxpool._src.lowering.windows import (
-    Windows,
-    all_taps,
     along,
     by_runs,
     fused,
@@ -220,11 +218,10 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
             return lax.full(whole, x.item(), x.dtype)
         return x if list(x.shape) == whole else lax.broadcast_in_dim(x, whole, range(len(whole)))
 
-    shifts = [w.shifts(step.run) for _, w in step.windows]
     # Which tap begins at which element of a block is written down for small blocks only.
     short = math.prod(w.stride for _, w in step.windows) <= _WRITTEN
     xp = np if short else jnp
-    for blocks in itertools.product(*shifts):
+    for blocks in shifts(step.windows, step.run):
         widths, starts, stops = [(0, 0, 0)] * len(places), [0] * len(shape), list(shape)
         first = start = np.zeros([1] * len(shape), np.int32)
         count, unit = first + 1, step.unit
@@ -295,6 +292,6 @@ def tangent_in_slices(
         at = functools.partial(taps_at, pad_windows(tangent, windows, zero), windows)
     terms = (
         jnp.where(match(taps, lax.full_like(taps, number)), at(taps=tap), zero)
-        for number, tap in enumerate(all_taps(windows))
+        for number, tap in zip(tap_numbers(windows), all_taps(windows), strict=True)
     )
     return functools.reduce(lax.add, terms).astype(input_dtype)

@@ -13,15 +13,22 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core.geometry import AxisWindow
+from jaxpool._src.lowering.footprints import (
+    Shaped,
+    Windows,
+    all_taps,
+    as_mask,
+    in_order,
+    tap_numbers,
+)
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.tangent import Step, tangent_in_blocks, tangent_in_slices
 from jaxpool._src.lowering.windows import (
-    Windows,
     all_of,
-    all_taps,
     are_known,
     fused,
     inside,
+    looped_numbers,
     materialized,
     numbered,
     pad_windows,
@@ -174,6 +181,17 @@ def _correlate_in_a_loop(
     return lax.scan(step, start, numbers)[0]
 
 
+def large_sum(x: jax.Array, windows: Shaped) -> jax.Array:
+    """Sum of the elements in a large footprint, of sizes that are known, in a loop."""
+    kernel = jnp.asarray(as_mask(windows, x.ndim), x.dtype)
+    return _correlate_in_a_loop(x, kernel, tuple(windows), _chosen)
+
+
+def _chosen(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """What has a weight; of the rest neither elements nor what is handed back are read."""
+    return jnp.where(weight != 0, x, np.zeros((), x.dtype))
+
+
 def _reach(w: AxisWindow) -> int:
     """Number of blocks that a window has elements of."""
     return -(-w.span // w.stride)
@@ -253,7 +271,7 @@ def scan(
     the shape of the state. Up to `at_once` taps are written out one by one; more are a loop, which
     takes `unroll` of them in a round.
     """
-    windows = tuple(sorted(windows))
+    windows = in_order(windows)
     elements = jax.tree.map(lambda x: pad_windows(x, windows, np.zeros((), x.dtype)), elements)
     valid = None if valid is None else pad_windows(valid, windows, False)
     ndim = jax.tree.leaves(elements)[0].ndim
@@ -268,9 +286,9 @@ def scan(
         condition = laid(all_of(conditions))
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, state)
 
-    size = window_size(windows)
-    if size <= at_once:
-        for number, tap in enumerate(all_taps(windows)):
+    numbers = tap_numbers(windows)
+    if len(numbers) <= at_once:
+        for number, tap in zip(numbers, all_taps(windows), strict=True):
             state = visit(state, tap, np.int32(number))
         return state
 
@@ -278,13 +296,14 @@ def scan(
     def body(state: Any, number: jax.Array) -> tuple[Any, None]:
         return visit(state, taps_of(number, windows), number), None
 
-    state = settled(lambda state: visit(state, taps_of(0, windows), np.int32(0)), state)
-    return lax.scan(body, state, jnp.arange(size, dtype=np.int32), unroll=unroll)[0]
+    first = numbers[0]
+    state = settled(lambda state: visit(state, taps_of(first, windows), np.int32(first)), state)
+    return lax.scan(body, state, looped_numbers(windows), unroll=unroll)[0]
 
 
 def pick(x: jax.Array, numbers: jax.Array, windows: Windows) -> jax.Array:
     """Of each window the element at the tap of that row-major number, 0 if there is none."""
-    windows = tuple(sorted(windows))
+    windows = in_order(windows)
     if window_size(windows) > UNROLLED_TAPS:
         return jax.checkpoint(functools.partial(_pick_in_order, windows=windows))(x, numbers)
     nowhere = np.uint8(255)  # no number of a tap, of which there are fewer

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.lowering.bisection import compiled_picks, compiled_top_sum
+from jaxpool._src.lowering.footprints import Windows, all_taps, tap_count
 from jaxpool._src.lowering.looped_order import LoopedTaps
 from jaxpool._src.lowering.networks import (
     MOST_IN_NETWORK,
@@ -30,8 +31,6 @@ from jaxpool._src.lowering.networks import (
 from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.ranks import Number, Place
 from jaxpool._src.lowering.windows import (
-    Windows,
-    all_taps,
     materialized_on_cpus,
     pad_windows,
     taps_at,
@@ -50,7 +49,7 @@ _MOST_WRITTEN = 64
 
 def elements_of(x: jax.Array, valid: jax.Array | None, windows: Windows, count: Any) -> Any:
     """The valid elements of each window of x; `count` says how many, by NumPy if it is known."""
-    kind = Taps if window_size(windows) <= _MOST_WRITTEN else LoopedTaps
+    kind = Taps if tap_count(windows) <= _MOST_WRITTEN else LoopedTaps
     return kind(x, valid, windows, count)
 
 
@@ -65,7 +64,7 @@ class Taps:
 
     @property
     def _size(self) -> int:
-        return window_size(self.windows)
+        return tap_count(self.windows)
 
     def at(self, place: Place) -> jax.Array:
         """The value at a place among each cell's elements, in ascending order.
@@ -82,7 +81,7 @@ class Taps:
 
     def top_sum(self, k: Number) -> jax.Array:
         """Sum of so many of each cell's largest elements."""
-        if self._size > _MOST_IN_SETS:
+        if window_size(self.windows) > _MOST_IN_SETS:
             return self._laid_out().top_sum(k)
         numbers = tuple(k.known(each_number(self._size)).tolist())
         return compiled_top_sum(self.x, self.valid, self.windows, numbers)
@@ -99,6 +98,12 @@ class Taps:
         if callable(weights):
             return self.by_network(self.x, weights)
         return _by_network(self.x, self.valid, weights, self.windows)
+
+    def most_common(self) -> jax.Array:
+        """Which value, of ints, most elements of each cell have; of several the smallest."""
+        if self._size > _MOST_IN_PAIRS:
+            return self._laid_out().most_common()
+        return _longest_run(self.x, self.valid, self.windows)
 
     def by_network(self, x: jax.Array, weights: Weights) -> jax.Array:
         """`rank_sum` of a small window."""
@@ -143,6 +148,24 @@ def _by_network(
     x: jax.Array, valid: jax.Array | None, weights: jax.Array, windows: Windows
 ) -> jax.Array:
     return Taps(x, valid, windows, None).by_network(x, weights)
+
+
+@functools.partial(jax.jit, static_argnames="windows")
+def _longest_run(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
+    """The element that comes most often in order; what is missing comes last there."""
+    last = lambda missing: missing < 0  # noqa: E731
+    taps, missing = filled_in(x, valid, windows, last, pad_each=False)
+    ordered = sorted_entries([e for e, _ in taps], range(len(taps)))
+    label = before = ordered[0]
+    length = longest = lax.full_like(label, 1, np.int8)
+    for place, e in enumerate(ordered[1:], start=1):
+        length = jnp.where(e == before, length + np.int8(1), np.int8(1))
+        longer = length > longest
+        if missing is not None:
+            longer &= place < len(taps) - missing
+        label, longest = jnp.where(longer, e, label), jnp.where(longer, length, longest)
+        before = e
+    return label
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))

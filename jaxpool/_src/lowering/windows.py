@@ -6,7 +6,6 @@ computes wrong values for the one and aborts on the other.
 """
 
 import functools
-import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -19,10 +18,8 @@ from jax import lax
 from jax.core import Tracer, max_dim
 
 from jaxpool._src.core.geometry import AxisWindow
+from jaxpool._src.lowering.footprints import Shaped, Windows, all_taps, in_order, like
 from jaxpool._src.lowering.meshes import varying_alike
-
-# Pooled axes with their geometry; hashable, so that it is a static argument of jax.jit.
-Windows = tuple[tuple[int, AxisWindow], ...]
 
 # On CPUs, arrays of fewer elements are left to XLA: they stay in the cache whatever it does.
 SMALL = 2**14
@@ -136,7 +133,7 @@ def by_runs(
                         form,
                         _between(inputs, start, stop, axis),
                         _between(cells, first, last, axis),
-                        (*windows[:number], (axis, run), *windows[number + 1 :]),
+                        like(windows, (*windows[:number], (axis, run), *windows[number + 1 :])),
                     )
                 )
                 first = last
@@ -257,7 +254,7 @@ def widened(x: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="windows")
 def window_sum(x: jax.Array, windows: Windows) -> jax.Array:
     """Sum of each window of `x`; padding adds nothing."""
-    windows = tuple(sorted(windows))
+    windows = in_order(windows)
     at_once = window_size(windows) <= _SUMS_AT_ONCE
     return lax.platform_dependent(
         x,
@@ -339,7 +336,7 @@ def _sum_of_blocks(x: jax.Array, windows: Windows) -> jax.Array:
 
 
 def window_size(windows: Windows) -> int:
-    """Number of elements of a window."""
+    """Number of taps of a window, with those that a footprint leaves out."""
     return math.prod(w.window for _, w in windows)
 
 
@@ -348,9 +345,11 @@ def groups(windows: Windows, limit: float) -> tuple[Windows, ...]:
     return (windows,) if window_size(windows) <= limit else tuple((window,) for window in windows)
 
 
-def all_taps(windows: Windows) -> list[tuple[int, ...]]:
-    """All taps of a window, one index per axis, in row-major order."""
-    return list(itertools.product(*(range(w.window) for _, w in windows)))
+def looped_numbers(windows: Windows, first: int = 0) -> jax.Array:
+    """The numbers of all taps, from the `first` of them on, for a loop over them."""
+    if isinstance(windows, Shaped):
+        return jnp.asarray(windows.numbers[first:], np.int32)
+    return jnp.arange(first, window_size(windows), dtype=np.int32)
 
 
 def taps_of(number: Any, windows: Windows) -> list[Any]:

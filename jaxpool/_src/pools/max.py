@@ -22,6 +22,7 @@ def max_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     implementation: Implementation | None = None,
 ) -> jax.Array:
     """The maximum of each window: ``y[i] = max_j x[i*s - low + j*d]``.
@@ -46,6 +47,8 @@ def max_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       implementation: "taps" compares all elements of a window at once, "axes" those of one axis
         after the other, with the same result bit for bit; "reduce_window" is XLA's own form, with
         its own gradient: select-and-scatter, none if dilated, and padding and NaN treated as XLA
@@ -81,7 +84,7 @@ def max_pool(
         "max_pool",
         x,
         Max(implementation),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -98,6 +101,7 @@ def min_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     implementation: Implementation | None = None,
 ) -> jax.Array:
     """The minimum of each window: ``y[i] = min_j x[i*s - low + j*d]``.
@@ -122,6 +126,8 @@ def min_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       implementation: "taps" compares all elements of a window at once, "axes" those of one axis
         after the other, with the same result bit for bit; "reduce_window" is XLA's own form, with
         its own gradient: select-and-scatter, none if dilated, and padding and NaN treated as XLA
@@ -156,7 +162,7 @@ def min_pool(
         "min_pool",
         x,
         Min(implementation),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )

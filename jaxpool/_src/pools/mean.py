@@ -21,6 +21,7 @@ def sum_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
 ) -> jax.Array:
     """The sum of each window: ``y[i] = sum_j x[i*s - low + j*d]``.
 
@@ -44,6 +45,8 @@ def sum_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
 
     Returns:
       Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
@@ -72,7 +75,7 @@ def sum_pool(
         "sum_pool",
         x,
         Sum(),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -89,6 +92,7 @@ def avg_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     count_include_pad: bool = True,
     divisor_override: float | None = None,
 ) -> jax.Array:
@@ -115,6 +119,8 @@ def avg_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Floats are
         weights of a weighted mean. Default: everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       count_include_pad: whether declared padding counts as zeros in the mean.
       divisor_override: divides every sum by this number instead of the count.
 
@@ -146,7 +152,7 @@ def avg_pool(
         "avg_pool",
         x,
         Mean(count_include_pad, divisor_override),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )

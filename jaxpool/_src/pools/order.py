@@ -6,7 +6,7 @@ import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.domains.window import window_pool
-from jaxpool._src.reductions.order import Interpolation, Median, Quantile, RankMean, TopKMean
+from jaxpool._src.reductions.order import Interpolation, Median, Mode, Quantile, RankMean, TopKMean
 
 
 def median_pool(
@@ -20,6 +20,7 @@ def median_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     interpolation: Interpolation = "linear",
 ) -> jax.Array:
     """The median of each window.
@@ -45,6 +46,8 @@ def median_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       interpolation: between two elements, "linear" is on the line between both, "lower" and
         "higher" are the one and the other, "midpoint" is their mean and "nearest" the closer one,
         or that of even place if both are as close.
@@ -76,7 +79,7 @@ def median_pool(
         "median_pool",
         x,
         Median(interpolation),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -93,6 +96,7 @@ def quantile_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     q: float,
     interpolation: Interpolation = "linear",
 ) -> jax.Array:
@@ -117,6 +121,8 @@ def quantile_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       q: a number in [0, 1], known to the program: 0 for the smallest element, 1 for the largest.
       interpolation: between two elements, "linear" is on the line between both, "lower" and
         "higher" are the one and the other, "midpoint" is their mean and "nearest" the closer one,
@@ -150,7 +156,75 @@ def quantile_pool(
         "quantile_pool",
         x,
         Quantile(q, interpolation),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
+        where,
+        empty_value,
+    )
+
+
+def mode_pool(
+    x: jax.Array,
+    window_shape: Ints,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    *,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    where: jax.Array | None = None,
+    empty_value: Any = 0,
+    footprint: Any = None,
+) -> jax.Array:
+    """The value that most elements of each window have, of several the smallest: a majority vote.
+
+    Labels are pooled so: classes of pixels, say, whose mean would be another class. Padding and
+    masked elements have no vote.
+
+    Args:
+      x: array of shape ``[..., *spatial, channels]``; with `axes`, any layout.
+      window_shape: window sizes in elements, one for each pooled axis, or an int for all `axes`.
+      strides: steps between windows in elements, an int or one per pooled axis. Default: the
+        window's shape, so that windows do not overlap.
+      padding: "VALID" (none), "SAME" (as many outputs as ``ceil(n / stride)``, the odd pad on the
+        right) or "SAME_LOWER" (the odd pad on the left), in any case; or the number of elements
+        padded on both sides, an int or one per pooled axis; or (low, high) pairs.
+      dilation: steps between the elements of a window, an int or one per pooled axis.
+      ceil_mode: if True, a last window that reaches beyond the padding is kept if it starts
+        inside the input or the left padding (PyTorch's rule).
+      axes: the pooled axes, an int or one for each entry of `window_shape`. Default: the
+        ``len(window_shape)`` axes just before the last, which is channels-last. All others are
+        batch, in any number, none included.
+      where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
+        everything takes part.
+      empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
+
+    Returns:
+      Array of x's shape with ``(n + low + high - d*(k-1) - 1) // s + 1`` in place of n on each
+      pooled axis (``ceil(n / s)`` for SAME, one more at most in ceil mode); the dtype is x's.
+
+    Raises:
+      ValueError: an argument is out of range, the window is larger than the padded input, or a
+        window lies wholly in padding.
+      TypeError: an argument is of the wrong kind, x if it holds floats.
+
+    Derivatives:
+      None: ints in, ints out.
+
+    Example:
+      >>> labels = jnp.array([[0, 0, 7, 2], [0, 7, 2, 2]])
+      >>> jaxpool.mode_pool(labels, 2, axes=(0, 1))
+      Array([[0, 2]], dtype=int32)
+
+    References:
+      Davis and Peet, A method of smoothing digital thematic maps, 1977 (majority filters).
+    """
+    return window_pool(
+        "mode_pool",
+        x,
+        Mode(),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -167,6 +241,7 @@ def rank_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     weights: Any,
 ) -> jax.Array:
     """The elements of each window by their rank, weighted: ``y[i] = sum_r weights[r] * x_(r)``.
@@ -194,6 +269,8 @@ def rank_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       weights: numbers, one for each rank, 0 beyond; or an array with ranks on its first axis, and
         behind it what broadcasts against the result: ``[ranks, channels]`` where channels are last.
         May be traced, to be learned. Or a function of rank and number of elements.
@@ -230,7 +307,7 @@ def rank_pool(
         "rank_pool",
         x,
         RankMean(weights),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )
@@ -247,6 +324,7 @@ def top_k_mean_pool(
     axes: Ints | None = None,
     where: jax.Array | None = None,
     empty_value: Any = 0,
+    footprint: Any = None,
     k: int | float,
 ) -> jax.Array:
     """The mean of the k largest elements of each window; of all, if there are fewer.
@@ -270,6 +348,8 @@ def top_k_mean_pool(
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
         everything takes part.
       empty_value: value of cells in which nothing takes part.
+      footprint: bool array of the window's shape, known to the program: what is False in it is no
+        element of the window, and not read. Default: all of the window.
       k: how many, an int; or which fraction of a cell's elements, a float in (0, 1), which is
         rounded to a number of elements, at least 1.
 
@@ -301,7 +381,7 @@ def top_k_mean_pool(
         "top_k_mean_pool",
         x,
         TopKMean(k),
-        (window_shape, strides, padding, dilation, ceil_mode, axes),
+        (window_shape, strides, padding, dilation, ceil_mode, axes, footprint),
         where,
         empty_value,
     )

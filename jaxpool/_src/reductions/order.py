@@ -1,4 +1,4 @@
-"""Order statistics: medians, quantiles, and means of elements by their rank."""
+"""Order statistics: medians, quantiles, modes, and means of elements by their rank."""
 
 import dataclasses
 import math
@@ -104,6 +104,33 @@ class Median(Reduction):
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         return self._quantile(x, domain, where)
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Mode(Reduction):
+    """The value that most of a cell's elements have, of several the smallest: a majority vote.
+
+    Of ints and bools, whose dtype stays.
+
+    Example:
+      >>> jaxpool.pool(jnp.array([3, 1, 3, 2]), jaxpool.Global(0), jaxpool.Mode())
+      Array(3, dtype=int32)
+    """
+
+    def accumulate_dtype(self, dtype: Any) -> Any:
+        return comparable(dtype)
+
+    def output_dtype(self, dtype: Any) -> Any:
+        return dtype
+
+    def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            raise parameters.WrongKindError(
+                "`x` must hold ints or bools, since of floats hardly two are equal; got x.dtype="
+                f"{x.dtype}. Round them, as in jnp.round(x).astype(jnp.int32)."
+            )
+        return domain.elements(x, where).most_common()
 
 
 @jax.tree_util.register_pytree_node_class
