@@ -100,6 +100,10 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
     "gaussian_pool": lambda x: jaxpool.gaussian_pool(x, 2, filter_size=3, axes=AXES),
     "content_aware_blur_pool": lambda x: jaxpool.content_aware_blur_pool(
         x, x[..., ::2, ::2, :9], 2, axes=AXES, channel_axis=-1),
+    "wavelet_pool": lambda x: jaxpool.wavelet_pool(x, "db2", axes=AXES),
+    "polyphase_pool": lambda x: jaxpool.polyphase_pool(x, 2, axes=AXES),
+    "polyphase_unpool": lambda x: jaxpool.polyphase_unpool(
+        x[..., ::2, ::2, :], (x[..., :2, 0, 0] > 0).astype(np.int32), 2, axes=AXES),
     "channel_pool": lambda x: jaxpool.channel_pool(x, 4),
     "maxout": lambda x: jaxpool.maxout(x, 4),
     "k_max_pool": lambda x: jaxpool.k_max_pool(x, 3, -2),
