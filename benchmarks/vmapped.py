@@ -111,6 +111,7 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
     "matrix_pool_max": lambda x: jaxpool.matrix_pool(x, [_ROWS, _ROWS], AXES, "max"),
     "pool": lambda x: jaxpool.pool(
         x, jaxpool.Global(AXES), jaxpool.Monoid(jnp.add, np.float32(0))),
+    "mode_pool": lambda x: jaxpool.mode_pool((4 * x).astype(np.int32), 3, 2, 1, axes=AXES),
     "pool_mask": lambda x: jaxpool.pool_mask(x > 0, jaxpool.Window(3, 2, 1, axes=AXES), "all"),
     "pyramid_pool": lambda x: jaxpool.pyramid_pool(x, [1, 3], axes=AXES),
     "spatial_pyramid_pool": lambda x: jaxpool.spatial_pyramid_pool(x, [1, 3], axes=AXES),

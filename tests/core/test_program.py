@@ -234,6 +234,8 @@ def sized(name, kind):
         given |= OPTIONS[name](x, (3, 3))
     given |= NEEDED.get(name, lambda kind: {})(kind)
     first = () if next(iter(taken)) in given else (x,)
+    if name == "mode_pool":
+        first = (x.astype(jnp.int32),)
     if name == "convert_indices":
         first, given["to"] = (jnp.zeros((2, 2, 1), jnp.int32),), "onnx"
     return str(jax.make_jaxpr(lambda *first: function(*first, **given))(*first))

@@ -146,6 +146,8 @@ def call(name, n, size, geometry, x):
         return function(x, (2,) * n, output_shape=(5,) * n, key=KEY, axes=axes)
     if "output_shape" in given:
         return function(x, (5,) * n, axes=axes, **options)
+    if name == "mode_pool":
+        x = x.astype(np.int32)
     if "window_shape" in given:
         accepted = {k: v for k, v in geometry.items() if k in given}
         return function(x, window_shape=(size,) * n, axes=axes, **accepted, **options)
