@@ -47,8 +47,9 @@ def spectral_pool(
         batch, in any number, none included.
       transform: "fourier"; "hartley", which is the same for real x; or "cosine" (DCT-II).
       window: None to leave the frequencies that are kept as they are, the ideal low pass of FLC
-        pooling; "hamming" to multiply them by the root of a Hamming window along each axis, which
-        is 1 at frequency 0 and 0.28 at the highest of an even size, as ASAP does against ringing.
+        pooling; "hamming" to multiply them by the root of a Hamming window along each axis, against
+        ringing. It is 1 at frequency 0 and 0.28 at the highest one of an even size. So does ASAP,
+        whose code has a wider window: over all frequencies of x, so that half a size ends at 0.73.
 
     Returns:
       Array of x's shape with `output_shape` in place of the pooled axes; floats keep
