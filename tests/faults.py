@@ -2238,9 +2238,15 @@ FAULTS = [
     ),
     (
         "lowering/spectra.py",
-        "change = {-1: 2.0, 0: 1.0, 1: 0.5}",
-        "change = {-1: 1.0, 0: 1.0, 1: 0.5}",
+        "lax.concatenate([y, edge + mirrored], axis)",
+        "lax.concatenate([y, edge], axis)",
         "along long axes that get smaller, the highest frequency of an even size is half as large",
+    ),
+    (
+        "lowering/spectra.py",
+        "        mirrored = lax.conj(edge)\n        for other in axes[:-1]:",
+        "        mirrored = lax.conj(edge)\n        for other in ():",
+        "of several long axes, the highest frequency of the last has another one's negative",
     ),
     (
         "lowering/spectra.py",
@@ -2257,7 +2263,7 @@ FAULTS = [
     (
         "lowering/spectra.py",
         "jnp.concatenate([weight[:1], weight[1::2]])",
-        "weight[: highest + 1]",
+        "weight[: weight.shape[0] // 2 + 1]",
         "windows of long axes have twice the width",
     ),
     (
@@ -2268,14 +2274,26 @@ FAULTS = [
     ),
     (
         "lowering/spectra.py",
+        "            high.insert(0, middle)\n",
+        "",
+        "of several long axes that get larger, even sizes leave out a frequency",
+    ),
+    (
+        "lowering/spectra.py",
+        "            middle = middle + cut(y, n - half, n - half + 1)",
+        "            middle = middle + middle",
+        "of several long axes that get smaller, even sizes are not folded",
+    ),
+    (
+        "lowering/spectra.py",
         "_MOST_ENTRIES = 2**15",
         "_MOST_ENTRIES = 2**30",
         "long axes are products with matrices that are larger than x",
     ),
     (
         "pools/spectral.py",
-        "        y = y - first\n",
-        "        first = jnp.zeros_like(first)\n",
+        "        y = resized(y - first, found)\n        y = y + first\n",
+        "        y = resized(y, found)\n",
         "constants are off by a rounding",
     ),
     (

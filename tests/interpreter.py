@@ -121,7 +121,7 @@ _ELEMENTWISE = {
     "not": np.invert, "neg": operator.neg, "max": np.maximum, "stop_gradient": np.asarray,
     "min": np.minimum, "rem": np.fmod, "sin": np.sin, "cos": np.cos, "sqrt": np.sqrt,
     "shift_right_arithmetic": operator.rshift, "shift_left": operator.lshift, "real": np.real,
-    "imag": np.imag, "complex": lambda x, y: x + 1j * y,
+    "imag": np.imag, "conj": np.conj, "complex": lambda x, y: x + 1j * y,
     "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
 }  # fmt: skip
 _OTHERS = {

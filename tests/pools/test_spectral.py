@@ -12,6 +12,7 @@ import scipy.fft
 import scipy.signal
 
 import jaxpool
+from jaxpool._src.lowering import spectra
 from jaxpool._src.lowering.spectra import Resize, resized
 from tests import interpreter
 from tests.lowering.test_program_size import length
@@ -102,6 +103,12 @@ POOLS = {
     "cosine": ((4, 12), (1, 2), {"transform": "cosine"}, X, by_cosines),
     "cosine window": ((5, 4), (1, 2), {"transform": "cosine", **HAMMING}, X,
                       functools.partial(by_cosines, window=True)),
+    "at once, smaller": ((4, 2, 6), (1, 0, 2), HAMMING, X,
+                         functools.partial(by_fourier, window=True)),
+    "at once, larger": ((12, 9, 4), (1, 2, 0), HAMMING, X,
+                        functools.partial(by_fourier, window=True)),
+    "at once, same": ((6, 2), (1, 3), HAMMING, X, functools.partial(by_fourier, window=True)),
+    "at once, other": ((5, 8), (2, 1), {}, X, by_fourier),
     "long": ((200,), (1,), HAMMING, LONG, functools.partial(by_fourier, window=True)),
     "long, larger": ((500,), (1,), {}, LONG, by_fourier),
     "long cosines": ((300,), (1,), {"transform": "cosine", **HAMMING}, LONG,
@@ -109,8 +116,20 @@ POOLS = {
 }  # fmt: skip
 
 
+def at_once(x, sizes, axes, **options):
+    """By one Fourier transform, as long axes are."""
+    weights = [None] * len(axes)
+    resizes = [Resize(x.shape[axis], size) for axis, size in zip(axes, sizes, strict=True)]
+    if options:
+        weights = [jnp.sqrt(0.54 + 0.46 * jnp.cos(np.float32(np.pi / r.kept)
+                   * r.all_numbers().astype(np.float32))) for r in resizes]  # fmt: skip
+    return spectra.by_fourier(x, list(zip(axes, resizes, weights, strict=True)))
+
+
 def pool_of(name):
     sizes, axes, options, *_ = POOLS[name]
+    if name.startswith("at once"):
+        return lambda x: at_once(x, sizes, axes, **options)
     return lambda x: jaxpool.spectral_pool(x, sizes, axes=axes, **options)
 
 
@@ -175,7 +194,7 @@ def test_each_size_to_each_other_is_as_in_scipy(by_product, monkeypatch, exhaust
     sizes = range(1, 34) if exhaustive else QUICK
     for n in range(1, 34) if exhaustive or not by_product else QUICK:
         x = RANDOM.normal(size=(n, 2))
-        f = lambda x, n=n: [resized(x, 0, Resize(n, m), None) for m in sizes]
+        f = lambda x, n=n: [resized(x, [(0, Resize(n, m), None)]) for m in sizes]
         for m, y in zip(sizes, interpreter.run(f, x.astype(np.float32)), strict=True):
             wanted = scipy.signal.resample(x, m, axis=0)
             np.testing.assert_allclose(y, wanted, 0, 4e-6, err_msg=f"{n} to {m}")

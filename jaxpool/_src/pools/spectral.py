@@ -210,10 +210,11 @@ def _pooled(
         y = x.astype(accumulator(x.dtype))
         first = [slice(0, 1) if axis in sizes else slice(None) for axis in range(x.ndim)]
         first = lax.stop_gradient(y[tuple(first)])
-        y = y - first
+        found = []
         for number, axis, resize in steps:
             weight = None if weights is None else weights(number, resize, *more).astype(y.dtype)
-            y = resized(y, axis, resize, weight)
+            found.append((axis, resize, weight))
+        y = resized(y - first, found)
         y = y + first
         contracts.assert_shape(y, shape)
         return y.astype(dtype)
