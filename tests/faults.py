@@ -2304,8 +2304,8 @@ FAULTS = [
     ),
     (
         "pools/spectral.py",
-        "jnp.sqrt(np.float32(0.54)",
-        "(np.float32(0.54)",
+        "jnp.sqrt(np.array(0.54, dtype)",
+        "(np.array(0.54, dtype)",
         "the window is that of Hamming and not its root",
     ),
     (

@@ -254,11 +254,20 @@ def test_dtypes():
         np.testing.assert_array_equal(y, z.astype(dtype), strict=True)
     with jax.enable_x64(True):
         pool = jax.jit(lambda x, long: (jaxpool.spectral_pool(x, (4, 11)),
-                                        jaxpool.spectral_pool(long, 201, axes=1)))  # fmt: skip
+                                        jaxpool.spectral_pool(long, 201, axes=1, **HAMMING)))  # fmt: skip
         y, long = pool(np.float64(X), np.float64(LONG))
         assert y.dtype == np.float64
         np.testing.assert_allclose(y, resampled(np.float64(X), (4, 11), (1, 2)), 0, 1e-14)
-        np.testing.assert_allclose(long, resampled(np.float64(LONG), (201,), (1,)), 0, 1e-13)
+        np.testing.assert_allclose(long, by_fourier(np.float64(LONG), (201,), (1,), True), 0, 1e-13)
+
+
+def test_long_axes_and_sizes_of_few_elements():
+    x = RANDOM.normal(size=40_000).astype(np.float32)
+    sizes = {1: x, 2: x, 40_000: x[:1], 40_001: x[:2]}
+    pools = jax.jit(lambda given: [jaxpool.spectral_pool(v, size, axes=0)
+                                   for size, v in zip(sizes, given, strict=True)])  # fmt: skip
+    for y, (size, v) in zip(pools([*sizes.values()]), sizes.items(), strict=True):
+        np.testing.assert_allclose(y, scipy.signal.resample(np.float64(v), size), 0, 2e-6)
 
 
 def test_an_axis_without_a_size_stays():

@@ -158,11 +158,11 @@ def _spectral_dropout_pool(
             allowed = f"be at most {resize.kept} along axis {axis}, as many as are kept there"
             arguments.fail(op, "minimum_shape", allowed, minimum_shape, shape=x.shape)
 
-    def weights(number: int, resize: Resize, key: Any) -> jax.Array:
+    def weights(number: int, resize: Resize, dtype: Any, key: Any) -> jax.Array:
         size = jax.random.randint(
             jax.random.fold_in(key, number), (), least[number], resize.kept + 1, np.int32
         )
-        return resize.all_numbers() <= size
+        return (resize.all_numbers() <= size).astype(dtype)
 
     return _pooled(op, x, resizes, *(() if deterministic else (weights, key)))
 
@@ -184,10 +184,10 @@ def _resizes(
     return x, found
 
 
-def _hamming(_: int, resize: Resize) -> jax.Array:
+def _hamming(_: int, resize: Resize, dtype: Any) -> jax.Array:
     """The root of a Hamming window with as many periods as there are frequencies."""
-    angle = resize.all_numbers().astype(np.float32) * np.float32(np.pi / resize.kept)
-    return jnp.sqrt(np.float32(0.54) + np.float32(0.46) * jnp.cos(angle))
+    angle = resize.all_numbers().astype(dtype) * np.array(np.pi / resize.kept, dtype)
+    return jnp.sqrt(np.array(0.54, dtype) + np.array(0.46, dtype) * jnp.cos(angle))
 
 
 def _pooled(
@@ -197,7 +197,7 @@ def _pooled(
     weights: Callable[..., jax.Array] | None = None,
     *more: Any,
 ) -> jax.Array:
-    """The array in other sizes, its frequencies times `weights(number of axis, resize, *more)`."""
+    """The array in other sizes; `weights(number of axis, resize, dtype, *more)` of frequencies."""
     dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.dtype(np.float32)
     steps = [(number, axis, resize) for number, (axis, resize) in enumerate(resizes)
              if resize is not None and not (resize.is_identity and weights is None)]  # fmt: skip
@@ -212,7 +212,7 @@ def _pooled(
         first = lax.stop_gradient(y[tuple(first)])
         found = []
         for number, axis, resize in steps:
-            weight = None if weights is None else weights(number, resize, *more).astype(y.dtype)
+            weight = None if weights is None else weights(number, resize, y.dtype, *more)
             found.append((axis, resize, weight))
         y = resized(y - first, found)
         y = y + first
