@@ -15,6 +15,7 @@ from jaxpool._src.regions import matrices, sampling
 from jaxpool._src.regions.corners import Cells
 from tests import derivatives
 from tests.compiling import as_users
+from tests.regions.oracles import run_onnx
 
 TESTS_OF = (
     "regions/pools.py",
@@ -54,35 +55,6 @@ REVERSED = BOXES[:20, [2, 3, 0, 1]]
 
 
 # --- live onnxruntime -----------------------------------------------------------------------------
-
-
-def run_onnx(op, x, boxes, opset=16, **attributes):
-    """The operator of onnxruntime for x of shape (H, W, C), as a result of shape (K, P, Q, C)."""
-    onnx = pytest.importorskip("onnx", reason="onnx writes what onnxruntime, an oracle, runs")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is the oracle of this test")
-    align = op == "RoiAlign"
-    rois = boxes if align else np.concatenate([np.zeros((len(boxes), 1), np.float32), boxes], 1)
-    feeds = {"x": np.moveaxis(x, -1, 0)[None], "rois": rois}
-    if align:
-        feeds["batch"] = np.zeros(len(boxes), np.int64)
-    node = onnx.helper.make_node(op, list(feeds), ["y"], **attributes)
-    kinds = {
-        np.dtype(np.float32): onnx.TensorProto.FLOAT,
-        np.dtype(np.int64): onnx.TensorProto.INT64,
-    }
-    inputs = [
-        onnx.helper.make_tensor_value_info(name, kinds[value.dtype], value.shape)
-        for name, value in feeds.items()
-    ]
-    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph([node], "g", inputs, [output]),
-        opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=9,
-    )  # fmt: skip
-    session = runtime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return np.moveaxis(session.run(None, feeds)[0], 1, -1)
 
 
 def decided(boxes, ratio, aligned):

@@ -238,7 +238,7 @@ def _merged(
     sums = jnp.sum(jnp.where(outside[..., None, :], np.zeros((), t.dtype), hat), -1)
     broad = _of_boxes(dense, t.ndim - 2)
     number = jnp.where(broad, jnp.minimum(pixel.astype(np.int32), size - 1), number)
-    count = jnp.where(dense, here + (here > 0), 2 * here)
+    count = jnp.where(dense, here + jnp.minimum(here, 1), 2 * here)
     return number, jnp.where(broad, sums, weight), count
 
 
@@ -270,26 +270,32 @@ def _walk_together(step: Callable, start: Callable, way: Walk) -> Any:
     total = math.prod(way.counts)
     counts = [jnp.maximum(count, 1) for count in way.counts]
 
+    def read(number: jax.Array) -> tuple[jax.Array, ...]:
+        """What `step` is told of each box's pixel with this number."""
+        there = (number < total).reshape(-1, *[1] * len(shape))
+        at = _digits(number, counts)
+        place, weight = (
+            functools.reduce(combine, map(_entry, parts, at))
+            for combine, parts in ((jnp.add, way.numbers), (jnp.multiply, way.weights))
+        )
+        corner = functools.reduce(lambda a, b: a * b[0] + b[1], zip(shape, at, strict=True), 0)
+        weight = jnp.where(there, weight, np.zeros((), weight.dtype))
+        return jnp.reshape(corner, there.shape), place, weight, there
+
+    def turn(number: jax.Array) -> list[tuple[jax.Array, ...]]:
+        return [read(number + i) for i in range(_PIXELS_IN_TURN)]
+
     def body(state: Any) -> Any:
-        turn, carry = state
-        for number in (turn + i for i in range(_PIXELS_IN_TURN)):
-            there = number < total
-            at = _digits(number, counts)
-            place, weight = (
-                functools.reduce(combine, map(_entry, parts, at))
-                for combine, parts in ((jnp.add, way.numbers), (jnp.multiply, way.weights))
-            )
-            there = there.reshape(-1, *[1] * len(shape))
-            weight = jnp.where(there, weight, np.zeros((), weight.dtype))
-            known = functools.reduce(
-                lambda a, b: a * b[0] + b[1], zip(shape, at, strict=True), jnp.zeros_like(at[0])
-            )
-            carry = step(carry, known.reshape(there.shape), place, weight, there)
-        return turn + _PIXELS_IN_TURN, carry
+        # Of the next turn, since XLA:CPU would compute what it needs at once for each channel.
+        number, reads, carry = state
+        for given in reads:
+            carry = step(carry, *given)
+        number = number + _PIXELS_IN_TURN
+        return number, turn(number), carry
 
     longest = jnp.max(total, initial=0)
-    state = settled(body, (jnp.int32(0), start(total.shape[0])))
-    return lax.while_loop(lambda state: state[0] < longest, body, state)[1]
+    state = settled(body, (jnp.int32(0), turn(jnp.int32(0)), start(total.shape[0])))
+    return lax.while_loop(lambda state: state[0] < longest, body, state)[2]
 
 
 def _entry(part: jax.Array, at: jax.Array) -> jax.Array:
