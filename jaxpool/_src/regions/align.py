@@ -216,9 +216,10 @@ def _deformable_roi_pool(
     how = places.samples_per_axis(op, *ratio).fitting(given.shape)
     gamma = places.number(op, "gamma", gamma, "be a finite number")
     offsets = arguments.array(op, offsets)
-    if offsets.shape != (given.boxes.shape[0], *cells, 2):
+    wanted = (given.boxes.shape[0], *cells, 2)
+    if offsets.shape != wanted:
         raise ValueError(
-            f"{op}: `offsets` must have shape (K, P, Q, 2) = {(given.boxes.shape[0], *cells, 2)}; got "
+            f"{op}: `offsets` must have shape (K, P, Q, 2) = {wanted}; got "
             f"offsets.shape={offsets.shape}."
         )
 

@@ -84,6 +84,8 @@ def image_product(
 
     `image` is at least 0, and N for boxes in no image, whose product is 0.
     """
+    count = image.shape[0]
+    at_once = min(at_once, max(count, 1)) if isinstance(count, int) else at_once
     cells = tuple(weight.shape[1 + axis] for axis, weight in enumerate(weights))
     shapes = tuple(a.shape[1:] for a in (x, *weights))
     how = Product(-1, (*shapes, (*cells, x.shape[-1])), x.shape[0], at_once)
@@ -94,10 +96,9 @@ def _in_order(*operands: jax.Array, how: Product) -> jax.Array:
     """Boxes of one image after the other, up to `at_once` of them in a round."""
     *factors, image = operands
     roles, count = how.roles(), image.shape[0]
-    if isinstance(count, int) and count == 0:
-        return jnp.zeros(
-            (how.images if how.role == 0 else 0, *how.shapes[how.role]), factors[0].dtype
-        )
+    if any(isinstance(n, int) and n == 0 for n in (count, how.images)):
+        size = how.images if how.role == 0 else count
+        return jnp.zeros((size, *how.shapes[how.role]), factors[0].dtype)
     order = jnp.argsort(image)
     pad = functools.partial(_with_more, how.at_once)
     image = pad(_taken(image, order), how.images)
