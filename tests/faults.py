@@ -2294,4 +2294,22 @@ FAULTS = [
         "ids < how.images, ids, size",
         "under vmap of several sets of images all boxes are in the first set",
     ),
+    (
+        "regions/maxima.py",
+        "full = (number >= sizes[axis]) if axis > 0 else np.False_",
+        "full = (number >= sizes[axis]) if axis > 1 else np.False_",
+        "in roi_max_pool an axis of pixels does not end where the next row begins",
+    ),
+    (
+        "regions/corners.py",
+        "strides = [math.prod(sizes[axis + 1 :], start=1) for axis in range(rank)]",
+        "strides = [math.prod(sizes[axis + 1 : axis + 2], start=1) for axis in range(rank)]",
+        "roi_align of boxes in space takes a plane of the map for a row of it",
+    ),
+    (
+        "layers/checks.py",
+        'op in ("RoiAlign", "RoiMaxPool") and len(cells) == 3',
+        'op in ("RoiAlign",) and len(cells) == 3',
+        "the layer RoiMaxPool refuses cells of boxes in space",
+    ),
 ]
