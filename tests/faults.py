@@ -2312,4 +2312,16 @@ FAULTS = [
         'op in ("RoiAlign",) and len(cells) == 3',
         "the layer RoiMaxPool refuses cells of boxes in space",
     ),
+    (
+        "regions/crops.py",
+        "sample / (n - 1) if n > 1",
+        "sample / n if n > 1",
+        "the last samples of a crop are not on the edge of its box",
+    ),
+    (
+        "regions/crops.py",
+        "outside &= (image < x.shape[0]).reshape(-1, 1, 1)",
+        "outside &= (image == image).reshape(-1, 1, 1)",
+        "boxes in no image have the extrapolation value outside the map, and not 0",
+    ),
 ]

@@ -147,7 +147,7 @@ def test_derivatives_of_maxima_and_batches():
 
         y, tangent, backward = everything(*at)
         ahead, behind = (
-            everything(*(v + by * d for v, d in zip(at, way, strict=True)))[0]
+            np.asarray(everything(*(v + by * d for v, d in zip(at, way, strict=True)))[0])
             for by in (1e-6, -1e-6)
         )
     np.testing.assert_allclose(tangent, (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-6)

@@ -118,3 +118,20 @@ class MultiScaleRoiAlign(Pool):
         """The pooled boxes of the pyramid, of shape (K, P, Q, C)."""
         options = {"batch_indices": batch_indices, **self._options()}
         return jaxpool.multi_scale_roi_align(features, boxes, **options)
+
+
+@layer
+class CropAndResize(Pool):
+    """Layer form of `jaxpool.crop_and_resize`; its fields are the function's arguments."""
+
+    crop_size: Ints
+    _: dataclasses.KW_ONLY
+    extrapolation_value: float = 0
+
+    _function = staticmethod(jaxpool.crop_and_resize)
+
+    def __call__(
+        self, x: jax.Array, boxes: jax.Array, *, batch_indices: jax.Array | None = None
+    ) -> jax.Array:
+        """The boxes of x, cut out and resized, of shape (K, P, Q, C)."""
+        return self._function(x, boxes, batch_indices=batch_indices, **self._options())

@@ -51,8 +51,9 @@ def checked(
     batch_indices: Any = None,
     *,
     in_space: bool = False,
+    edges: str = "(x1, y1, x2, y2)",
 ) -> Given:
-    """Of the map and its boxes, which may be `in_space` for some functions."""
+    """Of the map and its boxes, which may be `in_space` for some functions; `edges` says how."""
     x = arguments.array(op, x)
     rank = 3 if in_space and getattr(boxes, "shape", ())[1:] == (6,) else 2
     axes = "D, H, W, C" if rank == 3 else "H, W, C"
@@ -71,7 +72,7 @@ def checked(
         )
     if boxes.ndim != 2 or boxes.shape[1] != 2 * rank:
         raise ValueError(
-            f"{op}: `boxes` must have shape (K, 4), with (x1, y1, x2, y2) of each box; got "
+            f"{op}: `boxes` must have shape (K, 4), with {edges} of each box; got "
             f"boxes.shape={boxes.shape}. Use jax.vmap for a batch."
         )
     if boxes.dtype == bool or not (
