@@ -2217,6 +2217,8 @@ FAULTS = [
         "if few and query.shape[-3] == 1 and value.dtype == dtype:",
         "if few and value.dtype == dtype:",
         "the sum for one query is taken for several",
+    ),
+    (
         "regions/corners.py",
         "here + jnp.minimum(here, 1), 2 * here",
         "here, 2 * here",
