@@ -33,6 +33,10 @@ CASES = {
     "small_map": (7, 7, 256, 64, 3),
 }
 OPS = ("roi_align", "roi_max_pool", "precise_roi_pool")
+# By --ops: as many samples as cells are long, and boxes of several images in one array, which name
+# theirs, beside as many boxes of each image under vmap.
+MORE = ("roi_align_adaptive", "roi_align_images", "roi_align_vmapped")
+IMAGES = 4
 ONNX = {"roi_align": "RoiAlign", "roi_max_pool": "MaxRoiPool"}
 
 
@@ -45,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--cases", default=",".join(CASES), help=f"of {', '.join(CASES)}")
     add("--modes", default="fwd", help=f"of {', '.join(MODES)}")
+    add("--ops", default=",".join(OPS), help=f"of {', '.join((*OPS, *MORE))}")
     add("--repeats", type=int, default=30, help="samples of each program")
     add("--out", help="JSONL to write, a row for each program")
     options = parser.parse_args(arguments)
@@ -54,9 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     speed = timing.bandwidth()
     facts = {**machine.facts_of_machine(), "bandwidth_gb_s": speed / 1e9}
     rows: list[report.Row] = []
-    for job in jobs(options.cases.split(","), options.modes.split(",")):
+    lists = (given.split(",") for given in (options.cases, options.modes, options.ops))
+    for job in jobs(*lists):
         op, case_name, shape, dtype, mode, _, case = job
         x, boxes, cells = inputs(*case)
+        if op in MORE[1:]:
+            x = jnp.stack([x] * IMAGES)
         function, floor = form(op, cells, mode), program(op, case, mode)[1]
         compiled, seconds = compile_(function, x, boxes)
         calls = {OWN: lambda c=compiled, a=x, b=boxes: jax.block_until_ready(c(a, b))}
@@ -100,20 +108,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(report.measured(rows))
 
 
-def jobs(cases: Sequence[str], modes: Sequence[str]) -> list[tuple[Any, ...]]:
+def jobs(
+    cases: Sequence[str], modes: Sequence[str], ops: Sequence[str] = OPS
+) -> list[tuple[Any, ...]]:
     """Op, name, shape of the map, dtype, mode, implementation and case of each program."""
     return [
         (op, name, CASES[name][:3], "float32", mode, OWN, CASES[name])
-        for op in OPS
+        for op in ops
         for name in cases
         for mode in modes
         if mode != "vjp_boxes" or op != "roi_max_pool"
+        if op not in MORE[1:] or CASES[name][3] % IMAGES == 0
     ]
+
+
+def adaptive(cells: tuple[int, int]) -> Callable:
+    def pool(x: jax.Array, boxes: jax.Array) -> jax.Array:
+        most = -(-max(x.shape[:2]) // min(cells))  # boxes lie on the map
+        return jaxpool.roi_align(x, boxes, cells, sampling_ratio=0, max_sampling_ratio=most)
+
+    return pool
+
+
+def of_images(cells: tuple[int, int]) -> Callable:
+    def pool(x: jax.Array, boxes: jax.Array) -> jax.Array:
+        numbers = jnp.arange(boxes.shape[0], dtype=np.int32) // (boxes.shape[0] // IMAGES)
+        return jaxpool.roi_align(x, boxes, cells, batch_indices=numbers)
+
+    return pool
+
+
+def vmapped(cells: tuple[int, int]) -> Callable:
+    def pool(x: jax.Array, boxes: jax.Array) -> jax.Array:
+        one = functools.partial(jaxpool.roi_align, output_shape=cells)
+        y = jax.vmap(one)(x, boxes.reshape(IMAGES, -1, 4))
+        return y.reshape(-1, *y.shape[2:])
+
+    return pool
+
+
+MADE = dict(zip(MORE, (adaptive, of_images, vmapped), strict=True))
 
 
 def form(op: str, cells: tuple[int, int], mode: str) -> Callable:
     """A function of the map and the boxes: values, with the gradient in one of them if asked."""
-    pool = functools.partial(getattr(jaxpool, op), output_shape=cells)
+    pool = (
+        MADE[op](cells)
+        if op in MADE
+        else functools.partial(getattr(jaxpool, op), output_shape=cells)
+    )
     if mode == "fwd":
         return pool
     argument = MODES.index(mode) - 1
@@ -128,6 +171,7 @@ def form(op: str, cells: tuple[int, int], mode: str) -> Callable:
 def program(op: str, case: tuple[int, ...], mode: str) -> tuple[Program, int]:
     """What `benchmarks.aot` compiles, and the bytes that it must read and write."""
     *shape, count, cells = case
+    shape = [IMAGES, *shape] if op in MORE[1:] else shape
     arguments = tuple(jax.ShapeDtypeStruct(s, np.float32) for s in (tuple(shape), (count, 4)))
     function = form(op, (cells, cells), mode)
     results = jax.tree.leaves(jax.eval_shape(function, *arguments))

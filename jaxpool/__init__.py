@@ -165,6 +165,7 @@ from jaxpool._src.reductions.soft import WeightedMean as WeightedMean
 from jaxpool._src.regions.align import deformable_roi_pool as deformable_roi_pool
 from jaxpool._src.regions.align import multi_scale_roi_align as multi_scale_roi_align
 from jaxpool._src.regions.align import roi_align as roi_align
+from jaxpool._src.regions.crops import crop_and_resize as crop_and_resize
 from jaxpool._src.regions.pools import precise_roi_pool as precise_roi_pool
 from jaxpool._src.regions.pools import roi_max_pool as roi_max_pool
 from jaxpool._src.regions.position_sensitive import (

@@ -16,9 +16,9 @@ import jaxpool
 
 TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/primitives.py",
             "lowering/meshes.py", "lowering/masked.py", "lowering/unpool.py", "regions/places.py",
-             "regions/sampling.py", "pools/sequences.py", "pools/pyramids.py", "pools/descriptors.py",
-             "pools/assignment.py", "pools/attention.py", "pools/spectral.py",
-             "pools/polyphase.py")  # fmt: skip
+            "regions/maxima.py", "regions/sampling.py", "pools/sequences.py", "pools/pyramids.py",
+            "pools/descriptors.py", "pools/assignment.py", "pools/attention.py",
+            "pools/spectral.py", "pools/polyphase.py")  # fmt: skip
 
 ROOT = Path(__file__).parent.parent
 

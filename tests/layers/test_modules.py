@@ -177,7 +177,7 @@ WITH_PARAMETERS = {
 # What is given with the call, and what a call is tried with beside a mask.
 AT_CALL = ("x", "key", "samples", "where", "matrices", "features", "boxes", "offsets", "kernel",
            "logits", "structure", "gate", "leaves", "gates", "positions", "ids",
-           "y", "sketch", "centroids", "query", "value")  # fmt: skip
+           "y", "sketch", "centroids", "query", "value", "batch_indices")  # fmt: skip
 EXTRA = {
     "avg_pool": {"count_include_pad": False, "divisor_override": 5},
     "max_blur_pool": {"filter_size": 2, "padding_mode": "wrap"},
@@ -317,7 +317,7 @@ def test_every_layer_has_a_function(framework):
     regions = {n for n in REGIONS if n.endswith("_pool")}
     named = {module_class(framework, name).__name__ for name in {*NAMES, *regions}}
     assert public == named | LEARNED
-    assert {n for n in vars(framework) if "Roi" in n} == {
+    assert {n for n in vars(framework) if "Roi" in n or "Crop" in n} == {
         module_class(framework, name).__name__ for name in REGIONS
     }
 
@@ -369,11 +369,15 @@ def test_call_of_regions(framework, name, exhaustive):
         "features": [X[0, 0], X[0, 0, ::2, ::2]],
         "boxes": np.float32([[1.0, 0.5, 6.0, 5.0], [0.0, 0.0, 3.0, 3.0]]),
         "offsets": np.ones((2, 1, 2, 2), np.float32),
+        "batch_indices": np.int32([1, 0]),
     }
+    values["x"] = np.stack([values["x"], -values["x"]])
+    values["features"] = [np.stack([x, -x]) for x in values["features"]]
     values = [values[n] for n in arrays]
     options = {"spatial_scale": 0.5} if "features" not in arrays else {"spatial_scales": [1, 0.5]}
-    by_function = lambda *v: function(*v, (1, 2), **options)
-    by_layer = lambda *v: call(layer([1, 2], **options), *v)
+    options = {"extrapolation_value": 3.0} if name == "crop_and_resize" else options
+    by_function = lambda *v: function(*v[:-1], (1, 2), batch_indices=v[-1], **options)
+    by_layer = lambda *v: call(layer([1, 2], **options), *v[:-1], batch_indices=v[-1])
     wanted = program(by_function, *values)
     assert_same(program(by_layer, *values), wanted)
     assert wanted[2][0].shape == (2, 1, 2, 2 if "position" in name else 4)

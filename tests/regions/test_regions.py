@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import jaxpool
-from jaxpool._src.regions import sampling
+from jaxpool._src.regions import matrices, sampling
+from jaxpool._src.regions.corners import Cells
 from tests import derivatives
 from tests.compiling import as_users
+from tests.regions.oracles import run_onnx
 
 TESTS_OF = (
     "regions/pools.py",
@@ -21,6 +23,11 @@ TESTS_OF = (
     "regions/align.py",
     "regions/places.py",
     "regions/sampling.py",
+    "regions/maxima.py",
+    "regions/matrices.py",
+    "regions/corners.py",
+    "regions/products.py",
+    "regions/tangents.py",
 )
 
 H, W, C = 9, 12, 3
@@ -48,35 +55,6 @@ REVERSED = BOXES[:20, [2, 3, 0, 1]]
 
 
 # --- live onnxruntime -----------------------------------------------------------------------------
-
-
-def run_onnx(op, x, boxes, opset=16, **attributes):
-    """The operator of onnxruntime for x of shape (H, W, C), as a result of shape (K, P, Q, C)."""
-    onnx = pytest.importorskip("onnx", reason="onnx writes what onnxruntime, an oracle, runs")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is the oracle of this test")
-    align = op == "RoiAlign"
-    rois = boxes if align else np.concatenate([np.zeros((len(boxes), 1), np.float32), boxes], 1)
-    feeds = {"x": np.moveaxis(x, -1, 0)[None], "rois": rois}
-    if align:
-        feeds["batch"] = np.zeros(len(boxes), np.int64)
-    node = onnx.helper.make_node(op, list(feeds), ["y"], **attributes)
-    kinds = {
-        np.dtype(np.float32): onnx.TensorProto.FLOAT,
-        np.dtype(np.int64): onnx.TensorProto.INT64,
-    }
-    inputs = [
-        onnx.helper.make_tensor_value_info(name, kinds[value.dtype], value.shape)
-        for name, value in feeds.items()
-    ]
-    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph([node], "g", inputs, [output]),
-        opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=9,
-    )  # fmt: skip
-    session = runtime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return np.moveaxis(session.run(None, feeds)[0], 1, -1)
 
 
 def decided(boxes, ratio, aligned):
@@ -764,27 +742,27 @@ def test_matrices_and_gathering_agree(exhaustive):
     """TPUs get the other form; and in the loop of boxes, that a large map makes, too."""
     pool, x, boxes, _ = setting("roi_align")
     count = 2 * len(BOXES) if exhaustive else 100
-    places = [
+    places = (
         np.random.default_rng(0).uniform(-3, H + 3, (count, P, 1, 2)).astype(np.float32),
         np.random.default_rng(1).uniform(-3, W + 3, (count, 1, Q, 2)).astype(np.float32),
-    ]
+    )
     places[0][1, 1], places[1][3], places[1][4, 0, 1] = np.nan, np.inf, np.nan
-    gathered = jax.jit(sampling._mean_by_gathering)((x,), None, *places)
+    gathered = jax.jit(sampling.mean_by_gathering)((x,), Cells(), places)
     # Rounds of 32, 16 or 8 boxes, whichever leaves few places of the last one empty.
     # Each of another shape, or what was traced for the one before would run again.
     rounds = ((50, count), (50, 40), (9, 39), (9, 7), (2, 5))
     for at_once, number in (*rounds, (50, 33), (9, 34)) if exhaustive else rounds:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sampling, "_ELEMENTS_AT_ONCE", at_once * P * W * C)
-            some = [v[:number] for v in places]
-            looped = jax.jit(sampling._mean_by_matrices)((x,), None, *some)
+            patch.setattr(matrices, "_ELEMENTS_AT_ONCE", at_once * P * W * C)
+            some = tuple(v[:number] for v in places)
+            looped = jax.jit(matrices.mean_by_matrices)((x,), Cells(), some)
         np.testing.assert_allclose(looped, gathered[:number], rtol=1e-5, atol=1e-5)
     dirty = x.copy()
     dirty[3, 4], dirty[5, 6] = np.nan, -np.inf
     dirty = jnp.asarray(dirty)
     a = jax.jit(lambda *v: jax.tree.map(
-        lambda form: form((dirty,), None, *v),
-        [sampling._mean_by_gathering, sampling._mean_by_matrices]))(*places)  # fmt: skip
+        lambda form: form((dirty,), Cells(), v),
+        [sampling.mean_by_gathering, matrices.mean_by_matrices]))(*places)  # fmt: skip
     np.testing.assert_allclose(*a, rtol=1e-5, atol=1e-5)
     text = jax.jit(pool).trace(x, boxes).lower(lowering_platforms=("tpu",)).as_text()
     assert "gather" not in text
@@ -877,12 +855,22 @@ def test_mistakes_of_samples():
     for name in SEVEN:
         if name in ("roi_max_pool", "precise_roi_pool", "position_sensitive_roi_pool"):
             continue
-        for value in (0, -1):
-            raises(ValueError, f"{name}: `sampling_ratio` must be an int >= 1; got sampling_ratio="
-                   f"{value}. A number of samples that depends on the boxes has no static shape.",
-                   call, name, x, sampling_ratio=value)  # fmt: skip
-        raises(TypeError, f"{name}: `sampling_ratio` must be an int >= 1; got sampling_ratio=2.0.",
-               call, name, x, sampling_ratio=2.0)  # fmt: skip
+        wanted = f"{name}: `sampling_ratio` must be an int >= 1, or 0 for a number that depends on the box; "
+        for value, error in ((-1, ValueError), (2.0, TypeError), (True, TypeError)):
+            raises(
+                error, f"{wanted}got sampling_ratio={value}.", call, name, x, sampling_ratio=value
+            )
+        limited = functools.partial(call, name, x, sampling_ratio=0)
+        for value, error in ((0, ValueError), (2.0, TypeError)):
+            raises(error, f"{name}: `max_sampling_ratio` must be an int >= 1, or None; got "
+                   f"max_sampling_ratio={value}.", limited, max_sampling_ratio=value)  # fmt: skip
+        raises(ValueError, f"{name}: `max_sampling_ratio` must be None unless sampling_ratio=0, and "
+               "sampling_ratio=2; got max_sampling_ratio=3.",
+               call, name, x, sampling_ratio=2, max_sampling_ratio=3)  # fmt: skip
+        raises(ValueError, f"{name}: `max_sampling_ratio` must be given with sampling_ratio=0 where "
+               "`boxes` are traced, as under jax.jit; got max_sampling_ratio=None. How many samples a "
+               "box needs is not known before the program runs.",
+               jax.eval_shape, lambda boxes: call(name, x, boxes, sampling_ratio=0), FEW)  # fmt: skip
 
 
 def test_mistakes_of_one():

@@ -40,8 +40,12 @@ def _check_geometry(op: str, given: dict[str, Any]) -> None:
         n = len(window_arguments(op, get("window_shape"), get("strides"), *more)["axes"])
     elif "strides" in given and "groups" not in given:
         n = len(arguments.window_axes(op, get("strides"), get("axes"), "strides")[1])
+    elif "crop_size" in given:
+        arguments.ints(op, "crop_size", get("crop_size"), 2, 1)
     elif "spatial_scale" in given or "spatial_scales" in given:
-        arguments.ints(op, "output_shape", get("output_shape"), 2, 1)
+        cells = arguments.entries(get("output_shape")) or ()
+        in_space = op in ("RoiAlign", "RoiMaxPool") and len(cells) == 3
+        arguments.ints(op, "output_shape", get("output_shape"), 3 if in_space else 2, 1)
     elif "output_shape" in given and "output_ratio" not in given:
         sizes, _ = arguments.sizes_and_axes(op, "output_shape", get("output_shape"), get("axes"))
         if "minimum_shape" in given:

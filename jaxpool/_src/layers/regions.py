@@ -21,9 +21,11 @@ class RegionPool(Pool):
     _: dataclasses.KW_ONLY
     spatial_scale: float = 1.0
 
-    def __call__(self, x: jax.Array, boxes: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, boxes: jax.Array, *, batch_indices: jax.Array | None = None
+    ) -> jax.Array:
         """The pooled boxes of x, of shape (K, P, Q, C)."""
-        return self._function(x, boxes, **self._options())
+        return self._function(x, boxes, batch_indices=batch_indices, **self._options())
 
 
 @layer
@@ -34,6 +36,7 @@ class RoiAlign(RegionPool):
     sampling_ratio: int = 2
     aligned: bool = True
     reduction: Literal["mean", "max"] = "mean"
+    max_sampling_ratio: int | None = None
 
     _function = staticmethod(jaxpool.roi_align)
 
@@ -58,6 +61,7 @@ class PositionSensitiveRoiAlign(RegionPool):
 
     _: dataclasses.KW_ONLY
     sampling_ratio: int = 2
+    max_sampling_ratio: int | None = None
 
     _function = staticmethod(jaxpool.position_sensitive_roi_align)
 
@@ -76,10 +80,19 @@ class DeformableRoiPool(RegionPool):
     _: dataclasses.KW_ONLY
     sampling_ratio: int = 2
     gamma: float = 0.1
+    max_sampling_ratio: int | None = None
 
-    def __call__(self, x: jax.Array, boxes: jax.Array, offsets: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        boxes: jax.Array,
+        offsets: jax.Array,
+        *,
+        batch_indices: jax.Array | None = None,
+    ) -> jax.Array:
         """The pooled boxes of x, each cell moved by its offset, of shape (K, P, Q, C)."""
-        return jaxpool.deformable_roi_pool(x, boxes, offsets, **self._options())
+        options = {"batch_indices": batch_indices, **self._options()}
+        return jaxpool.deformable_roi_pool(x, boxes, offsets, **options)
 
 
 @layer
@@ -93,7 +106,32 @@ class MultiScaleRoiAlign(Pool):
     aligned: bool = True
     canonical_size: float = 224
     canonical_level: int = 4
+    max_sampling_ratio: int | None = None
 
-    def __call__(self, features: Sequence[jax.Array], boxes: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        features: Sequence[jax.Array],
+        boxes: jax.Array,
+        *,
+        batch_indices: jax.Array | None = None,
+    ) -> jax.Array:
         """The pooled boxes of the pyramid, of shape (K, P, Q, C)."""
-        return jaxpool.multi_scale_roi_align(features, boxes, **self._options())
+        options = {"batch_indices": batch_indices, **self._options()}
+        return jaxpool.multi_scale_roi_align(features, boxes, **options)
+
+
+@layer
+class CropAndResize(Pool):
+    """Layer form of `jaxpool.crop_and_resize`; its fields are the function's arguments."""
+
+    crop_size: Ints
+    _: dataclasses.KW_ONLY
+    extrapolation_value: float = 0
+
+    _function = staticmethod(jaxpool.crop_and_resize)
+
+    def __call__(
+        self, x: jax.Array, boxes: jax.Array, *, batch_indices: jax.Array | None = None
+    ) -> jax.Array:
+        """The boxes of x, cut out and resized, of shape (K, P, Q, C)."""
+        return self._function(x, boxes, batch_indices=batch_indices, **self._options())

@@ -13,6 +13,7 @@ from jaxpool._src.core.arguments import Ints
 from jaxpool._src.core.pool import accumulator
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.regions import places, sampling
+from jaxpool._src.regions.corners import Cells
 
 
 def roi_align(
@@ -24,6 +25,8 @@ def roi_align(
     sampling_ratio: int = 2,
     aligned: bool = True,
     reduction: Literal["mean", "max"] = "mean",
+    max_sampling_ratio: int | None = None,
+    batch_indices: jax.Array | None = None,
 ) -> jax.Array:
     """The mean of bilinear samples in each cell of each box (RoIAlign).
 
@@ -31,16 +34,25 @@ def roi_align(
     ``low + (i + 0.5) / sampling_ratio * size``. A sample at most one pixel outside the map is taken
     at the map's edge, any other outside is 0.
 
+    In space, x is of shape (D, H, W, C), `boxes` of shape (K, 6) with (x1, y1, z1, x2, y2, z2), and
+    there are three numbers of cells, of which the first is along z.
+
     Args:
-      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
+      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap`` or
+        `batch_indices`.
       boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
       output_shape: number (P, Q) of cells along y and x, an int or two.
       spatial_scale: size of the map over size of the image.
-      sampling_ratio: number of samples in a cell along each axis.
+      sampling_ratio: number of samples in a cell along each axis, or 0 for one for each pixel of
+        the cell's length there, rounded up (as in PyTorch and ONNX).
       aligned: whether the centre of pixel i is at i + 0.5 (PyTorch's ``aligned=True``, ONNX's
         half_pixel). If False, it is at i, and boxes count as at least 1 wide and high.
       reduction: "mean" of the samples, or "max": the largest product of a pixel and its weight
         (ONNX's rule, whose values are not those of samples).
+      max_sampling_ratio: with ``sampling_ratio=0``, no cell has more samples along an axis. None
+        takes what the boxes need, whose values must be known then.
+      batch_indices: array of K ints, the number of each box's image. All maps then have an axis of
+        N images before the others; boxes in none of these are 0.
 
     Returns:
       Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
@@ -72,33 +84,47 @@ def roi_align(
     References:
       He et al., Mask R-CNN, 2017. <https://arxiv.org/abs/1703.06870>
     """
+    most = places.most_samples(
+        boxes, output_shape, spatial_scale, sampling_ratio, max_sampling_ratio
+    )
     return as_one_program(
-        _roi_align, x, boxes, output_shape, spatial_scale, sampling_ratio, aligned, reduction
+        _roi_align,
+        x,
+        boxes,
+        batch_indices,
+        output_shape,
+        spatial_scale,
+        (sampling_ratio, max_sampling_ratio, most),
+        aligned,
+        reduction,
     )
 
 
 def _roi_align(
     x: Any,
     boxes: Any,
+    batch_indices: Any,
     output_shape: Any,
     spatial_scale: Any,
-    sampling_ratio: Any,
+    ratio: tuple[Any, ...],
     aligned: Any,
     reduction: Any,
 ) -> jax.Array:
     op = "roi_align"
-    x, boxes, scale = places.checked(op, x, boxes, spatial_scale)
-    cells = arguments.ints(op, "output_shape", output_shape, 2, 1)
-    ratio = places.samples_per_axis(op, sampling_ratio)
+    given = places.checked(op, x, boxes, spatial_scale, batch_indices, in_space=True)
+    cells = arguments.ints(op, "output_shape", output_shape, len(given.shape), 1)
+    how = places.samples_per_axis(op, *ratio).fitting(given.shape)
     aligned = arguments.flag(op, "aligned", aligned)
     arguments.one_of(op, "reduction", reduction, ("mean", "max"))
 
-    def compute(x: jax.Array, boxes: jax.Array) -> jax.Array:
-        ys, xs = places.sample_places(boxes, scale, cells, ratio, aligned)
-        return sampling.pool_samples((places.wide(x, boxes),), None, ys, xs, reduction)
+    def compute(x: jax.Array, boxes: jax.Array, image: jax.Array | None) -> jax.Array:
+        rows = places.cell_rows(boxes, given.scale, cells, aligned)
+        at, counts = places.sample_places(rows, how)
+        known = Cells(image=image, counts=counts)
+        return sampling.pool_samples((places.wide(x, boxes),), at, known, reduction)
 
     with jax.named_scope(f"jaxpool.{op}"):
-        return places.pooled(compute, cells, x.shape[-1], x, boxes)
+        return places.pooled(compute, cells, x.shape[-1], given.x, given.boxes, given.image)
 
 
 def deformable_roi_pool(
@@ -110,6 +136,8 @@ def deformable_roi_pool(
     spatial_scale: float = 1.0,
     sampling_ratio: int = 2,
     gamma: float = 0.1,
+    max_sampling_ratio: int | None = None,
+    batch_indices: jax.Array | None = None,
 ) -> jax.Array:
     """`roi_align` with each cell moved by an offset of its own (deformable RoI pooling).
 
@@ -117,13 +145,19 @@ def deformable_roi_pool(
     of pixel i is at i + 0.5, as with ``aligned=True``.
 
     Args:
-      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap``.
+      x: map of one image, of shape (H, W, C). For a batch, use ``jax.vmap`` or
+        `batch_indices`.
       boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
       offsets: array of shape (K, P, Q, 2) with the offsets of each cell along x and y.
       output_shape: number (P, Q) of cells along y and x, an int or two.
       spatial_scale: size of the map over size of the image.
-      sampling_ratio: number of samples in a cell along each axis.
+      sampling_ratio: number of samples in a cell along each axis, or 0 for one for each pixel of
+        the cell's length there, rounded up (as in PyTorch and ONNX).
       gamma: how far an offset of 1 moves a cell, as a part of the box.
+      max_sampling_ratio: with ``sampling_ratio=0``, no cell has more samples along an axis. None
+        takes what the boxes need, whose values must be known then.
+      batch_indices: array of K ints, the number of each box's image. All maps then have an axis of
+        N images before the others; boxes in none of these are 0.
 
     Returns:
       Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
@@ -150,8 +184,19 @@ def deformable_roi_pool(
     References:
       Dai et al., Deformable convolutional networks, 2017. <https://arxiv.org/abs/1703.06211>
     """
+    most = places.most_samples(
+        boxes, output_shape, spatial_scale, sampling_ratio, max_sampling_ratio
+    )
     return as_one_program(
-        _deformable_roi_pool, x, boxes, offsets, output_shape, spatial_scale, sampling_ratio, gamma
+        _deformable_roi_pool,
+        x,
+        boxes,
+        offsets,
+        batch_indices,
+        output_shape,
+        spatial_scale,
+        (sampling_ratio, max_sampling_ratio, most),
+        gamma,
     )
 
 
@@ -159,34 +204,47 @@ def _deformable_roi_pool(
     x: Any,
     boxes: Any,
     offsets: Any,
+    batch_indices: Any,
     output_shape: Any,
     spatial_scale: Any,
-    sampling_ratio: Any,
+    ratio: tuple[Any, ...],
     gamma: Any,
 ) -> jax.Array:
     op = "deformable_roi_pool"
-    x, boxes, scale = places.checked(op, x, boxes, spatial_scale)
+    given = places.checked(op, x, boxes, spatial_scale, batch_indices)
     cells = arguments.ints(op, "output_shape", output_shape, 2, 1)
-    ratio = places.samples_per_axis(op, sampling_ratio)
+    how = places.samples_per_axis(op, *ratio).fitting(given.shape)
     gamma = places.number(op, "gamma", gamma, "be a finite number")
     offsets = arguments.array(op, offsets)
-    if offsets.shape != (boxes.shape[0], *cells, 2):
+    wanted = (given.boxes.shape[0], *cells, 2)
+    if offsets.shape != wanted:
         raise ValueError(
-            f"{op}: `offsets` must have shape (K, P, Q, 2) = {(boxes.shape[0], *cells, 2)}; got "
+            f"{op}: `offsets` must have shape (K, P, Q, 2) = {wanted}; got "
             f"offsets.shape={offsets.shape}."
         )
 
-    def compute(x: jax.Array, boxes: jax.Array, offsets: jax.Array) -> jax.Array:
-        ys, xs = places.sample_places(boxes, scale, cells, ratio, aligned=True)
-        dtype = np.promote_types(accumulator(offsets.dtype), ys.dtype)
-        (top, bottom), (left, right) = places.edges(boxes.astype(dtype), scale, 0)
+    def compute(
+        x: jax.Array, boxes: jax.Array, image: jax.Array | None, offsets: jax.Array
+    ) -> jax.Array:
+        dtype = np.promote_types(accumulator(offsets.dtype), boxes.dtype)
+        boxes = boxes.astype(dtype)
         moves = gamma * offsets.astype(dtype)
-        ys = places.moved(ys.astype(dtype), bottom - top, moves[..., 1])
-        xs = places.moved(xs.astype(dtype), right - left, moves[..., 0])
-        return sampling.pool_samples((places.wide(x, ys),), None, ys, xs)
+        rows = places.cell_rows(boxes, given.scale, cells, aligned=True)
+        rows = [
+            places.moved(row, high - low, moves[..., 1 - axis])
+            for axis, (row, (low, high)) in enumerate(
+                zip(rows, places.edges(boxes, given.scale, 0), strict=True)
+            )
+        ]
+        at, counts = places.sample_places(rows, how)
+        return sampling.pool_samples(
+            (places.wide(x, boxes),), at, Cells(image=image, counts=counts)
+        )
 
     with jax.named_scope(f"jaxpool.{op}"):
-        return places.pooled(compute, cells, x.shape[-1], x, boxes, offsets)
+        return places.pooled(
+            compute, cells, x.shape[-1], given.x, given.boxes, given.image, offsets
+        )
 
 
 def multi_scale_roi_align(
@@ -199,6 +257,8 @@ def multi_scale_roi_align(
     aligned: bool = True,
     canonical_size: float = 224,
     canonical_level: int = 4,
+    max_sampling_ratio: int | None = None,
+    batch_indices: jax.Array | None = None,
 ) -> jax.Array:
     """`roi_align` of each box on that map of a feature pyramid that suits its size.
 
@@ -208,16 +268,21 @@ def multi_scale_roi_align(
 
     Args:
       features: maps of one image, of shapes (H, W, C), from fine to coarse. For a batch, use
-        ``jax.vmap``.
+        ``jax.vmap`` or `batch_indices`.
       boxes: array of shape (K, 4) with (x1, y1, x2, y2) of each box, in the image's coordinates.
       output_shape: number (P, Q) of cells along y and x, an int or two.
       spatial_scales: for each map, its size over size of the image: powers of 2, each half the one
         before.
-      sampling_ratio: number of samples in a cell along each axis.
+      sampling_ratio: number of samples in a cell along each axis, or 0 for one for each pixel of
+        the cell's length there, rounded up (as in PyTorch and ONNX).
       aligned: whether the centre of pixel i is at i + 0.5 (PyTorch's ``aligned=True``, ONNX's
         half_pixel). If False, it is at i, and boxes count as at least 1 wide and high.
       canonical_size: width and height of a box that belongs to `canonical_level`.
       canonical_level: the level k of such a box.
+      max_sampling_ratio: with ``sampling_ratio=0``, no cell has more samples along an axis. None
+        takes what the boxes need, whose values must be known then.
+      batch_indices: array of K ints, the number of each box's image. All maps then have an axis of
+        N images before the others; boxes in none of these are 0.
 
     Returns:
       Array of shape (K, P, Q, C). Floats keep their dtype (the mean is accumulated in float32 at
@@ -242,13 +307,18 @@ def multi_scale_roi_align(
       Lin et al., Feature pyramid networks for object detection, 2017.
       <https://arxiv.org/abs/1612.03144>
     """
+    scale = places.known_scales(
+        boxes, spatial_scales, sampling_ratio, canonical_size, canonical_level
+    )
+    most = places.most_samples(boxes, output_shape, scale, sampling_ratio, max_sampling_ratio)
     return as_one_program(
         _multi_scale_roi_align,
         features,
         boxes,
+        batch_indices,
         output_shape,
         spatial_scales,
-        sampling_ratio,
+        (sampling_ratio, max_sampling_ratio, most),
         aligned,
         canonical_size,
         canonical_level,
@@ -258,9 +328,10 @@ def multi_scale_roi_align(
 def _multi_scale_roi_align(
     features: Any,
     boxes: Any,
+    batch_indices: Any,
     output_shape: Any,
     spatial_scales: Any,
-    sampling_ratio: Any,
+    ratio: tuple[Any, ...],
     aligned: Any,
     canonical_size: Any,
     canonical_level: Any,
@@ -274,26 +345,35 @@ def _multi_scale_roi_align(
         )
     maps, like = [], features[0]
     for x in features:
-        x, points, _ = places.checked(op, x, boxes, 1.0)
+        given = places.checked(op, x, boxes, 1.0, batch_indices)
+        x = given.x
         if (x.shape[-1], x.dtype) != (like.shape[-1], like.dtype):
             raise ValueError(
                 f"{op}: `features` must have the same number of channels and dtype; got "
                 f"{places.described(like)} and {places.described(x)}."
             )
+        if batch_indices is not None and x.shape[0] != like.shape[0]:
+            raise ValueError(
+                f"{op}: `features` must have the same number of images; got {like.shape[0]} and "
+                f"{x.shape[0]}."
+            )
         maps.append(x)
     cells = arguments.ints(op, "output_shape", output_shape, 2, 1)
     scales = places.pyramid_scales(op, spatial_scales, len(maps))
-    ratio = places.samples_per_axis(op, sampling_ratio)
+    lengths = [n for x in maps for n in x.shape[-3:-1]]
+    how = places.samples_per_axis(op, *ratio).fitting(lengths)
     aligned = arguments.flag(op, "aligned", aligned)
     size = places.number(op, "canonical_size", canonical_size, "be a number > 0")
     top = arguments.integer(op, "canonical_level", canonical_level, "be an int")
 
-    def compute(maps: list[jax.Array], boxes: jax.Array) -> jax.Array:
+    def compute(maps: list[jax.Array], boxes: jax.Array, image: jax.Array | None) -> jax.Array:
         level = places.pyramid_level(boxes, size, top, round(-math.log2(scales[0])), len(maps))
         scale = jnp.asarray(scales, boxes.dtype)[level]
-        ys, xs = places.sample_places(boxes, scale, cells, ratio, aligned)
+        rows = places.cell_rows(boxes, scale, cells, aligned)
+        at, counts = places.sample_places(rows, how)
         wide = tuple(places.wide(x, boxes) for x in maps)
-        return sampling.pool_samples(wide, level if len(maps) > 1 else None, ys, xs)
+        known = Cells(level if len(maps) > 1 else None, image, counts)
+        return sampling.pool_samples(wide, at, known)
 
     with jax.named_scope(f"jaxpool.{op}"):
-        return places.pooled(compute, cells, like.shape[-1], maps, points)
+        return places.pooled(compute, cells, like.shape[-1], maps, given.boxes, given.image)
