@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from jaxpool._src.core.arguments import Ints, Padding
 
@@ -64,7 +65,7 @@ def as_tuple(value: Any) -> Any:
 
     And of bools, which say what is pooled, and are not learned.
     """
-    known = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+    known = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer)
     if known and value.ndim and value.dtype == bool:
         value = np.asarray(value).tolist()
     if isinstance(value, np.ndarray) and value.ndim and np.issubdtype(value.dtype, np.integer):

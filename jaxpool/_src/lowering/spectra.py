@@ -182,7 +182,7 @@ def _cropped(y: jax.Array, axis: int, resize: Resize, weight: jax.Array | None) 
         if resize.output < n:
             middle = middle + cut(y, n - half, n - half + 1)
         elif resize.output > n:
-            middle = _times_real(middle, np.array(0.5, middle.real.dtype))
+            middle = _times_real(middle, jnp.array(0.5, middle.real.dtype))
             high.insert(0, middle)
         low.append(middle)
     if weight is not None:

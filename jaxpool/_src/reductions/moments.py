@@ -273,13 +273,11 @@ class _NestedCells(_Cells):
     def _refer_to_the_mean(self, high: jax.Array, low: jax.Array) -> None:
         """Sets the sums and the unit."""
         del high, low
-        x = self.elements[0]
+        x, *weights = self.elements
         # What is not finite is no element: its cells have no value.
         x = jnp.where(jnp.isfinite(x), x, np.zeros((), x.dtype))
-        if self.elements[1:]:
-            weights = self.elements[1]
-        else:
-            weights = jnp.broadcast_to(True if self.where is None else self.where, x.shape)
+        where = jnp.broadcast_to(True if self.where is None else self.where, x.shape)
+        weights = weights[0] if weights else where
         sums, self.unit = running_sums(self.domain, x, weights.astype(x.dtype), self.order)
         self.of_powers = dict(enumerate(sums, 2))
 

@@ -171,12 +171,12 @@ def fold_corners(step: Callable, carry: Any, numbers: Corners, weights: Corners)
             )
             carry = step(carry, np.int32(number), place, weight)
         return carry
-    numbers, weights = ([jnp.stack(parts) for parts in many] for many in (numbers, weights))
+    stacked = [[jnp.stack(parts) for parts in many] for many in (numbers, weights)]
 
     def body(number: jax.Array, carry: Any) -> Any:
         at = _digits(number, shape)
-        place = functools.reduce(jnp.add, [part[i] for part, i in zip(numbers, at, strict=True)])
-        parts = [part[i] for part, i in zip(weights, at, strict=True)]
+        place = functools.reduce(jnp.add, [part[i] for part, i in zip(stacked[0], at, strict=True)])
+        parts = [part[i] for part, i in zip(stacked[1], at, strict=True)]
         return step(carry, number, place, functools.reduce(jnp.multiply, parts))
 
     carry = settled(functools.partial(body, jnp.int32(0)), carry)
@@ -267,7 +267,7 @@ def walk(step: Callable, start: Callable, way: Walk, elements: Any) -> Any:
 
 def _walk_together(step: Callable, start: Callable, way: Walk) -> Any:
     shape = tuple(part.shape[-1] for part in way.numbers)
-    total = math.prod(way.counts)
+    total = functools.reduce(jnp.multiply, way.counts)
     counts = [jnp.maximum(count, 1) for count in way.counts]
 
     def read(number: jax.Array) -> tuple[jax.Array, ...]:

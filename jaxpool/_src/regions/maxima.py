@@ -44,7 +44,9 @@ def _max_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
     def won(maps: Maps, places: Places) -> jax.Array:
         """The largest corner, as a differentiable function, given which one it is."""
-        number, place, weight = winner, 0, 1
+        number: Any = winner
+        place: Any = 0
+        weight: Any = 1
         numbers, weights = corners(maps, cells, known(places))
         for ends, parts in zip(reversed(numbers), reversed(weights), strict=True):
             at, number = number % len(ends), number // len(ends)

@@ -72,7 +72,7 @@ def checked(
         )
     if boxes.ndim != 2 or boxes.shape[1] != 2 * rank:
         raise ValueError(
-            f"{op}: `boxes` must have shape (K, 4), with {edges} of each box; got "
+            f"{op}: `boxes` must have shape (K, {2 * rank}), with {edges} of each box; got "
             f"boxes.shape={boxes.shape}. Use jax.vmap for a batch."
         )
     if boxes.dtype == bool or not (
@@ -83,8 +83,9 @@ def checked(
     if jnp.issubdtype(x.dtype, jnp.floating):
         dtype = np.promote_types(dtype, x.dtype)
     scale = number(op, "spatial_scale", spatial_scale, "be a number > 0")
+    boxes = jnp.asarray(boxes)
     image = _images(op, batch_indices, boxes, x.shape[0]) if several else None
-    return Given(x, jnp.asarray(boxes).astype(dtype), scale, image)
+    return Given(x, boxes.astype(dtype), scale, image)
 
 
 def _images(op: str, value: Any, boxes: jax.Array, count: Any) -> jax.Array:
