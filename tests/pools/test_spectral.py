@@ -45,7 +45,7 @@ def cropped(spectrum, size, axis, window=False):
         if 2 * abs(k) > kept:
             continue
         if window:
-            value = value * np.sqrt(0.54 + 0.46 * np.cos(2 * np.pi * k / kept))
+            value = value * np.sqrt(0.54 + 0.46 * np.cos(2 * np.pi * k / n))
         if 2 * abs(k) == kept and size != n:
             # The highest frequency of an even size: half of it on each side, both on one side.
             value = value / 2 if size > n else value
@@ -84,7 +84,7 @@ def by_cosines(x, sizes, axes, window=False):
         kept = min(len(y), size)
         y = y[:kept] * np.ones([kept] + [1] * (y.ndim - 1))
         if window:
-            weights = np.sqrt(0.54 + 0.46 * np.cos(np.pi * np.arange(kept) / kept))
+            weights = np.sqrt(0.54 + 0.46 * np.cos(np.pi * np.arange(kept) / x.shape[axis]))
             y = y * weights.reshape([-1] + [1] * (y.ndim - 1))
         y = np.concatenate([y, np.zeros((size - kept, *y.shape[1:]))])
         x = np.moveaxis(scipy.fft.idct(y, axis=0, norm="forward"), 0, axis)
@@ -121,7 +121,7 @@ def at_once(x, sizes, axes, **options):
     weights = [None] * len(axes)
     resizes = [Resize(x.shape[axis], size) for axis, size in zip(axes, sizes, strict=True)]
     if options:
-        weights = [jnp.sqrt(0.54 + 0.46 * jnp.cos(np.float32(np.pi / r.kept)
+        weights = [jnp.sqrt(0.54 + 0.46 * jnp.cos(np.float32(np.pi / r.length)
                    * r.all_numbers().astype(np.float32))) for r in resizes]  # fmt: skip
     return spectra.by_fourier(x, list(zip(axes, resizes, weights, strict=True)))
 

@@ -47,9 +47,9 @@ def spectral_pool(
         batch, in any number, none included.
       transform: "fourier"; "hartley", which is the same for real x; or "cosine" (DCT-II).
       window: None to leave the frequencies that are kept as they are, the ideal low pass of FLC
-        pooling; "hamming" to multiply them by the root of a Hamming window along each axis, against
-        ringing. It is 1 at frequency 0 and 0.28 at the highest one of an even size. So does ASAP,
-        whose code has a wider window: over all frequencies of x, so that half a size ends at 0.73.
+        pooling; "hamming" to multiply them by the root of a Hamming window over all frequencies of
+        x, along each axis, as ASAP does against ringing. It is 1 at frequency 0 whatever the size,
+        0.73 where a half is cut, and 0.28 at the highest one of an even size.
 
     Returns:
       Array of x's shape with `output_shape` in place of the pooled axes; floats keep
@@ -185,8 +185,8 @@ def _resizes(
 
 
 def _hamming(_: int, resize: Resize, dtype: Any) -> jax.Array:
-    """The root of a Hamming window with as many periods as there are frequencies."""
-    angle = resize.all_numbers().astype(dtype) * np.array(np.pi / resize.kept, dtype)
+    """The root of a Hamming window over all frequencies of x."""
+    angle = resize.all_numbers().astype(dtype) * np.array(np.pi / resize.length, dtype)
     return jnp.sqrt(np.array(0.54, dtype) + np.array(0.46, dtype) * jnp.cos(angle))
 
 
