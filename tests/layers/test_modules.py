@@ -125,8 +125,8 @@ OTHER_CASES = {
     "approximate_rank_pool": SEQUENCE_CASES,
     "splade_pool": [((), {}), ((), {"axis": 2, "reduction": "sum"})],
     "featurewise_sort_pool": [
-        ((MATRIX[:3, :1],), {}),
-        ((MATRIX[:2, 0],), {"axis": 2, "empty_value": 7}),
+        (([0.5, 0.25],), {}),
+        (((1, 2.5, 3),), {"axis": 2, "empty_value": 7}),
     ],
     "temporal_pyramid_pool": [
         (((2,),), {}),
@@ -738,6 +738,7 @@ LAYOUTS = {
 OF_ALL_CHANNELS = {
     "PredictedBlurPool", "LearnedImportancePool", "MultiheadAttentionPool", "SimPool",
     "GatedAttentionPool", "AttentiveStatisticsPool", "LearnedPolyphasePool",
+    "LearnedFeaturewiseSortPool",
 }  # fmt: skip
 PER_CHANNEL = LEARNED - OF_ALL_CHANNELS
 

@@ -81,6 +81,8 @@ def test_sizes_dtypes_and_layouts():
     total = jaxpool.featurewise_sort_pool(ones, jnp.ones(2, jnp.bfloat16))
     assert total.dtype == jnp.bfloat16
     assert total == 4096
+    numbers = jaxpool.featurewise_sort_pool(X, (1, 0.5))
+    np.testing.assert_array_equal(numbers, jaxpool.featurewise_sort_pool(X, np.float32([1, 0.5])))
     assert jaxpool.featurewise_sort_pool(X.astype(np.int8), KNOTS).dtype == np.float32
     spoilt = X.copy()
     spoilt[1, 2, 0] = np.nan
@@ -109,7 +111,7 @@ def test_the_layer_learns_its_weights():
         (ValueError, r"featurewise_sort_pool: `weights` must have shape \(knots,\), or",
          lambda: jaxpool.featurewise_sort_pool(X, KNOTS, axis=2)),
         (TypeError, "featurewise_sort_pool: `weights` must be a JAX or NumPy array",
-         lambda: jaxpool.featurewise_sort_pool(X, [1.0, 2.0])),
+         lambda: jaxpool.featurewise_sort_pool(X, [[1.0], [2.0]])),
         (ValueError, "LearnedFeaturewiseSortPool: `knots` must be an int >= 1",
          lambda: jaxpool.linen.LearnedFeaturewiseSortPool(knots=0).init(jax.random.key(0), X)),
     ],

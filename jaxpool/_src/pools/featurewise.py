@@ -28,8 +28,8 @@ def featurewise_sort_pool(
     Args:
       x: array of shape ``[..., elements, channels]``; with `axis`, any layout that has channels
         last.
-      weights: f at knots of equal distance: an array of shape ``[knots]``, or ``[knots, channels]``
-        for a function of each channel's own. May be traced, to be learned.
+      weights: f at knots of equal distance: numbers, or an array of shape ``[knots]``, or
+        ``[knots, channels]`` for a function of each channel's own. May be traced, to be learned.
       axis: the axis of the elements, an int. Default: the one just before the last, which is
         channels-last.
       where: bool mask that broadcasts to x; what is False takes no part, NaN included. Default:
@@ -60,6 +60,8 @@ def featurewise_sort_pool(
     """
     op = "featurewise_sort_pool"
     arguments.check_array(op, x)
+    if isinstance(weights, list | tuple) and all(map(parameters.is_number, weights)):
+        weights = np.array(weights, np.float32)
     parameters.real_array(op, "weights", weights)
     shape = np.shape(x)
     place = arguments.axis_of(op, axis, shape)
