@@ -85,7 +85,10 @@ def image_product(
     `image` is at least 0, and N for boxes in no image, whose product is 0.
     """
     count = image.shape[0]
-    at_once = min(at_once, max(count, 1)) if isinstance(count, int) else at_once
+    if isinstance(count, int) and isinstance(x.shape[0], int):
+        # A round is of one image: with room for more boxes than it has, most of it would be empty.
+        share = max(-(-count // max(x.shape[0], 1)), 1)
+        at_once = min(at_once, 2 ** (share - 1).bit_length())
     cells = tuple(weight.shape[1 + axis] for axis, weight in enumerate(weights))
     shapes = tuple(a.shape[1:] for a in (x, *weights))
     how = Product(-1, (*shapes, (*cells, x.shape[-1])), x.shape[0], at_once)
