@@ -126,6 +126,8 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
     **{name: _segments(name) for name in (
         "segment_max_pool", "segment_min_pool", "segment_sum_pool", "segment_avg_pool")},
     **{name: _prefix(name) for name in ("prefix_max_pool", "prefix_sum_pool", "prefix_avg_pool")},
+    "crop_and_resize": lambda x: jaxpool.crop_and_resize(
+        x[..., :4], _BOXES / np.float32(56), (3, 3)),
     "featurewise_sort_pool": lambda x: jaxpool.featurewise_sort_pool(
         x, np.float32([1, 0.5, 0]), axis=-3, where=x > 0),
     "temporal_pyramid_pool": lambda x: jaxpool.temporal_pyramid_pool(x, (1, 3), axis=-3),
