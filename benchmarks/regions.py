@@ -62,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lists = (given.split(",") for given in (options.cases, options.modes, options.ops))
     for job in jobs(*lists):
         op, case_name, shape, dtype, mode, _, case = job
-        x, boxes, cells = inputs(*case)
-        if op in MORE[1:]:
-            x = jnp.stack([x] * IMAGES)
+        x, boxes, cells = inputs(*case, images=IMAGES if op in MORE[1:] else None)
         function, floor = form(op, cells, mode), program(op, case, mode)[1]
         compiled, seconds = compile_(function, x, boxes)
         calls = {OWN: lambda c=compiled, a=x, b=boxes: jax.block_until_ready(c(a, b))}
@@ -180,10 +178,11 @@ def program(op: str, case: tuple[int, ...], mode: str) -> tuple[Program, int]:
 
 
 def inputs(
-    height: int, width: int, channels: int, count: int, cells: int
+    height: int, width: int, channels: int, count: int, cells: int, images: int | None = None
 ) -> tuple[jax.Array, jax.Array, tuple[int, int]]:
     random = np.random.default_rng(0)
     x = random.standard_normal((height, width, channels), np.float32)
+    x = x if images is None else np.stack([x] * images)
     corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * [width, height]
     return jnp.asarray(x), jnp.asarray(corners.reshape(count, 4), np.float32), (cells, cells)
 

@@ -851,6 +851,8 @@ def test_mistakes_of_scales(name):
 
 
 def test_mistakes_of_samples():
+    raises(TypeError, "roi_align: `spatial_scale` must be a number > 0; got spatial_scale='1'.",
+           call, "roi_align", sampling_ratio=0, spatial_scale="1")  # fmt: skip
     x = np.ones((H, W, P * Q), np.float32)
     for name in SEVEN:
         if name in ("roi_max_pool", "precise_roi_pool", "position_sensitive_roi_pool"):
@@ -864,6 +866,10 @@ def test_mistakes_of_samples():
         for value, error in ((0, ValueError), (2.0, TypeError)):
             raises(error, f"{name}: `max_sampling_ratio` must be an int >= 1, or None; got "
                    f"max_sampling_ratio={value}.", limited, max_sampling_ratio=value)  # fmt: skip
+        raises(TypeError, f"{name}: `boxes` must hold real numbers; got boxes.dtype=complex64.",
+               limited, boxes=FEW.astype(np.complex64))  # fmt: skip
+        raises(TypeError, f"{name}: `output_shape` must be an int >= 1, or 2 of them (one per window "
+               "axis); got output_shape=2.0.", limited, output_shape=2.0)  # fmt: skip
         raises(ValueError, f"{name}: `max_sampling_ratio` must be None unless sampling_ratio=0, and "
                "sampling_ratio=2; got max_sampling_ratio=3.",
                call, name, x, sampling_ratio=2, max_sampling_ratio=3)  # fmt: skip

@@ -1,6 +1,7 @@
 """Boxes and what else region pools take: checked, and turned into places on the map."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -172,15 +173,18 @@ def most_samples(
 
     `scale` is a number or one for each box. Mistakes among arguments are told elsewhere.
     """
-    asked = type(sampling_ratio) is int and sampling_ratio == 0 and max_sampling_ratio is None
-    if isinstance(boxes, Tracer):
-        boxes = boxes.to_concrete_value()
-    if not asked or not isinstance(boxes, jax.Array | np.ndarray) or np.ndim(boxes) != 2:
+    asked = isinstance(sampling_ratio, int | np.integer) and not isinstance(sampling_ratio, bool)
+    if not asked or sampling_ratio != 0 or max_sampling_ratio is not None:
         return None
-    cells = arguments.entries(output_shape) or (output_shape,)
-    if not all(type(n) is int and n > 0 for n in cells):
+    corners = _known_boxes(boxes)
+    if corners is None:
+        return None
+    try:
+        cells = tuple(map(operator.index, arguments.entries(output_shape) or (output_shape,)))
+    except TypeError:
         return 1
-    corners = np.asarray(boxes).astype(np.float64)
+    if not isinstance(scale, int | float | np.number | np.ndarray) or min(cells) < 1:
+        return 1
     rank = corners.shape[1] // 2
     with np.errstate(all="ignore"):
         extents = (corners[:, rank : 2 * rank] - corners[:, :rank]) * np.reshape(scale, (-1, 1))
@@ -190,6 +194,16 @@ def most_samples(
     return 2 ** max(math.ceil(math.log2(min(largest, _MOST))), 0)
 
 
+def _known_boxes(boxes: Any) -> np.ndarray | None:
+    """Boxes whose values are at hand while tracing, as NumPy's."""
+    if isinstance(boxes, Tracer):
+        boxes = boxes.to_concrete_value()
+    if not isinstance(boxes, jax.Array | np.ndarray) or boxes.ndim != 2:
+        return None
+    real = jnp.issubdtype(boxes.dtype, jnp.floating) or jnp.issubdtype(boxes.dtype, jnp.integer)
+    return np.asarray(boxes).astype(np.float64) if real else None
+
+
 def known_scales(
     boxes: Any, spatial_scales: Any, sampling_ratio: Any, size: Any, canonical_level: Any
 ) -> Any:
@@ -197,15 +211,15 @@ def known_scales(
 
     Mistakes among arguments are told elsewhere.
     """
-    if isinstance(boxes, Tracer):
-        boxes = boxes.to_concrete_value()
+    corners = _known_boxes(boxes)
     try:
         scales = [float(scale) for scale in spatial_scales]
-        if sampling_ratio != 0 or boxes is None or isinstance(size, str):
+        if sampling_ratio != 0 or corners is None or corners.shape[1] != 4:
             return max(scales)
-        corners = jnp.asarray(boxes).astype(np.float32).reshape(-1, 4)
         first = round(-math.log2(scales[0]))
-        level = pyramid_level(corners, size, canonical_level, first, len(scales))
+        with np.errstate(all="ignore"):
+            there = jnp.asarray(corners.astype(np.float32))
+        level = pyramid_level(there, size, canonical_level, first, len(scales))
         return np.asarray(scales)[np.asarray(level)]
     except (TypeError, ValueError):
         return 1.0
