@@ -1,6 +1,7 @@
 """The tests themselves: what the quick tier covers, which files are tested, and what may be skipped."""
 
 import ast
+import functools
 import pathlib
 import types
 
@@ -94,23 +95,24 @@ LEVELS = {"core": 0, "lowering": 1, "domains": 2, "reductions": 3, "pools": 4, "
 def test_imports_go_down(file):
     """Within a room they make no circle, and of the uppermost rooms none knows another."""
     room = file.split("/")[0]
-    for name in imported(source_files()[file]):
+    for name in imported(file):
         other = name.split("/")[0]
         above = LEVELS.get(room, 6) > LEVELS[other]
         assert other == room or above, f"{file} imports {name}"
     reached, waiting = set(), [file]
     while waiting:
-        for name in imported(source_files()[waiting.pop()]) - reached:
+        for name in imported(waiting.pop()) - reached:
             assert name != file, f"{file} imports itself by way of others"
             reached.add(name)
             waiting.append(name)
 
 
-def imported(path):
+@functools.cache
+def imported(file):
     """Files of `_src` that a file imports."""
     files = source_files()
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(files[file].read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxpool._src."):
             module = node.module.removeprefix("jaxpool._src.").replace(".", "/")
             below = [f"{module}/{alias.name}.py" for alias in node.names]

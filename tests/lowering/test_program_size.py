@@ -111,6 +111,7 @@ OTHERS = {
     "max_unpool": lambda x, n: jaxpool.max_unpool(
         x, jnp.zeros(x.shape, jnp.int32), (2,) * n),
     "roi_align": lambda x, n: jaxpool.roi_align(x, BOXES, (3, 3)),
+    "crop_and_resize": lambda x, n: jaxpool.crop_and_resize(x, BOXES / 9, (3, 3)),
     "roi_max_pool": lambda x, n: jaxpool.roi_max_pool(x, BOXES, (3, 3)),
     "precise_roi_pool": lambda x, n: jaxpool.precise_roi_pool(x, BOXES, (3, 3)),
     "position_sensitive_roi_align": lambda x, n: jaxpool.position_sensitive_roi_align(
