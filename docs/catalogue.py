@@ -274,8 +274,8 @@ page is written by `python docs/catalogue.py`.
 
 A cell has the elements $x_i$, $i$ from 1 to $n$; $x_{(r)}$ is the one of rank $r$, the largest
 first. A domain is what feeds a cell: reductions go with any by `pool(x, domain, reduction)`, as
-[Design](design.md) shows; where none is named, the function's page says it. "Mask" says whether
-`where` leaves elements out; "all" derivatives are those of every mode, to any order. Every function
+[Design](design.md) shows, and [which pairs work](support.md) proves. Masks are those of `where`,
+which leaves elements out; "all" derivatives are those of every mode, to any order. Every function
 has a layer in `jaxpool.linen` and `jaxpool.nnx`; named are those that have parameters to learn.
 """
 
@@ -310,7 +310,7 @@ def papers(pool: Pool) -> list[str]:
         for entry in text.split("\n\n"):
             match = re.fullmatch(r"(.*?)\.?\s*<(\S+)>\.?", " ".join(entry.split()))
             if match:
-                found.setdefault(match[2], match[1])
+                found.setdefault(match[2], match[1].replace("``", ""))
     return [f"[{shortened(title)}]({link})" for link, title in found.items()]
 
 
@@ -328,7 +328,9 @@ def masked(pool: Pool) -> str:
     calls = [getattr(jaxpool.linen, n).__call__ for n in learned(pool)]
     given = given or [inspect.signature(call).parameters for call in calls]
     takes = ["where" in names for names in given]
-    return "yes" if all(takes) and (takes or pool.reductions) else "some" if any(takes) else "no"
+    if any(takes) and not all(takes):
+        return "some with masks"
+    return "masks" if any(takes) or (pool.reductions and not takes) else "no masks"
 
 
 def domains(pool: Pool) -> str:
@@ -345,22 +347,26 @@ def domains(pool: Pool) -> str:
     for name in learned(pool):
         given = inspect.signature(getattr(jaxpool.linen, name)).parameters
         found.setdefault(next((kinds[n] for n in kinds if n in given), None), None)
-    return "any" if pool.reductions else ", ".join(filter(None, found))
+    return "any domain" if pool.reductions else ", ".join(filter(None, found))
 
 
 def derivatives(pool: Pool) -> str:
     """Whether the derivatives that the docstrings name are those of every mode."""
     texts = [inspect.getdoc(getattr(jaxpool, n)) or "" for n in pool.functions.split()]
     own = [text.partition("Derivatives:\n")[2].strip() for text in texts]
-    return "none" if own and all(text.startswith("None") for text in own) else "all"
+    none = own and all(text.startswith("None") for text in own)
+    return "no derivatives" if none else "all derivatives"
 
 
 def row(pool: Pool) -> str:
     """A line of a table."""
     links = [f"{{py:obj}}`~jaxpool.{n}`" for n in (pool.functions + " " + pool.reductions).split()]
     links += [f"{{py:obj}}`~jaxpool.linen.{n}`" for n in learned(pool)]
-    cells = (pool.name, f"${pool.formula}$", ", ".join(links), domains(pool), masked(pool),
-             derivatives(pool), ", ".join(papers(pool)))  # fmt: skip
+    name = "<br>".join([f"**{pool.name}**", *papers(pool)])
+    over = domains(pool)
+    facts = [f"over {over}"] if over else []
+    facts += [masked(pool), derivatives(pool)]
+    cells = (name, f"${pool.formula}$", ", ".join(links), "<br>".join(facts))
     return f"| {' | '.join(cells)} |"
 
 
@@ -369,8 +375,9 @@ def page() -> str:
     parts = [HEAD]
     for family, pools in FAMILIES.items():
         parts += [f"\n## {family}\n", 
-                  "| pooling | value of a cell | names | domain | mask | derivatives | papers |",
-                  "|---|---|---|---|---|---|---|", *map(row, pools)]  # fmt: skip
+
+                  "| pooling, papers | value of a cell | names | domain, mask, derivatives |",
+                  "|---|---|---|---|", *map(row, pools)]  # fmt: skip
     parts += [
         "\n## What is a line of others\n",
         "| pooling | what it is | write |",

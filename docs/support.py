@@ -151,9 +151,10 @@ def page() -> str:
     for name, reduction in REDUCTIONS.items():
         cells = []
         for domain in DOMAINS.values():
-            missing = tried(domain, reduction, name == "Mode")
+            of_ints = name == "Mode"
+            missing, ways = tried(domain, reduction, of_ints), OF_INTS if of_ints else WAYS
             numbers = {reasons.setdefault(text, len(reasons) + 1) for text in missing.values()}
-            lacking = "" if len(missing) == len(WAYS) else f"but {', '.join(missing)}: "
+            lacking = "" if len(missing) == len(ways) else f"but {', '.join(missing)}: "
             cells.append(f"{lacking}{', '.join(map(str, sorted(numbers)))}" if missing else "✓")
             print(name, type(domain).__name__, missing or "all", flush=True)
         parts.append(f"| `{name}` | {' | '.join(cells)} |")
