@@ -2208,8 +2208,8 @@ FAULTS = [
     ),
     (
         "pools/featurewise.py",
-        "weights.shape[1] in (1, shape[-1]) and place != len(shape) - 1",
-        "weights.shape[1] in (1, shape[-1])",
+        "knots.shape[1] in (1, shape[-1]) and place != len(shape) - 1",
+        "knots.shape[1] in (1, shape[-1])",
         "weights for channels are taken where the elements are along the last axis",
     ),
     (

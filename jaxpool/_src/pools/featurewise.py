@@ -60,19 +60,19 @@ def featurewise_sort_pool(
     """
     op = "featurewise_sort_pool"
     arguments.check_array(op, x)
-    if isinstance(weights, list | tuple) and all(map(parameters.is_number, weights)):
-        weights = np.array(weights, np.float32)
-    parameters.real_array(op, "weights", weights)
+    numbers = isinstance(weights, list | tuple) and all(map(parameters.is_number, weights))
+    knots: Any = np.array(weights, np.float32) if numbers else weights
+    parameters.real_array(op, "weights", knots)
     shape = np.shape(x)
     place = arguments.axis_of(op, axis, shape)
-    fits = weights.ndim == 1 or (
-        weights.ndim == 2 and weights.shape[1] in (1, shape[-1]) and place != len(shape) - 1
+    fits = knots.ndim == 1 or (
+        knots.ndim == 2 and knots.shape[1] in (1, shape[-1]) and place != len(shape) - 1
     )
-    fits = fits and weights.shape[0] > 0
+    fits = fits and knots.shape[0] > 0
     if not fits:
         raise ValueError(
             f"{op}: `weights` must have shape (knots,), or (knots, channels) with channels along "
-            f"the last axis of x; got weights.shape={weights.shape} for x.shape={shape} and "
+            f"the last axis of x; got weights.shape={knots.shape} for x.shape={shape} and "
             f"axis={axis}."
         )
-    return run(op, x, Global(place), PiecewiseWeighted(weights), where, empty_value)
+    return run(op, x, Global(place), PiecewiseWeighted(knots), where, empty_value)
