@@ -95,7 +95,8 @@ def self_check(first: Call, twin: Call, torch: Call | None, repeats: int) -> dic
 def bandwidth(mebibytes: int = 256, repeats: int = 7) -> float:
     """Bytes read and written per second by the best of some large copies, with JAX and NumPy."""
     size = mebibytes * 2**20 // 4
-    source, target = np.zeros(size, np.float32), np.ones(size, np.float32)
+    # Zeros that nobody wrote would be one page of memory, which is read from the cache.
+    source, target = np.full(size, 2, np.float32), np.ones(size, np.float32)
     copy = jax.jit(lambda x: x + 1)  # what adds nothing would copy nothing
     x = jax.block_until_ready(jnp.asarray(source))
     calls = [lambda: jax.block_until_ready(copy(x))]

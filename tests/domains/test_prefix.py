@@ -196,7 +196,7 @@ def test_symbolic_lengths():
         np.testing.assert_allclose(a, b, 1e-5)
 
 
-def test_a_fold_takes_about_two_operations_for_each_element():
+def test_a_fold_takes_few_operations_for_each_element():
     size, count = 2**12, 0
 
     def add(a, b):
@@ -204,8 +204,10 @@ def test_a_fold_takes_about_two_operations_for_each_element():
         count += a.size
         return a + b
 
-    jax.eval_shape(lambda x: prefix_fold(x, 0, add, 0), jax.ShapeDtypeStruct((size,), np.float32))
-    assert count < 2.2 * size
+    with jax.disable_jit():  # so that rounds of the loop are counted too
+        y = prefix_fold(np.ones(size, np.float32), 0, add, 0)
+    np.testing.assert_array_equal(y, np.arange(1, size + 1))
+    assert count < 3 * size
 
 
 @pytest.mark.parametrize("corner", ["top_left", "top_right", "bottom_left", "bottom_right"])
