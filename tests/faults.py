@@ -2214,8 +2214,8 @@ FAULTS = [
     ),
     (
         "lowering/attention.py",
-        "if few and query.shape[-3] == 1 and value.dtype == dtype:",
-        "if few and value.dtype == dtype:",
+        "if query.shape[-3] == 1 and value.dtype == dtype:",
+        "if value.dtype == dtype:",
         "the sum for one query is taken for several",
     ),
     (
@@ -2479,8 +2479,8 @@ FAULTS = [
     ),
     (
         "core/arguments.py",
-        '    if not bools.any():\n        fail(op, "footprint"',
-        '    if False:\n        fail(op, "footprint"',
+        "    if not bools.any():\n        raise",
+        "    if False:\n        raise",
         "footprints without an element are not refused",
     ),
     (

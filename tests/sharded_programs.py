@@ -171,28 +171,10 @@ def of_descriptors():
         "places": lambda x, **k: jaxpool.spatial_softmax(x, **k),
     }
 
-    def f(x):
-        y, vjp = jax.vjp(lambda x: {n: pool(x, axes=(1, 2), where=x[..., :1] > -1) / 16
-                                    for n, pool in pools.items()}, x)  # fmt: skip
-        return y, vjp(jax.tree.map(jnp.cos, y))[0]
+    def every(x):
+        return {n: pool(x, axes=(1, 2), where=x[..., :1] > -1) / 16 for n, pool in pools.items()}
 
-    wanted, report = jax.jit(f)(x), {}
-    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
-    with jax.set_mesh(mesh):
-        placed = NamedSharding(mesh, P("d"))
-        compiled = jax.jit(f).lower(jax.device_put(x, placed)).compile()
-        found = compiled(jax.device_put(x, placed))
-    report["descriptors Explicit batch"] = {
-        "difference": difference(found, wanted),
-        "collectives": collectives(compiled),
-        "sharded_as_x": all(
-            y.sharding.is_equivalent_to(placed, y.ndim) for y in jax.tree.leaves(found)
-        ),
-    }
-    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
-    found = jax.jit(jax.shard_map(f, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
-    report["descriptors shard_map"] = {"difference": difference(found, wanted)}
-    return report
+    return on_devices("descriptors", every, x)
 
 
 def of_spectra():
@@ -204,28 +186,7 @@ def of_spectra():
         return [jaxpool.spectral_pool(x, (4, 5), window="hamming"),
                 jaxpool.spectral_dropout_pool(x, (8, 3), key=key)]  # fmt: skip
 
-    def both(x):
-        y, vjp = jax.vjp(pools, x)
-        return y, vjp(jax.tree.map(jnp.cos, y))[0]
-
-    wanted, report = jax.jit(both)(x), {}
-    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
-    for split in ("batch", "channels"):
-        with jax.set_mesh(mesh):
-            placed = jax.device_put(x, NamedSharding(mesh, SPLITS[split]))
-            compiled = jax.jit(both).lower(placed).compile()
-            found = compiled(placed)
-        report[f"spectra Explicit {split}"] = {
-            "difference": difference(found, wanted),
-            "collectives": collectives(compiled),
-            "sharded_as_x": all(
-                y.sharding.is_equivalent_to(placed.sharding, 4) for y in jax.tree.leaves(found)
-            ),
-        }
-    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
-    found = jax.jit(jax.shard_map(both, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
-    report["spectra shard_map"] = {"difference": difference(found, wanted)}
-    return report
+    return on_devices("spectra", pools, x, ("batch", "channels"))
 
 
 def of_phases():
@@ -236,26 +197,33 @@ def of_phases():
         y, phase = jaxpool.polyphase_pool(x, (2, 3), return_phase=True)
         return y, jaxpool.polyphase_unpool(y, phase, (2, 3)), jaxpool.wavelet_pool(x, bands="all")
 
-    def f(x):
+    return on_devices("phases", pools, x)
+
+
+def on_devices(name, pools, x, splits=("batch",)):
+    """A report of pools and their gradients, on explicit meshes and with the batch in `shard_map`."""
+
+    def both(x):
         y, vjp = jax.vjp(pools, x)
         return y, vjp(jax.tree.map(jnp.cos, y))[0]
 
-    wanted, report = jax.jit(f)(x), {}
+    wanted, report = jax.jit(both)(x), {}
     mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
-    with jax.set_mesh(mesh):
-        placed = NamedSharding(mesh, P("d"))
-        compiled = jax.jit(f).lower(jax.device_put(x, placed)).compile()
-        found = compiled(jax.device_put(x, placed))
-    report["phases Explicit batch"] = {
-        "difference": difference(found, wanted),
-        "collectives": collectives(compiled),
-        "sharded_as_x": all(
-            y.sharding.is_equivalent_to(placed, y.ndim) for y in jax.tree.leaves(found)
-        ),
-    }
+    for split in splits:
+        with jax.set_mesh(mesh):
+            placed = jax.device_put(x, NamedSharding(mesh, SPLITS[split]))
+            compiled = jax.jit(both).lower(placed).compile()
+            found = compiled(placed)
+        report[f"{name} Explicit {split}"] = {
+            "difference": difference(found, wanted),
+            "collectives": collectives(compiled),
+            "sharded_as_x": all(
+                y.sharding.is_equivalent_to(placed.sharding, y.ndim) for y in jax.tree.leaves(found)
+            ),
+        }
     mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
-    found = jax.jit(jax.shard_map(f, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
-    report["phases shard_map"] = {"difference": difference(found, wanted)}
+    found = jax.jit(jax.shard_map(both, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x)
+    report[f"{name} shard_map"] = {"difference": difference(found, wanted)}
     return report
 
 
@@ -264,35 +232,17 @@ def collectives(compiled):
     return {c: n for c in COLLECTIVES if (n := len(re.findall(rf" {c}(?:-start)?\(", text)))}
 
 
-def attended(mesh):
+def attended():
     """Attention over rows and columns of images that devices share, masked, with its weights."""
     x = np.random.default_rng(0).standard_normal((8, 4, 3, 4)).astype(np.float32)
     query = x[0, 0, :2]
 
-    def both(x):
-        pool = (
-            lambda x: jaxpool.attention_pool(  # noqa: E731
-                x, query, axes=(1, 2), num_heads=2, where=x[..., :1] > -1, return_weights=True
-            )
+    def pool(x):
+        return jaxpool.attention_pool(
+            x, query, axes=(1, 2), num_heads=2, where=x[..., :1] > -1, return_weights=True
         )
-        (y, weights), vjp = jax.vjp(pool, x)
-        return y, vjp((jnp.cos(y), weights))[0], weights
 
-    expected, report = jax.jit(both)(x), {}
-    mapped = jax.shard_map(both, mesh=mesh, in_specs=P("d"), out_specs=P("d"))
-    found = jax.jit(mapped)(x)
-    report["attention shard_map"] = {"difference": difference(found, expected)}
-    explicit = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
-    with jax.set_mesh(explicit):
-        placed = jax.device_put(x, NamedSharding(explicit, P("d")))
-        compiled = jax.jit(both).lower(placed).compile()
-        found = compiled(placed)
-    report["attention Explicit batch"] = {
-        "difference": difference(found, expected),
-        "collectives": {c: 1 for c in COLLECTIVES if f" {c}" in compiled.as_text()},
-        "sharded_as_x": all(a.sharding.is_equivalent_to(placed.sharding, 4) for a in found[1:]),
-    }
-    return report
+    return on_devices("attention", pool, x)
 
 
 def main(everything):
@@ -400,7 +350,7 @@ def main(everything):
     report["unpool shard_map, indices of all"] = {
         "difference": difference(jax.jit(mapped)(of_each), jax.jit(back)(of_each))
     }
-    report |= of_regions(everything) | of_descriptors() | attended(mesh)
+    report |= of_regions(everything) | of_descriptors() | attended()
     report |= of_spectra() | of_phases()
     print(json.dumps(report))
 

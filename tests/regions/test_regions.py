@@ -818,7 +818,8 @@ def test_mistakes_of_all(name):
     x = np.ones((H, W, P * Q), np.float32)
     bad = functools.partial(raises, pool=functools.partial(call, name))
     bad(ValueError, f"{name}: `x` must have shape (H, W, C); got x.shape=(2, 9, 12, 6). "
-        "Use jax.vmap for a batch.", x=np.stack([x, x]))  # fmt: skip
+        "For a batch use jax.vmap, or `batch_indices` that say which image a box is in.",
+        x=np.stack([x, x]))  # fmt: skip
     bad(ValueError, f"{name}: `x` must have at least one element along each pooled axis; got "
         "x.shape=(0, 12, 6) with pooled axes (0, 1). Only batch axes may be empty.", x=x[:0])  # fmt: skip
     with pytest.raises(TypeError, match=f"^{name}: `x` must be a JAX or NumPy array"):

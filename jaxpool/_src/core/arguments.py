@@ -85,15 +85,17 @@ def footprint(op: str, value: Any, sizes: tuple[int, ...]) -> Any:
     except ValueError:  # rows of several lengths
         fail(op, "footprint", allowed, value)
     if bools.dtype != bool:
-        hint = "Write np.asarray(footprint).astype(bool)."
-        fail(op, "footprint", allowed, value, hint=hint, error=TypeError)
+        raise TypeError(
+            f"{op}: `footprint` must {allowed}; got footprint.dtype={bools.dtype}. Write "
+            "np.asarray(footprint).astype(bool)."
+        )
     if bools.shape != sizes:
         raise ValueError(
             f"{op}: `footprint` must have the window's shape {sizes}; got footprint.shape="
             f"{bools.shape}."
         )
     if not bools.any():
-        fail(op, "footprint", "have an element that is True", value)
+        raise ValueError(f"{op}: `footprint` must have an element that is True; got none.")
     return None if bools.all() else _nested(bools.tolist())
 
 

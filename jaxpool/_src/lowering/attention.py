@@ -49,9 +49,9 @@ def attend(
     where = None if valid is None else _laid(valid[..., 0], every, pair)
     axes = tuple(pair.index(letter) for letter in along)
     weights = jax.nn.softmax(logits * jnp.asarray(scale).astype(dtype), axes, where=where)
-    if few and query.shape[-3] == 1 and value.dtype == dtype:
-        own = _laid(jnp.squeeze(weights, -2), pair.replace("q", ""), f"{every}h")
-        y = _one_sum(own, value, pooled)
+    if query.shape[-3] == 1 and value.dtype == dtype:
+        own = _laid(jnp.squeeze(weights, pair.index("q")), pair.replace("q", ""), f"{every}h")
+        y = _one_sum(own, _split(value, heads) if few else value, pooled)
     else:
         y = _product(f"{pair},{every}{channels}->{batch}qhc", weights, value, dtype)
         y = _together(y, heads) if few else y.reshape(*y.shape[:-2], heads * y.shape[-1])
@@ -66,13 +66,13 @@ def _product(letters: str, a: jax.Array, b: jax.Array, dtype: Any) -> jax.Array:
 
 
 def _one_sum(weights: jax.Array, value: jax.Array, pooled: Sequence[int]) -> jax.Array:
-    """For one query: a sum that XLA:CPU multiplies on the way, with weights laid as values are.
+    """For one query: a sum that XLA:CPU multiplies on the way; heads and their channels are apart.
 
     Values are read as they are, once; a product of matrices takes twice as long. More queries
     would read them again, and narrow floats would first be written out wide.
     """
-    y = jnp.sum(weights[..., None] * _split(value, weights.shape[-1]), tuple(pooled))
-    return y.reshape(*y.shape[:-2], 1, value.shape[-1])
+    y = jnp.sum(weights[..., None] * value, tuple(pooled))
+    return y.reshape(*y.shape[:-2], 1, math.prod(y.shape[-2:]))
 
 
 def _split(x: jax.Array, heads: int) -> jax.Array:

@@ -209,15 +209,20 @@ class LaidOut:
         return first if adjacent else self.x.ndim - len(self.axes), x, valid
 
 
-def run_lengths(axis: int, *keys: jax.Array) -> jax.Array:
-    """How many elements along an axis, up to each, are equal to it in all keys and not apart."""
+def run_bounds(axis: int, *keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where runs of elements that are equal in all keys begin along an axis, and where they end."""
     changes = []
     for key in keys:
         near, far = (lax.slice_in_dim(key, *ends, axis=axis) for ends in ((0, -1), (1, None)))
         changes.append(near != far)
     changed = functools.reduce(operator.or_, changes)
     edge = lax.full_like(lax.slice_in_dim(keys[0], 0, 1, axis=axis), True, bool)
-    begins = lax.concatenate([edge, changed], axis)
+    return lax.concatenate([edge, changed], axis), lax.concatenate([changed, edge], axis)
+
+
+def run_lengths(axis: int, *keys: jax.Array) -> jax.Array:
+    """How many elements along an axis, up to each, are equal to it in all keys and not apart."""
+    begins, _ = run_bounds(axis, *keys)
     ones = lax.full_like(begins, 1, np.int32)
     return prefix_fold((begins, ones), axis, restarted(lax.add), (False, np.int32(0)))[1]
 

@@ -1,6 +1,7 @@
 """Folds of everything up to each element along an axis, by an associative operation."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,21 +13,25 @@ from jax import lax
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.windows import pad
 
-# So often the axis is halved before a loop does the rest, and programs stay small. On CPUs six
-# rounds take as long to run, along 56 elements and along 100,000, and twice as long to compile.
-_WRITTEN_ROUNDS = 3
+# So often the axis is halved before a loop does the rest, and programs stay small: by the number of
+# arrays that are combined, the first row that has room for them. On CPUs a round more takes up to
+# twice as long to compile, and gradients of long axes half as long to run.
+_WRITTEN_ROUNDS = ((3, 3), (7, 2), (math.inf, 1))
 
 
 def prefix_fold(carrier: Any, axis: int, combine: Callable[[Any, Any], Any], identity: Any) -> Any:
     """For each element the fold of all up to it, in order, along an axis.
 
-    `carrier` is a tree of arrays, `identity` one of scalars. It takes two to four
-    times as many operations as there are elements; one after the other if their number is symbolic.
+    `carrier` is a tree of arrays, `identity` one of scalars. For each element it takes two to four
+    operations; of many arrays, whose programs are to stay small, up to half the logarithm of how
+    many there are. If their number is symbolic, one element comes after the other.
     """
-    length = jax.tree.leaves(carrier)[0].shape[axis]
+    leaves = jax.tree.leaves(carrier)
+    length = leaves[0].shape[axis]
     if not isinstance(length, int):
         return _one_by_one(carrier, axis, combine, identity)
-    rounds = min((length - 1).bit_length(), _WRITTEN_ROUNDS)
+    written = next(rounds for most, rounds in _WRITTEN_ROUNDS if len(leaves) <= most)
+    rounds = min((length - 1).bit_length(), written)
     extra = -length % 2**rounds
     carrier = jax.tree.map(functools.partial(pad, axis, (0, extra)), carrier, identity)
     folded = _halved(carrier, axis, combine, identity, rounds)

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxpool._src.lowering.bisection import sortable_keys
 from jaxpool._src.lowering.networks import Weights, factor_of, weighed_by
-from jaxpool._src.lowering.order import LaidOut, run_lengths
+from jaxpool._src.lowering.order import LaidOut, run_bounds, run_lengths
 from jaxpool._src.lowering.scans import prefix_fold, restarted
 from jaxpool._src.lowering.segments import Segments
 from jaxpool._src.lowering.windows import lowest_value, numbered
@@ -114,10 +114,7 @@ def fold_segments(
         by_order = Segments(axis, how.length, how.length, permuted=True)
         carrier = jax.tree.map(lambda c: by_order.spread(c, order), carrier)
         ids = jnp.sort(ids, axis)
-    near, far = (lax.slice_in_dim(ids, *ends, axis=axis) for ends in ((0, -1), (1, None)))
-    edge = lax.full_like(lax.slice_in_dim(ids, 0, 1, axis=axis), True, bool)
-    begins = lax.concatenate([edge, near != far], axis)
-    ends = lax.concatenate([near != far, edge], axis)
+    begins, ends = run_bounds(axis, ids)
     _, folded = prefix_fold((begins, carrier), axis, restarted(combine), (False, identity))
     filled = how.total(ends.astype(np.int32), ids) > 0
 

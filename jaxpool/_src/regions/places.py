@@ -61,9 +61,10 @@ def checked(
     several = batch_indices is not None
     if x.ndim != rank + 1 + several:
         advice = "`batch_indices` says which of the N a box is in."
+        other = "For a batch use jax.vmap, or `batch_indices` that say which image a box is in."
         raise ValueError(
             f"{op}: `x` must have shape ({'N, ' if several else ''}{axes}); got x.shape={x.shape}. "
-            f"{advice if several else 'Use jax.vmap for a batch.'}"
+            f"{advice if several else other}"
         )
     arguments.no_empty_axis(op, x.shape, tuple(range(several, several + rank)))
     if not isinstance(boxes, jax.Array | np.ndarray):
