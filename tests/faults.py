@@ -2617,9 +2617,9 @@ FAULTS = [
     ),
     (
         "layers/checks.py",
-        'op in ("RoiAlign", "RoiMaxPool") and len(cells) == 3',
-        'op in ("RoiAlign",) and len(cells) == 3',
-        "the layer RoiMaxPool refuses cells of boxes in space",
+        "rank = 3 if in_space and len(cells) == 3 else 2",
+        "rank = 2",
+        "layers refuse cells of boxes in space",
     ),
     (
         "regions/crops.py",

@@ -122,7 +122,10 @@ def test_derivatives():
 
 
 def test_layers_and_mistakes():
-    for layer in (linen.RoiAlign(CELLS), linen.RoiMaxPool(CELLS)):
+    class Own(linen.RoiAlign):  # by a name of its own
+        pass
+
+    for layer in (linen.RoiAlign(CELLS), linen.RoiMaxPool(CELLS), Own(CELLS)):
         assert layer.apply({}, X[0], BOXES).shape == (len(BOXES), *CELLS, C)
     with pytest.raises(ValueError, match="`output_shape` must be an int >= 1, or 3 of them"):
         jaxpool.roi_align(X[0], BOXES, (2, 2))

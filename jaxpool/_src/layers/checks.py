@@ -16,7 +16,7 @@ def check(layer: Any, *, begins: bool = False) -> None:
     given = {name: getattr(layer, name) for name in kinds}
     known = "groups" in given or (begins and getattr(layer, "_of_channels", False))
     _check_learned(op, given, known)
-    _check_geometry(op, given)
+    _check_geometry(op, given, getattr(layer, "_in_space", False))
     _check_attention(op, given)
     if "groups" in given:
         predicted_sizes(layer)
@@ -31,7 +31,7 @@ def check(layer: Any, *, begins: bool = False) -> None:
         arguments.of_kind(op, name, given[name], kind)
 
 
-def _check_geometry(op: str, given: dict[str, Any]) -> None:
+def _check_geometry(op: str, given: dict[str, Any], in_space: bool) -> None:
     """Checks where cells lie."""
     get, n = given.get, 1
     if "window_shape" in given and "output_ratio" not in given:
@@ -44,8 +44,8 @@ def _check_geometry(op: str, given: dict[str, Any]) -> None:
         arguments.ints(op, "crop_size", get("crop_size"), 2, 1)
     elif "spatial_scale" in given or "spatial_scales" in given:
         cells = arguments.entries(get("output_shape")) or ()
-        in_space = op in ("RoiAlign", "RoiMaxPool") and len(cells) == 3
-        arguments.ints(op, "output_shape", get("output_shape"), 3 if in_space else 2, 1)
+        rank = 3 if in_space and len(cells) == 3 else 2
+        arguments.ints(op, "output_shape", get("output_shape"), rank, 1)
     elif "output_shape" in given and "output_ratio" not in given:
         sizes, _ = arguments.sizes_and_axes(op, "output_shape", get("output_shape"), get("axes"))
         if "minimum_shape" in given:

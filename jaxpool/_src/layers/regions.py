@@ -16,6 +16,7 @@ class RegionPool(Pool):
     """The fields that functions of boxes in one map share."""
 
     _function: ClassVar[Callable[..., Any]]
+    _in_space: ClassVar[bool] = False  # whether boxes may be in space, with three numbers of cells
 
     output_shape: Ints
     _: dataclasses.KW_ONLY
@@ -38,14 +39,14 @@ class RoiAlign(RegionPool):
     reduction: Literal["mean", "max"] = "mean"
     max_sampling_ratio: int | None = None
 
-    _function = staticmethod(jaxpool.roi_align)
+    _function, _in_space = staticmethod(jaxpool.roi_align), True
 
 
 @layer
 class RoiMaxPool(RegionPool):
     """Layer form of `jaxpool.roi_max_pool`; its fields are the function's arguments."""
 
-    _function = staticmethod(jaxpool.roi_max_pool)
+    _function, _in_space = staticmethod(jaxpool.roi_max_pool), True
 
 
 @layer
