@@ -2633,4 +2633,22 @@ FAULTS = [
         "outside &= (image == image).reshape(-1, 1, 1)",
         "boxes in no image have the extrapolation value outside the map, and not 0",
     ),
+    (
+        "lowering/segment_order.py",
+        "length = run_lengths(axis, ids, x)",
+        "length = run_lengths(axis, x)",
+        "votes of the segment before count",
+    ),
+    (
+        "reductions/moments.py",
+        "weights = weights[0] if weights else where",
+        "weights = where",
+        "moments of prefixes are not weighted",
+    ),
+    (
+        "lowering/phases.py",
+        "words[i - 1] = words[i - 1] + (words[i] >> shift)",
+        "words[i - 1] = words[i - 1]",
+        "of phases with nearly the same norm another one is chosen",
+    ),
 ]

@@ -321,3 +321,15 @@ def test_norms_and_moments_of_any_size():
     np.testing.assert_allclose(mean[:5], squares, 1e-5)
     assert np.isnan(std[7:]).all()
     assert np.isinf(norm[7:]).all()
+
+
+def test_floats_are_weights_of_moments():
+    x, weights = RNG.random((2, 9)).astype(np.float32) + np.float32([[50], [0]])
+    weights[3] = 0
+    found = jax.jit(lambda x, w: [jaxpool.pool(x, jaxpool.Prefix(0), r, where=w)
+                                  for r in (jaxpool.Variance(), jaxpool.Moment(3))])(x, weights)  # fmt: skip
+    for order, y in zip((2, 3), found, strict=True):
+        for i in range(9):
+            v, w = np.float64(x[: i + 1]), np.float64(weights[: i + 1])
+            centred = v - (w @ v) / w.sum()
+            np.testing.assert_allclose(y[i], w @ centred**order / w.sum(), 1e-4, 1e-8)

@@ -17,6 +17,8 @@ RNG = np.random.default_rng(0)
 CASES = {
     "tokens": ((2, 5, 4), -2, 1, 1, None, None, False),
     "heads": ((3, 6, 8), -2, 2, 4, None, None, True),
+    "one query of heads": ((2, 3, 5, 8), (2, 1), 1, 4, None, 12, True),
+    "one query of many heads": ((2, 4, 50), -2, 1, 25, None, None, False),
     "projected": ((2, 3, 6, 2), (2, 1), 3, 2, 6, 4, False),
     "length first": ((7, 2, 3, 4), 0, 2, 2, None, 6, True),
     "many queries": ((2, 4, 2, 6), (1,), 23, 3, None, 3, True),

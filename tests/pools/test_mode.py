@@ -97,6 +97,13 @@ def test_equals_loops_for_every_domain():
         np.testing.assert_array_equal(y, e)
 
 
+def test_votes_of_the_segment_before_do_not_count():
+    """Which ends with the label that the next one begins with."""
+    x, ids = jnp.array([1, 2, 2, 2, 3, 3, 3, 1]), np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    found = jaxpool.pool(x, jaxpool.Segments(ids, 3), jaxpool.Mode())
+    np.testing.assert_array_equal(found, [2, 3, 1])
+
+
 def test_equals_scipy():
     x = labels((4, 60), np.int32)
     wanted = scipy.stats.mode(x.reshape(4, 12, 5), axis=-1).mode

@@ -212,6 +212,23 @@ def test_norms_of_any_size_and_many_elements():
         np.testing.assert_array_equal(y[i], marked[i, a::2, b::2])
 
 
+@pytest.mark.parametrize("norm", [1, 2, "min"])
+def test_norms_that_are_nearly_the_same(norm):
+    """Of elements that 16 bits hold: sums of their powers differ in the last digits alone."""
+    random, power = np.random.default_rng(7), 1 if norm == 1 else 2
+    phases = random.integers(1, 2**15, (100_000, 8))
+    phases[:, 0] = 2**15  # the same unit for all
+    sums = (phases**power).sum(1)
+    order = np.argsort(sums)
+    pairs = np.stack([order[:-1], order[1:]], 1)[random.permutation(len(order) - 1)[:200]]
+    pairs = random.permuted(pairs, axis=1)
+    pairs = pairs[sums[pairs[:, 0]] != sums[pairs[:, 1]]]
+    x = np.stack([phases[pairs[:, 0]], phases[pairs[:, 1]]], 2).reshape(len(pairs), 16, 1)
+    _, phase = jaxpool.polyphase_pool(np.float32(x), 2, axes=1, norm=norm, return_phase=True)
+    wanted = (sums[pairs[:, 1]] > sums[pairs[:, 0]]) ^ (norm == "min")
+    np.testing.assert_array_equal(phase[:, 0], wanted)
+
+
 def test_the_first_of_equal_phases_is_chosen():
     x = np.zeros((2, 4, 4, 2), np.float32)
     x[0, 1, 2, 0], x[0, 2, 3, 1], x[1, 3, 3] = 3, -3, 1
