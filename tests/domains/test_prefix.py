@@ -321,6 +321,18 @@ def test_norms_and_moments_of_any_size():
     np.testing.assert_allclose(mean[:5], squares, 1e-5)
     assert np.isnan(std[7:]).all()
     assert np.isinf(norm[7:]).all()
+    # What comes later, and is not finite, has no part in the gradients of cells before it.
+    start = np.float32([1, 2, 0, 3])
+    later = np.concatenate([start, np.float32([np.inf, 1, np.nan, 2])])
+
+    @jax.jit
+    def slopes(x):
+        return [jax.grad(lambda x, r=r: jaxpool.pool(x, jaxpool.Prefix(0), r)[:4].sum())(x)
+                for r in (jaxpool.Std(), jaxpool.Lp(3), jaxpool.LinearSoftmax())]  # fmt: skip
+
+    for some, alone in zip(slopes(later), slopes(start), strict=True):
+        np.testing.assert_allclose(some[:4], alone, 1e-6)
+        np.testing.assert_array_equal(some[4:], 0)
 
 
 def test_floats_are_weights_of_moments():

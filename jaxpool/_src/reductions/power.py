@@ -68,7 +68,10 @@ def _norm(x: jax.Array, p: Any, domain: Domain, where: jax.Array | None) -> jax.
     one = np.ones((), x.dtype)
     if domain.nested:
         (total,), scale = running_totals(domain, x, where, (lambda e: _power(e, p),))
-        return _rooted(total, scale, p)
+        # Of finite elements. All others are the value of their cells, and have no slope.
+        largest = domain.max(jnp.abs(jax.lax.stop_gradient(x)), where)
+        usable = jnp.isfinite(largest) | (largest < 0)  # -inf if it is empty
+        return jnp.where(usable, _rooted(total, scale, p), largest)
     # As a constant: the scale cancels, so it has no part in any derivative.
     constant = jax.lax.stop_gradient(x)
     largest = materialized_on_cpus(lambda x, where: domain.max(jnp.abs(x), where), constant, where)

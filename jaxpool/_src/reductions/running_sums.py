@@ -93,13 +93,14 @@ def running_totals(
     where: jax.Array | None,
     terms: Sequence[Callable[[jax.Array], jax.Array]],
 ) -> tuple[tuple[jax.Array, ...], jax.Array]:
-    """Sums of each of `terms` of elements over a unit of each cell's own, and that unit.
+    """Sums of each of `terms` of finite elements over a unit of each cell's own, and that unit.
 
     Each is homogeneous: of a multiple of an element, for numbers that are not negative, it is the
     product of what it is of both.
     """
     zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
     most = np.array(2.0 ** (jnp.finfo(x.dtype).maxexp - 8), x.dtype)
+    x = jnp.where(jnp.isfinite(lax.stop_gradient(x)), x, zero)
     size = abs(lax.stop_gradient(x))
     if where is not None:
         size = jnp.where(where, size, zero)

@@ -172,10 +172,8 @@ class LinearSoftmax(Reduction):
             return part * part, part
 
         if domain.nested:
-            # What is not finite is no element: its cells have another value.
-            finite_x = jnp.where(jnp.isfinite(fixed), x, zero)
             both = (jnp.square, lambda e: e)
-            (squares, total), unit = running_totals(domain, finite_x, where, both)
+            (squares, total), unit = running_totals(domain, x, where, both)
         else:
             squares, total = domain.sum_with(terms, x, unit, where)
         usable &= total != 0
