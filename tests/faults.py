@@ -2657,4 +2657,22 @@ FAULTS = [
         "x = x * 1",
         "norms of prefixes have NaN in their gradient if one comes later",
     ),
+    (
+        "lowering/segments.py",
+        "blocks = -(-how.length // rows)",
+        "blocks = how.length // rows",
+        "of many elements the last are in no maximum",
+    ),
+    (
+        "lowering/segments.py",
+        "jnp.where(x != x, most, flipped(lax.bitcast_convert_type(x, kind)))",
+        "flipped(lax.bitcast_convert_type(x, kind))",
+        "the maximum of many elements loses NaN whose sign is set",
+    ),
+    (
+        "lowering/segments.py",
+        "return jnp.where(bits < 0, bits ^ most, bits)",
+        "return bits",
+        "of many negative elements the smallest is taken for the largest",
+    ),
 ]

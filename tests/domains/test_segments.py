@@ -237,6 +237,31 @@ def test_programs_of_other_platforms_agree(kind):
         np.testing.assert_allclose(ours, others, 1e-6, 2e-6)  # of sums of some units
 
 
+def test_maxima_of_many_elements():
+    """Those of floats are found among ints, some rows at a time, of which the last overlap."""
+    n = 70001
+    x = RNG.normal(size=(n, 8)).astype(np.float32)
+    x[:2000, 0] = -np.abs(x[:2000, 0])
+    x[[5, 69990], [1, 2]], x[[7, 9], 3] = np.inf, -np.inf
+    x[[11, 69999], [4, 5]] = np.nan, -np.float32(np.nan)  # of either sign
+    ids = RNG.integers(-1, 500, n).astype(np.int32)
+    ids[ids == 3] = 4  # empty
+    ids[:2000] = 499
+    ids[2000:][ids[2000:] == 499] = 0  # and all negative along channel 0
+    expected = np.full((500, 8), -np.inf, np.float32)
+    np.maximum.at(expected, ids[ids >= 0], x[ids >= 0])
+    expected[3] = -1
+
+    @jax.jit
+    def found(x, ids):
+        y, slopes = jax.vjp(lambda x: jaxpool.segment_max_pool(x, ids, 500, empty_value=-1), x)
+        return y, slopes(jnp.ones_like(y))[0]
+
+    y, slope = found(x, ids)
+    np.testing.assert_array_equal(y, expected)
+    assert slope.sum() == 499 * 8
+
+
 @pytest.mark.parametrize("ascending", [False, True])
 def test_nothing_is_scattered_on_accelerators(ascending):
     def loss(x, ids, r):
