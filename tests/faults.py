@@ -2675,4 +2675,34 @@ FAULTS = [
         "return bits",
         "of many negative elements the smallest is taken for the largest",
     ),
+    (
+        "lowering/max.py",
+        "padding[axis] = (w.low, w.right) if in_place else (0, 0)",
+        "padding[axis] = (w.low, w.right)",
+        "on TPUs, maxima of symbolic sizes are padded twice",
+    ),
+    (
+        "lowering/max.py",
+        "apart = valid is not None or not known(windows)",
+        "apart = valid is not None",
+        "on TPUs, windows of nothing but -inf along symbolic axes give their gradient to padding",
+    ),
+    (
+        "pools/unpool.py",
+        "jnp.asarray(n).astype(kind) for n in shape",
+        "jnp.asarray(n) for n in shape",
+        "indices of int16 for symbolic sizes come back as int32, or not at all",
+    ),
+    (
+        "pools/segments.py",
+        "most = size if isinstance(size, int) else np.iinfo(np.int32).max",
+        "most = size if isinstance(size, int) else 2",
+        "masks of lengths for symbolic sizes end after two places",
+    ),
+    (
+        "domains/global_.py",
+        "if not all(isinstance(shape[axis], int) for axis in self.pooled_axes(len(shape))):",
+        "if not shape:",
+        "what passes elements of a symbolic axis one by one fails inside JAX, without the function's name",
+    ),
 ]

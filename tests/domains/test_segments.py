@@ -213,6 +213,16 @@ def test_ids_and_masks_of_lengths(dtype):
         mask = jaxpool.length_mask(lengths, total)
         np.testing.assert_array_equal(mask, np.arange(total) < lengths.astype(int)[..., None])
     assert not jaxpool.length_mask(np.array(-3), 2).any()
+
+
+def test_a_mask_of_lengths_may_have_a_symbolic_size():
+    shape = jax.export.symbolic_shape("b, n")
+    given = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(shape[:1], np.int16)
+    program = jax.jit(lambda x, lengths: jaxpool.length_mask(lengths, x.shape[1]))
+    exported = jax.export.export(program)(*given)
+    lengths = np.array([0, -2, 3, 400, 5], np.int16)
+    found = exported.call(np.zeros((5, 5), np.float32), lengths)
+    np.testing.assert_array_equal(found, np.arange(5) < lengths[:, None])
     far = np.array([0, 2**32, 1 - 2**32, 1])  # beyond int32
     assert jaxpool.segment_sum_pool(jnp.ones(4), far, 2).tolist() == [1, 1]
     huge = jaxpool.segment_ids(np.array([2**31 - 1, 2**31 - 1], np.int32), 5)

@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jax.core import Tracer
 
 Ints = int | Sequence[int]
@@ -44,6 +45,11 @@ def integer(op: str, name: str, value: Any, allowed: str) -> int:
         except TypeError:
             pass
     fail(op, name, allowed, value, error=TypeError)
+
+
+def length(op: str, name: str, value: Any, allowed: str) -> Any:
+    """`value` as an int, or the symbolic dimension that it is."""
+    return value if export.is_symbolic_dim(value) else integer(op, name, value, allowed)
 
 
 def entries(value: Any) -> tuple[Any, ...] | None:

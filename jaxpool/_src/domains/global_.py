@@ -201,6 +201,11 @@ class Global(Domain):
     ) -> Any:
         shape = jax.tree.leaves(elements)[0].shape
         self._check_numbers(shape)
+        if not all(isinstance(shape[axis], int) for axis in self.pooled_axes(len(shape))):
+            raise parameters.MisfitError(
+                "`x` must have known sizes along its pooled axes, since elements are passed one by "
+                f"one; got x.shape={tuple(shape)}. Only batch axes may be symbolic."
+            )
         windows = self._as_windows(shape)
         return taps.scan(step, state, elements, windows, where, at_once, laid=self._drop_axes)
 

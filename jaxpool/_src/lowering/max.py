@@ -45,6 +45,7 @@ from jaxpool._src.lowering.windows import (
     lowest_value,
     materialized,
     numbered,
+    pad_windows,
     peels_borders,
     widened,
     window_size,
@@ -197,12 +198,16 @@ def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.
     at_once = _NATIVE_AT_ONCE if dtype.itemsize > 2 else _NATIVE_AT_ONCE_NARROW
     # TPUs compare in 32 bits anyway, and gradients of 16 bits would be added up in 16.
     x = masked_out(widened(x), valid)
+    # Its transpose, which scatters to what is selected, takes numbers for padding.
+    in_place = known(windows)
+    if not in_place:
+        x = pad_windows(x, windows, lowest_value(x.dtype))
     for group in reversed(groups(windows, at_once)):
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
         dilations = [1] * x.ndim
         for axis, w in group:
             dimensions[axis], strides[axis], dilations[axis] = w.window, w.stride, w.dilation
-            padding[axis] = (w.low, w.right)
+            padding[axis] = (w.low, w.right) if in_place else (0, 0)
         x = lax.reduce_window(
             x,
             lowest_value(x.dtype),
@@ -348,8 +353,9 @@ def _native_tangent(
 ) -> jax.Array:
     """By XLA's own rules."""
     del taps
-    if (valid is not None or forward) and jnp.issubdtype(x.dtype, jnp.floating):
-        # What is masked is -inf, and would take the gradient of nothing but -inf. And forward, XLA
-        # has a tangent of 0 for windows of nothing but -inf.
+    apart = valid is not None or not known(windows)
+    if (apart or forward) and jnp.issubdtype(x.dtype, jnp.floating):
+        # What is masked, or padding of its own, is -inf, and would take the gradient of nothing but
+        # -inf. And forward, XLA has a tangent of 0 for windows of nothing but -inf.
         x = jnp.maximum(x, np.array(jnp.finfo(x.dtype).min, x.dtype))
     return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]

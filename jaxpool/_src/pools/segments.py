@@ -237,7 +237,7 @@ def length_mask(lengths: jax.Array, size: int) -> jax.Array:
 
     Args:
       lengths: array of ints of any shape, the number of elements of each sequence. May be traced.
-      size: length of the axis of places.
+      size: length of the axis of places; may be a symbolic dimension of ``jax.export``.
 
     Returns:
       Bool array of shape ``(*lengths.shape, size)``.
@@ -257,12 +257,16 @@ def length_mask(lengths: jax.Array, size: int) -> jax.Array:
     """
     op = "length_mask"
     lengths = _checked_lengths(op, lengths)
-    parameters.size(op, "size", size)
-    return as_one_program(_length_mask, lengths, int(size))
+    allowed = "be an int >= 1"
+    size = arguments.length(op, "size", size, allowed)
+    if isinstance(size, int) and size < 1:
+        arguments.fail(op, "size", allowed, size)
+    return as_one_program(_length_mask, lengths, size)
 
 
-def _length_mask(lengths: Any, size: int) -> jax.Array:
-    lengths = _up_to(size, lengths)[..., None]
+def _length_mask(lengths: Any, size: Any) -> jax.Array:
+    most = size if isinstance(size, int) else np.iinfo(np.int32).max
+    lengths = _up_to(most, lengths)[..., None]
     places = lax.broadcasted_iota(np.int32, (*[1] * (lengths.ndim - 1), size), lengths.ndim - 1)
     return places < lengths
 
