@@ -172,9 +172,8 @@ def functions() -> list[str]:
     """The names of all public functions of arrays to be pooled."""
     names = {name for name in dir(jaxpool) if callable(getattr(jaxpool, name))}
     classes = {name for name in names if inspect.isclass(getattr(jaxpool, name))}
-    return sorted(
-        names - classes - {"parabolic_structure", "length_mask", "segment_ids", "draw_sketch"}
-    )
+    others = {"parabolic_structure", "length_mask", "segment_ids", "draw_sketch", "halo_exchange"}
+    return sorted(names - classes - others)
 
 
 @functools.cache

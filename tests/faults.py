@@ -2657,4 +2657,58 @@ FAULTS = [
         "x = x * 1",
         "norms of prefixes have NaN in their gradient if one comes later",
     ),
+    (
+        "core/shards.py",
+        "first = max(self.start(device), 0)",
+        "first = max(self.start(device), 1)",
+        "halos are an element short where windows reach far",
+    ),
+    (
+        "core/shards.py",
+        "if first < stop:",
+        "if first <= stop:",
+        "devices without elements widen the halo of all",
+    ),
+    (
+        "core/shards.py",
+        "return self.whole.low > 0 or reach > self.whole.length",
+        "return self.whole.low > 0",
+        "windows that reach over the end only are not masked there",
+    ),
+    (
+        "core/shards.py",
+        "return self.cells * self.devices > self.whole.output",
+        "return False",
+        "windows too many have values of their own",
+    ),
+    (
+        "domains/shards.py",
+        "low, high = (w.low, w.high) if declared else (0, 0)",
+        "low, high = (w.low, w.low) if declared else (0, 0)",
+        "means over parts count other padding at the end than is declared",
+    ),
+    (
+        "domains/shards.py",
+        "return array if where is None else jnp.where(array, where, np.zeros((), where.dtype))",
+        "return array if where is None else where",
+        "under a mask, the ends of the whole array are elements",
+    ),
+    (
+        "lowering/meshes.py",
+        "start = shard.size - size if direction > 0 else 0",
+        "start = 0",
+        "devices send their first elements in both directions",
+    ),
+    (
+        "lowering/meshes.py",
+        "if shard.whole.length < shard.size * shard.devices:",
+        "if False:",
+        "what the last device has beyond the axis is handed on",
+    ),
+    (
+        "lowering/meshes.py",
+        "start = device_number(shard) * np.int32(offsets.step) + np.int32(low + offsets.start)",
+        "start = np.int32(low + offsets.start)",
+        "windows of strides that do not part the shard begin where those of the first device do",
+    ),
 ]

@@ -23,13 +23,13 @@ TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/prim
 ROOT = Path(__file__).parent.parent
 
 
-def on_eight_devices(*options):
-    """What eight CPU devices made of each program, from a process of their own."""
+def on_eight_devices(script, *options):
+    """What a script of this folder prints of eight CPU devices, in a process of their own."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu",
                    "PYTHONPATH": str(ROOT)}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "sharded_programs.py"), *options],
+        [sys.executable, str(ROOT / "tests" / script), *options],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -37,7 +37,7 @@ def on_eight_devices(*options):
 
 
 def test_on_eight_devices(exhaustive):
-    report = on_eight_devices(*["--exhaustive"] * exhaustive)
+    report = on_eight_devices("sharded_programs.py", *["--exhaustive"] * exhaustive)
     assert len(report) > (60 if exhaustive else 35)
     for name, found in report.items():
         assert found["difference"] <= 1e-6, name
