@@ -2665,9 +2665,9 @@ FAULTS = [
     ),
     (
         "core/shards.py",
-        "if first < stop:",
-        "if first <= stop:",
-        "devices without elements widen the halo of all",
+        "after = max(after, stop - (device + 1) * self.size)",
+        "after = max(after, stop - device * self.size)",
+        "halos after a shard are a shard too wide",
     ),
     (
         "core/shards.py",

@@ -18,6 +18,7 @@ from tests import oracle
 # Devices, length, window, stride, padding, dilation, ceil mode.
 CASES = {
     "stride 1": (4, 12, 3, 1, (1, 1), 1, False),
+    "padded unevenly": (4, 11, 4, 1, (1, 2), 1, False),
     "strides that part the shard": (8, 32, 3, 2, (1, 1), 1, False),
     "strides that do not": (4, 13, 3, 2, (1, 1), 1, False),
     "side by side": (4, 16, 2, 2, (0, 0), 1, False),
@@ -25,9 +26,11 @@ CASES = {
     "ends padded": (4, 10, 3, 1, (2, 1), 1, False),
     "dilated": (4, 12, 3, 1, (2, 2), 2, False),
     "ceil mode": (2, 11, 3, 2, (1, 1), 1, True),
-    "longer than shards": (4, 8, 7, 1, (3, 3), 1, False),
     "steps longer than windows": (3, 17, 2, 5, (0, 0), 1, False),
     "fewer windows than devices": (4, 8, 4, 3, (0, 0), 1, False),
+    "longer than shards": (4, 8, 7, 1, (3, 3), 1, False),
+    "all of two shards": (2, 8, 15, 1, (7, 7), 1, False),
+    "padded at the end": (4, 12, 3, 1, (0, 2), 1, False),
     "no padding": (4, 12, 3, 1, (0, 0), 1, False),
     "one device": (1, 7, 3, 2, (1, 1), 1, False),
 }
@@ -73,16 +76,23 @@ def of_one_axis():
         window = jaxpool.Window(k, s, (p,), dilation=d, ceil_mode=ceil, axes=0)
         count = window.output_shape(x.shape)[0]
 
-        def part(x, window=window, n=n, reduction=reduction):
-            halo = jaxpool.halo_exchange(x, window, axis_names="a", lengths=n)
-            return jaxpool.pool(*halo, reduction, empty_value=7)
+        most = 1 if number % 2 else np.inf
+
+        def part(x, window=window, n=n, reduction=reduction, most=most):
+            x, domain = jaxpool.halo_exchange(x, window, axis_names="a", lengths=n)
+            # So is what lies outside of the array, where x is 0.
+            where = x < most if most == 1 else None
+            return jaxpool.pool(x, domain, reduction, where=where, empty_value=7)
 
         parts = on_devices(part, (devices,), P("a"))
 
         @jax.jit
-        def both(x, parts=parts, devices=devices, window=window, reduction=reduction, count=count):
+        def both(
+            x, parts=parts, devices=devices, window=window, reduction=reduction, count=count,
+            where=x < most,
+        ):  # fmt: skip
             y, vjp = jax.vjp(lambda x: parts(filled_up(x, 0, devices)), x)
-            z, vjp_of_whole = jax.vjp(lambda x: jaxpool.pool(x, window, reduction), x)
+            z, vjp_of_whole = jax.vjp(lambda x: jaxpool.pool(x, window, reduction, where=where), x)
             cotangent = jnp.cos(3 * z)
             spare = jnp.ones((len(y) - count, 2), y.dtype)  # which must not come back
             back = vjp(jnp.concatenate([cotangent, spare]))[0]
@@ -91,7 +101,8 @@ def of_one_axis():
         y, spare, back, back_of_whole = both(x)
         without = kind == "mean without padding"
         wanted = oracle.window("mean" if without else kind, x, k, s, (p,), dilation=d,
-                               ceil_mode=ceil, axes=0, count_include_pad=not without)  # fmt: skip
+                               ceil_mode=ceil, axes=0, count_include_pad=not without, where=x < most,
+                               empty_value=7)  # fmt: skip
         found = differences((y, back), (wanted, back_of_whole))
         report[name] = [*found, float(np.max(np.abs(spare - 7), initial=0))]
     return report
