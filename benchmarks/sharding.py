@@ -63,7 +63,7 @@ class Exchange:
 def form_of(name: str) -> Callable[[Any], Any]:
     """The function of a batch of images."""
     form = vmapped.forms()[name]
-    return jax.vmap(form) if name in vmapped.OF_ONE else form
+    return jax.vmap(form) if name in vmapped.OF_ONE or name == "crop_and_resize" else form
 
 
 def with_gradient(form: Callable[[Any], Any]) -> Callable[[Any], Any]:

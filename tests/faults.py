@@ -2717,4 +2717,34 @@ FAULTS = [
         "return w.stride",
         "over a sharded axis, windows of which there is one alone have wrong values",
     ),
+    (
+        "lowering/shifts.py",
+        "return pad(place[axis], (-shift, w.output + shift - w.blocks), array, value)",
+        "return pad(place[axis], (-shift, w.output + shift - w.blocks), array, 0)",
+        "on several devices, padding takes part in a maximum as 0",
+    ),
+    (
+        "lowering/shifts.py",
+        "return min(found), max(found) + 1",
+        "return min(found), min(found) + 1",
+        "of the elements of a block that a window reads, but the first is there",
+    ),
+    (
+        "lowering/shifts.py",
+        "return divmod(tap * w.dilation - w.low, w.stride)",
+        "return divmod(tap - w.low, w.stride)",
+        "on several devices, windows are not dilated",
+    ),
+    (
+        "lowering/tangent.py",
+        "nothing = np.zeros((), kind) if step.sets else _no_tap(_BEYOND, kind)",
+        "nothing = np.zeros((), kind)",
+        "on several devices, elements beyond the last windows get the gradient of their first tap",
+    ),
+    (
+        "lowering/primitives.py",
+        "return context.num_devices > 1",
+        "return False",
+        "on several devices, maxima exchange a halo for each tap",
+    ),
 ]
