@@ -4,7 +4,8 @@ Every public function of arrays, with its gradient, of images that eight simulat
 batch, by channels, by rows or by batch and rows, in auto and in explicit mode and in
 `jax.shard_map`. Collectives, and the bytes of their results on one device, are counted in the
 compiled program; one in a loop counts once. Values and gradients are compared with those of one
-device. Writes the table of docs/sharding.md if all functions are tried; that takes an hour.
+device. All functions take an hour or more. ``--page`` writes the table of docs/sharding.md from
+what is recorded, and ``--out benchmarks/sharding.jsonl`` records it.
 """
 
 import argparse
@@ -26,7 +27,9 @@ from jax.sharding import PartitionSpec as P
 
 from benchmarks import vmapped
 
+RECORDED = Path(__file__).with_suffix(".jsonl")
 PAGE = Path(__file__).parent.parent / "docs" / "sharding.md"
+BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 BATCH = 8
 # How images lie on 2 x 4 devices.
 SPLITS = {
@@ -75,7 +78,8 @@ def with_gradient(form: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return [y for y in leaves if jnp.issubdtype(y.dtype, jnp.floating)], leaves
 
         y, vjp, leaves = jax.vjp(floats, x, has_aux=True)
-        return leaves, vjp(jax.tree.map(jnp.cos, y))[0]
+        # A bounded function of them, which makes no error larger.
+        return leaves, vjp([y / (1 + jnp.abs(y)) for y in y])[0]
 
     return both
 
@@ -129,6 +133,40 @@ def tried(name: str, splits: Sequence[str], modes: Sequence[str]) -> list[dict[s
     return rows
 
 
+def cell(row: dict[str, Any] | None) -> str:
+    """What is exchanged, or why nothing is known of it."""
+    if row is None:
+        return ""
+    if "error" in row:
+        return "raises"
+    if not row["counts"]:
+        return "0"
+    counts = " + ".join(f"{n} {kind}" for kind, n in row["counts"].items())
+    return f"{counts.replace('collective-', '')}, {row['bytes'] / 1000:,.1f} kB"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """A line for each function; explicit mode is named where it differs, and shard_map's errors."""
+    found = {(row["op"], row["split"], row["mode"]): row for row in rows}
+    splits = [split for split in SPLITS if any(key[1] == split for key in found)]
+    lines = [f"| | {' | '.join(splits)} |", f"|{'---|' * (1 + len(splits))}"]
+    for op in dict.fromkeys(row["op"] for row in rows):
+        cells = []
+        for split in splits:
+            auto, *others = (cell(found.get((op, split, mode))) for mode in MODES)
+            differing = (f"{mode}: {other}" for mode, other in zip(MODES[1:], others, strict=True)
+                         if other not in ("", auto))  # fmt: skip
+            cells.append("<br>".join([auto, *differing]))
+        lines.append(f"| `{op}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_page() -> None:
+    rows = [json.loads(line) for line in RECORDED.read_text().splitlines()]
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(before + BEGIN + "\n" + table(rows) + "\n" + END + rest.split(END)[1])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sharding", description=str(__doc__).partition("\n")[0]
@@ -138,16 +176,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--splits", default=",".join(SPLITS), help=f"of {', '.join(SPLITS)}")
     add("--modes", default=",".join(MODES), help=f"of {', '.join(MODES)}")
     add("--out", type=Path, help="JSONL to write, a row for each function, split and mode")
+    add("--page", action="store_true", help="only write the page, from what is recorded")
     options = parser.parse_args(arguments)
+    if options.page:
+        write_page()
+        return
     jax.config.update("jax_num_cpu_devices", 8)  # before JAX looks for devices
     rows = []
     for name in options.ops.split(",") if options.ops else vmapped.forms():
-        new = tried(name, options.splits.split(","), options.modes.split(","))
-        for row in new:
-            print(json.dumps(row), flush=True)
-        rows += new
-    if options.out:
-        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rows += tried(name, options.splits.split(","), options.modes.split(","))
+        if options.out:
+            options.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,23 @@ def test_on_eight_devices(exhaustive):
     assert not collectives["min Auto rows"]  # those that lie side by side can
 
 
+@pytest.mark.exhaustive
+def test_every_function_on_eight_devices(tmp_path):
+    """Split by batch and by rows: values and gradients are those of one device."""
+    out = tmp_path / "rows.jsonl"
+    arguments = ["--splits", "batch,rows", "--modes", "auto,shard_map", "--out", str(out)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "benchmarks.sharding", *arguments],
+                   env=environment, cwd=ROOT, check=True)  # fmt: skip
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len({row["op"] for row in rows}) > 100
+    for row in rows:
+        assert "error" not in row, row
+        assert row["difference"] < 1e-4, row
+        # Whether all is finite, which a product of matrices wants to know, is one byte.
+        assert row["split"] != "batch" or row["bytes"] <= 2, row
+
+
 @pytest.mark.parametrize("window_shape", [(3, 3), (5, 5)])
 def test_in_a_loop_and_recomputed(window_shape):
     x = np.random.default_rng(0).normal(size=(32, 40, 16)).astype(np.float32)
