@@ -15,6 +15,7 @@ from jaxpool._src.domains.intervals import Adaptive as Adaptive
 from jaxpool._src.domains.intervals import Intervals as Intervals
 from jaxpool._src.domains.prefix import Prefix as Prefix
 from jaxpool._src.domains.segments import Segments as Segments
+from jaxpool._src.domains.shards import halo_exchange as halo_exchange
 from jaxpool._src.domains.window import Window as Window
 from jaxpool._src.filters.blur import blur_pool as blur_pool
 from jaxpool._src.filters.blur import gaussian_pool as gaussian_pool

@@ -39,6 +39,11 @@ class Domain:
     def check(self, op: str, shape: Sequence[Any]) -> None:
         """Raises `ValueError`, in the name of `op`, if an array of `shape` cannot be pooled."""
 
+    def inside(self, shape: Sequence[Any], where: jax.Array | None) -> jax.Array | None:
+        """`where` without what is no element of x, if there is such in an array of `shape`."""
+        del shape
+        return where
+
     def can_be_empty(self, shape: Sequence[Any]) -> bool:
         """Whether a cell may have no element (only so if a size is symbolic, else refused)."""
         del shape
@@ -252,6 +257,7 @@ def _pooled(
     domain.check(op, x.shape)
     pooled = domain.pooled_axes(x.ndim)
     mask = arguments.mask(op, where, x.shape, pooled, reduction.takes_weights)
+    mask = domain.inside(x.shape, mask)
     fill_array = empty_value if isinstance(empty_value, jax.Array) else None
 
     def compute(

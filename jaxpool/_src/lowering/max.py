@@ -30,6 +30,7 @@ from jaxpool._src.lowering.picks import (
     tap_dtype,
 )
 from jaxpool._src.lowering.primitives import WindowFold, WindowMap
+from jaxpool._src.lowering.shifts import reads_shifted
 from jaxpool._src.lowering.tangent import (
     steps,
     tangent_forward,
@@ -142,11 +143,15 @@ def _picked(
     return WindowFold(_picked_form, dtypes, windows, (style, result))
 
 
-def _picked_form(platform: str, windows: Windows, style: str | None, result: str) -> Callable:
+def _picked_form(
+    platform: str, windows: Windows, style: str | None, result: str, *, several: bool
+) -> Callable:
     kind = "cpu" if platform == "cpu" else "default"
     limit = _limits(style)[kind]
     if platform == "tpu" and result != "taps" and _native(windows, style):
         form = _native_picked
+    elif several and reads_shifted(windows):
+        form = functools.partial(picked_in_passes, limit=limit, shifted=True)
     elif kind == "default":
         form = functools.partial(picked_in_passes, limit=limit)
     elif window_size(windows) <= limit:
@@ -320,7 +325,9 @@ def sum_of_picked(
     return jax.checkpoint(by_platform, prevent_cse=False)(tangent, taps, x, valid)
 
 
-def _sum_forms(platform: str, windows: Windows, style: str | None) -> tuple[Callable, Callable]:
+def _sum_forms(
+    platform: str, windows: Windows, style: str | None, *, several: bool
+) -> tuple[Callable, Callable]:
     """`sum_of_picked` for a platform, and as what it is transposed."""
     if platform == "tpu" and _native(windows, style):
         native = functools.partial(_native_tangent, windows=windows)
@@ -328,12 +335,13 @@ def _sum_forms(platform: str, windows: Windows, style: str | None) -> tuple[Call
     cpu = platform == "cpu"
     kind = "cpu" if cpu else "default"
     limit = _limits(style)[kind]
-    path = steps(windows, limit, MAX_RUNS[kind], not cpu)
+    shifted = several and reads_shifted(windows)
+    path = steps(windows, limit, MAX_RUNS[kind], not cpu, shifted)
     in_blocks = functools.partial(
         tangent_in_blocks, path=path, materialized=materialized if cpu else fused
     )
     forward = in_blocks
-    if window_size(windows) <= limit:
+    if window_size(windows) <= limit and not shifted:
         forward = functools.partial(tangent_forward, windows=windows, on_cpu=cpu)
     return _ignoring_x(forward), _ignoring_x(in_blocks)
 
