@@ -29,6 +29,7 @@ def _takes(flags: str) -> bool:
 # tests say so and are skipped. None else may be.
 ORACLES = (
     "torch",
+    "torchvision",
     "onnx",
     "onnxruntime",
     "pywt",

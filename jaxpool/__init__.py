@@ -5,6 +5,9 @@ value): ``pool(x, domain, reduction)``. Named functions such as `max_pool` spell
 out. Layers are in `jaxpool.linen` and `jaxpool.nnx`, which need Flax.
 """
 
+import typing as _typing
+
+from jaxpool._src.core import names as _names
 from jaxpool._src.core.pool import Domain as Domain
 from jaxpool._src.core.pool import Reduction as Reduction
 from jaxpool._src.core.pool import pool as pool
@@ -177,3 +180,6 @@ from jaxpool._src.regions.position_sensitive import (
 )
 
 __version__ = "0.1.0"
+
+if not _typing.TYPE_CHECKING:  # to which a module with this function would have any name
+    __getattr__ = _names.answers(__name__)

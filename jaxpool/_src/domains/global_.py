@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.geometry import axis_window
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import taps
 from jaxpool._src.lowering.folds import fold_whole_axis
@@ -21,6 +22,7 @@ from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.windows import are_known, lowest_value, positions, widened
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Global(Domain):

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.segments import Segments, segment_fields
@@ -15,6 +16,7 @@ from jaxpool._src.reductions.max import Max, Min
 from jaxpool._src.reductions.mean import Mean, Sum
 
 
+@explained
 def segment_max_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -69,6 +71,7 @@ def segment_max_pool(
     return run("segment_max_pool", x, Segments(**fields), Max(), where, empty_value)
 
 
+@explained
 def segment_min_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -123,6 +126,7 @@ def segment_min_pool(
     return run("segment_min_pool", x, Segments(**fields), Min(), where, empty_value)
 
 
+@explained
 def segment_sum_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -176,6 +180,7 @@ def segment_sum_pool(
     return run("segment_sum_pool", x, Segments(**fields), Sum(), where, empty_value)
 
 
+@explained
 def segment_avg_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -229,6 +234,7 @@ def segment_avg_pool(
     return run("segment_avg_pool", x, Segments(**fields), Mean(), where, empty_value)
 
 
+@explained
 def length_mask(lengths: jax.Array, size: int) -> jax.Array:
     """Which places of padded sequences hold an element: the first ones, as many as their length.
 
@@ -271,6 +277,7 @@ def _length_mask(lengths: Any, size: Any) -> jax.Array:
     return places < lengths
 
 
+@explained
 def segment_ids(lengths: jax.Array, total: int) -> jax.Array:
     """The ids of sequences that lie one after the other along a packed axis.
 

@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.lowering.unpool import unpool_planes
@@ -19,6 +20,7 @@ Convention = Literal["torch", "tensorflow", "tensorflow_with_batch", "onnx", "on
 _CONVENTIONS = ("torch", "tensorflow", "tensorflow_with_batch", "onnx", "onnx_column_major")
 
 
+@explained
 def max_unpool(
     y: jax.Array,
     indices: jax.Array,
@@ -162,6 +164,7 @@ def _max_unpool(
         return parted_by_xla(compute, shape, range(y.ndim), y, indices)
 
 
+@explained
 def convert_indices(
     indices: jax.Array,
     shape: Sequence[int],
