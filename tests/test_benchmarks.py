@@ -6,6 +6,8 @@ import importlib.util
 import io
 import json
 import math
+import pathlib
+import xml.etree.ElementTree as ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from benchmarks import __main__ as bench
 from benchmarks import (
     aot,
     attention,
+    chart,
     compare,
     descriptors,
     elements,
@@ -455,3 +458,46 @@ def test_vmap_keeps_conditionals(name):
     before = str(jax.make_jaxpr(form)(x.update(shape=vmapped.IMAGE)))
     after = str(jax.make_jaxpr(jax.vmap(form))(x))
     assert after.count("cond[") == before.count("cond[")
+
+
+README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
+
+
+def test_the_chart_of_the_readme_is_that_of_the_recorded_rows():
+    assert chart.README.read_text() == chart.draw("windows")
+
+
+@pytest.mark.parametrize("name", chart.CHARTS)
+def test_bars_of_charts_are_as_long_as_their_ratios(name):
+    """On a log scale, from 1: to the right if jaxpool is faster, to the left if not."""
+    found = chart.bars(*chart.CHARTS[name])
+    root = ElementTree.fromstring(chart.draw(name))
+    keys = ("10", "10")  # the legend's
+    rects = [e for e in root.iter("{http://www.w3.org/2000/svg}rect")
+             if (e.get("width"), e.get("height")) != keys or e.get("y") != "29"]  # fmt: skip
+    assert len(rects) == len(found)
+    lengths, edges = [], []
+    for bar, rect in zip(found, rects, strict=True):
+        logs = [math.log(ratio) for ratio in bar.ratios]
+        mean = sum(logs) / len(logs)
+        lengths.append(float(rect.get("width")) / abs(mean))
+        edges.append(float(rect.get("x")) + (0 if mean > 0 else float(rect.get("width"))))
+    assert max(edges) - min(edges) < 0.2
+    assert max(lengths) < 1.03 * min(lengths)
+
+
+def test_numbers_of_the_pitch_are_those_of_the_recorded_rows():
+    """Geometric means over the cases of float32 maxima with their gradients."""
+    means = {}
+    for peer in ("flax", "torch"):
+        ratios = [
+            row["ratios"][peer]
+            for row in report.read(chart.ROOT / "recorded" / "cpu_max.jsonl")
+            if row["mode"] == "vjp" and row["implementation"] == "jaxpool"
+        ]
+        means[peer] = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    pitch = " ".join(README.read_text().split())
+    assert (
+        f"takes Flax {means['flax']:.2g} times as long and PyTorch {means['torch']:.2g} times as long"
+        f" (geometric means over {len(ratios)} networks' windows)"
+    ) in pitch
