@@ -62,19 +62,20 @@ def main(out: str | Path | None = "out") -> Figure:
     noisy = np.stack([lost(photograph, part, random) for part in PARTS])
     found = cleaned(noisy)
 
-    figure, axes = plt.subplots(1, 5, figsize=(16, 3.6), layout="constrained")
+    figure, places = plt.subplot_mosaic("ABEE;CDEE", figsize=(13, 6.8), layout="constrained")
+    *axes, chart = (places[letter] for letter in "ABCDE")
     pictures = {f"{PARTS[SHOWN]:.0%} of the pixels lost": noisy, **found}
-    for ax, (name, images) in zip(axes, pictures.items(), strict=False):
+    for ax, (name, images) in zip(axes, pictures.items(), strict=True):
         picture = images[SHOWN]
         ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[], title=name)
         ax.set_xlabel(f"{decibels(picture, photograph):.1f} dB")
     for (name, images), style in zip(found.items(), ("--", "-.", "-"), strict=True):
         row = [decibels(one, photograph) for one in images]
-        axes[-1].plot([100 * part for part in PARTS], row, style, marker="o", label=name)
-    axes[-1].set(xlabel="pixels lost (%)", title="peak signal to noise (dB)")
-    axes[-1].legend()
-    axes[-1].grid(alpha=0.3)
+        chart.plot([100 * part for part in PARTS], row, style, marker="o", label=name)
+    chart.set(xlabel="pixels lost (%)", title="peak signal to noise (dB)")
+    chart.legend()
+    chart.grid(alpha=0.3)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         figure.savefig(Path(out) / "denoising.png", dpi=100)

@@ -34,7 +34,7 @@ from skimage import data
 
 import jaxpool
 
-SMALLEST = 60  # pixels: the least face that is looked for
+SMALLEST = 80  # pixels: the least face that is looked for
 FACTOR = 0.709  # from one size of the photograph to the next
 THRESHOLDS = (0.6, 0.7, 0.7)  # how sure each network has to be
 P_WINDOW, P_STRIDE = 12, 2  # what P-Net sees at once, and from one place to the next
@@ -259,8 +259,9 @@ def main(out: str | Path | None = "out") -> tuple[Figure, list[Faces]]:
 
 def draw(photograph: np.ndarray, found: list[Faces], maps: list[np.ndarray]) -> Figure:
     """P-Net's scores, the boxes that each network leaves, and the face."""
-    figure, axes = plt.subplots(1, 4, figsize=(15, 4.2), layout="constrained")
-    scores = maps[2]
+    figure, grid = plt.subplots(2, 2, figsize=(9.6, 9.8), layout="constrained")
+    axes = grid.flat
+    scores = maps[1]
     axes[0].imshow(scores, cmap="magma", vmin=0, vmax=1)
     axes[0].set_title(f"P-Net's scores, {scores.shape[0]} x {scores.shape[1]}")
     for ax, faces, title in zip(axes[1:3], found, ("P-Net", "R-Net"), strict=False):

@@ -63,9 +63,10 @@ def main(out: str | Path | None = "out") -> tuple[Figure, np.ndarray]:
     print(f"right after each round: {right.tolist()} of {len(sides)}")
 
     places = nx.spring_layout(graph, seed=3, iterations=100)
-    figure, axes = plt.subplots(1, 1 + len(SHOWN), figsize=(16, 4.3), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8.4), layout="constrained")
     shown = {f"after round {n}: {right[n]} of 34 are right": found[n] for n in SHOWN}
-    for ax, (title, values) in zip(axes, {**shown, "what happened": sides}.items(), strict=True):
+    shown["what happened"] = sides
+    for ax, (title, values) in zip(axes.flat, shown.items(), strict=True):
         nx.draw_networkx(
             graph, places, ax=ax, node_color=values, cmap="coolwarm", vmin=-1, vmax=1,
             edgecolors="black", edge_color="#aaaaaa", font_size=7, node_size=170,

@@ -9,7 +9,8 @@ median, or whatever it takes, of the pixels that are there. Only a window that h
 and ``empty_value`` says what that is.
 
 The maximum is the nearest thing in a window, which is what a robot should keep; means mix what is
-near with what is behind it. The spread between the nearest and the farthest finds the edges.
+near with what is behind it. The spread of a window, from the nearest to the farthest or as a
+standard deviation, finds where something ends.
 """  # noqa: D205, D212, D415  (sphinx-gallery reads a title underlined like this)
 
 import sys
@@ -25,7 +26,13 @@ from skimage import data
 import jaxpool
 
 WINDOW = (16, 16)
-NAMES = ("avg_pool", "mean, where there", "nearest, where there", "nearest - farthest")
+NAMES = (
+    "avg_pool",
+    "mean, where there",
+    "nearest, where there",
+    "nearest - farthest",
+    "standard deviation",
+)
 
 
 @jax.jit
@@ -38,8 +45,13 @@ def pooled(depth: jax.Array) -> dict[str, jax.Array]:
         return jaxpool.pool(depth, domain, reduction, where=there, empty_value=np.nan)
 
     nearest = masked(jaxpool.Max())
-    pictures = (jaxpool.avg_pool(depth, WINDOW), masked(jaxpool.Mean()), nearest,
-                nearest - masked(jaxpool.Min()))  # fmt: skip
+    pictures = (
+        jaxpool.avg_pool(depth, WINDOW),
+        masked(jaxpool.Mean()),
+        nearest,
+        nearest - masked(jaxpool.Min()),
+        masked(jaxpool.Std()),
+    )
     return dict(zip(NAMES, pictures, strict=True))
 
 
@@ -54,8 +66,8 @@ def main(out: str | Path | None = "out") -> tuple[Figure, dict[str, float]]:
     pictures = {"disparity (pixels)": depth[..., None], **{name: found[name] for name in NAMES}}
     missing = {name: float(np.isnan(np.asarray(x)).mean()) for name, x in pictures.items()}
 
-    figure, axes = plt.subplots(1, 5, figsize=(17, 2.9), layout="constrained")
-    for ax, (name, picture) in zip(axes, pictures.items(), strict=True):
+    figure, axes = plt.subplots(2, 3, figsize=(13, 6.4), layout="constrained")
+    for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=True):
         shown = ax.imshow(np.asarray(picture)[..., 0], cmap="viridis", interpolation="nearest")
         shown.cmap.set_bad("white")
         ax.set(xticks=[], yticks=[], title=name, xlabel=f"{missing[name]:.1%} missing")

@@ -96,7 +96,7 @@ def main(out: str | Path | None = "out") -> tuple[Figure, dict[str, float]]:
     for name, part in right.items():
         print(f"{name:24}{part:6.1%}")
 
-    figure = plt.figure(figsize=(15, 4.2), layout="constrained")
+    figure = plt.figure(figsize=(14, 5.4), layout="constrained")
     left, middle, rest = figure.subfigures(1, 3, width_ratios=(1, 1.4, 2.2))
     for kind, axes in enumerate(left.subplots(len(TEXTURES), 3)):
         for ax, patch in zip(axes, known[kinds == kind][::25], strict=False):

@@ -67,7 +67,7 @@ def test_main(example, monkeypatch, smallest, left, expected, tmp_path, capsys):
     assert f"R-Net leaves {left[1]} boxes" in printed
     assert f"a face at {np.round(box, 1).tolist()}" in printed
     assert len(figure.axes[3].patches) == 1
-    assert plt.imread(tmp_path / "face_detection.png").shape == (420, 1500, 4)
+    assert plt.imread(tmp_path / "face_detection.png").shape == (980, 960, 4)
     plt.close(figure)
 
 

@@ -55,7 +55,7 @@ def test_denoising_by_scipy():
 
 @pytest.mark.exhaustive  # building the documentation runs it too
 def test_denoising(tmp_path):
-    drawn("denoising", (360, 1600), tmp_path)
+    drawn("denoising", (680, 1300), tmp_path)
 
 
 def test_best_threshold_of_two_heaps():
@@ -80,7 +80,7 @@ def test_coins(tmp_path):
 
 @pytest.mark.exhaustive
 def test_antialiasing(tmp_path):
-    found = drawn("antialiasing", (320, 1800), tmp_path)
+    found = drawn("antialiasing", (700, 1350), tmp_path)
     assert found["every 8th pixel"] > 1.9 * found["avg_pool"]
     assert found["avg_pool"] > found["blur_pool"] > found["spectral_pool"]
     assert found["max_pool"] > 2 * found["max_blur_pool"]
@@ -107,6 +107,7 @@ def test_missing_values_by_numpy():
         ("mean, where there", np.nanmean),
         ("nearest, where there", np.nanmax),
         ("nearest - farthest", lambda x, axis: np.nanmax(x, axis) - np.nanmin(x, axis)),
+        ("standard deviation", np.nanstd),
     ):
         np.testing.assert_allclose(found[name][there], function(cells[there], axis=-1), rtol=1e-5)
         assert np.isnan(found[name][~there]).all()
@@ -115,7 +116,7 @@ def test_missing_values_by_numpy():
 
 @pytest.mark.exhaustive
 def test_missing_values(tmp_path):
-    missing = drawn("missing_values", (290, 1700), tmp_path)
+    missing = drawn("missing_values", (640, 1300), tmp_path)
     assert missing.pop("avg_pool") > 0.5 > 0.1 > missing.pop("disparity (pixels)") > 0.05
     assert set(missing.values()) == {0.0}
 
@@ -162,7 +163,7 @@ def test_opinions_by_loops():
 
 @pytest.mark.exhaustive
 def test_graph(tmp_path):
-    right = drawn("graph", (430, 1600), tmp_path)
+    right = drawn("graph", (840, 1100), tmp_path)
     assert right[0] == 2
     assert (right[2:] == 33).all()
 
@@ -175,6 +176,6 @@ def test_filters_see_no_brightness():
 
 @pytest.mark.exhaustive
 def test_textures(tmp_path):
-    right = drawn("textures", (420, 1500), tmp_path)
+    right = drawn("textures", (540, 1400), tmp_path)
     assert right["global_std_pool"] > 0.97
     assert right["global_avg_pool"] < 0.7 < right["covariance_pool"]
