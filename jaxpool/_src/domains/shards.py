@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain
 from jaxpool._src.core.shards import AxisShard
 from jaxpool._src.domains.window import Window
@@ -17,6 +18,7 @@ from jaxpool._src.lowering import meshes
 from jaxpool._src.lowering.windows import all_of, numbered
 
 
+@explained
 def halo_exchange(
     x: jax.Array,
     domain: Window,
