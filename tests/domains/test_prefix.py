@@ -120,9 +120,20 @@ def test_folds_keep_the_order_at_any_length(size):
         np.testing.assert_allclose(slope, full, 1e-5, 1e-30)
 
 
+@jax.jit
+def soft_pools(x, where, r):
+    """Prefixes' soft pools with their slopes in x and in the sharpness."""
+
+    def pools(x, r):
+        kinds = (jaxpool.LogSumExp(r), jaxpool.SoftmaxMean(r))
+        return jnp.stack([jaxpool.pool(x, jaxpool.Prefix(0), kind, where=where) for kind in kinds])
+
+    return pools(x, r), jax.jacrev(pools)(x, r), jax.jacfwd(pools, 1)(x, r)
+
+
 @pytest.mark.parametrize("sharpness", [0.0, 1e-5, 0.3, -300.0, 300.0])
 def test_soft_pools_have_all_digits(sharpness):
-    """And slopes in x and in the sharpness, traced, against float64."""
+    """And slopes, with a sharpness that is traced, against float64."""
     x, where = RNG.random(12).astype(np.float32), RNG.random(12) < 0.8
     where[:2] = False, True
 
@@ -137,15 +148,7 @@ def test_soft_pools_have_all_digits(sharpness):
                 for c, h in zip(cells[1:], high[1:], strict=True)]  # fmt: skip
         return np.array([[0, *soft], [0, *mean]])
 
-    def pools(x, r):
-        kinds = (jaxpool.LogSumExp(r), jaxpool.SoftmaxMean(r))
-        return jnp.stack([jaxpool.pool(x, jaxpool.Prefix(0), kind, where=where) for kind in kinds])
-
-    @jax.jit
-    def found(x, r):
-        return pools(x, r), jax.jacrev(pools)(x, r), jax.jacfwd(pools, 1)(x, r)
-
-    y, in_x, in_r = found(x, np.float32(sharpness))
+    y, in_x, in_r = soft_pools(x, where, np.float32(sharpness))
     x, r = x.astype(np.float64), float(np.float32(sharpness))
     np.testing.assert_allclose(y, exact(x, r), 1e-6, 2e-7)
     steps = [(exact(x + 1e-6 * e, r) - exact(x - 1e-6 * e, r)) / 2e-6 for e in np.eye(12)]
