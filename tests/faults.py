@@ -2747,4 +2747,22 @@ FAULTS = [
         "return False",
         "on several devices, maxima exchange a halo for each tap",
     ),
+    (
+        "lowering/shifts.py",
+        "part = lax.slice_in_dim(blocks, min(elements), max(elements) + 1, 1, axis + 1)",
+        "part = lax.slice_in_dim(blocks, 0, w.stride, 1, axis + 1)",
+        "on several devices, sums are of whole blocks",
+    ),
+    (
+        "lowering/shared_sums.py",
+        "shape[axis] = w.length if backward else w.output",
+        "shape[axis] = w.output",
+        "over shared axes, sums have no gradient",
+    ),
+    (
+        "lowering/shared_sums.py",
+        "form = functools.partial(sum_shifted if several else window_sum, windows=how.windows)",
+        "form = functools.partial(window_sum, windows=how.windows)",
+        "gradients of means exchange most of the cotangents",
+    ),
 ]
