@@ -85,7 +85,8 @@ def with_gradient(form: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def images(shape: Sequence[int] = vmapped.IMAGE) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((BATCH, *shape)).astype(np.float32)
+    """Between 0 and 1, where all functions are smooth."""
+    return np.random.default_rng(0).uniform(0.1, 0.9, (BATCH, *shape)).astype(np.float32)
 
 
 def compiled_for(function: Callable[[Any], Any], x: Any, split: str, mode: str) -> tuple[Any, Any]:

@@ -2903,4 +2903,22 @@ FAULTS = [
         "value.ndim > 9",
         "a layer's class that is called with a map shows the map and not what to write",
     ),
+    (
+        "lowering/shifts.py",
+        "part = lax.slice_in_dim(blocks, min(elements), max(elements) + 1, 1, axis + 1)",
+        "part = lax.slice_in_dim(blocks, 0, w.stride, 1, axis + 1)",
+        "on several devices, sums are of whole blocks",
+    ),
+    (
+        "lowering/shared_sums.py",
+        "shape[axis] = w.length if backward else w.output",
+        "shape[axis] = w.output",
+        "over shared axes, sums have no gradient",
+    ),
+    (
+        "lowering/shared_sums.py",
+        "form = functools.partial(sum_shifted if several else window_sum, windows=how.windows)",
+        "form = functools.partial(window_sum, windows=how.windows)",
+        "gradients of means exchange most of the cotangents",
+    ),
 ]

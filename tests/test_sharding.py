@@ -15,7 +15,7 @@ import pytest
 import jaxpool
 
 TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/primitives.py",
-            "lowering/meshes.py", "lowering/masked.py", "lowering/unpool.py", "regions/places.py",
+            "lowering/meshes.py", "lowering/shared_sums.py", "lowering/masked.py", "lowering/unpool.py", "regions/places.py",
             "regions/maxima.py", "regions/sampling.py", "pools/sequences.py", "pools/pyramids.py",
             "pools/descriptors.py", "pools/assignment.py", "pools/attention.py",
             "pools/spectral.py", "pools/polyphase.py")  # fmt: skip
@@ -52,6 +52,7 @@ def test_on_eight_devices(exhaustive):
             assert set(used) <= {"collective-permute"}, name
     # Of what overlaps one halo is exchanged, and for the gradient those of taps and of cotangents.
     assert collectives["max Auto rows"] == {"collective-permute": 3}
+    assert collectives["avg Auto columns"] == {"collective-permute": 2}
     assert collectives["max_large Auto rows"]["collective-permute"] <= 24
     assert not collectives["min Auto rows"]  # those that lie side by side can
 

@@ -5,11 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
+from jaxpool._src.lowering import shared_sums
 from jaxpool._src.lowering.footprints import all_taps, in_order
 from jaxpool._src.lowering.max import _picked_form, _sum_forms
 from jaxpool._src.lowering.shifts import reads_shifted, shifted_reader
+from tests import oracle
 
-TESTS_OF = ("lowering/shifts.py", "lowering/tangent.py", "lowering/picks.py", "lowering/max.py")
+TESTS_OF = (
+    "lowering/shifts.py",
+    "lowering/shared_sums.py",
+    "lowering/tangent.py",
+    "lowering/picks.py",
+    "lowering/max.py",
+)
 
 # Windows, strides, padding, dilation over (13, 10).
 CASES = (
@@ -67,6 +75,30 @@ def test_picks_and_their_gradients_are_those_of_one_device():
         of_one, of_several = both(X, where)
         for a, b in zip(jax.tree.leaves(of_one), jax.tree.leaves(of_several), strict=True):
             np.testing.assert_allclose(a, b, 1e-6, 1e-6)
+
+
+def test_sums_and_their_transposes_are_those_of_one_device():
+    x = np.random.default_rng(1).standard_normal(X.shape).astype(np.float32)
+    for domain in CASES:
+        if domain.footprint is not None or max(domain.dilation) > 1:
+            continue
+        how = shared_sums._How(in_order(domain.windows(x.shape)))
+        shape = domain.output_shape(x.shape)
+
+        @jax.jit
+        def both(x, how=how, shape=shape):
+            y = jnp.cos(jnp.arange(np.prod(shape), dtype=x.dtype)).reshape(shape)
+            return [
+                [shared_sums._lowered("cpu", given, how=how, several=several, backward=backward)
+                 for given, backward in ((x, False), (y, True))]
+                for several in (False, True)
+            ]  # fmt: skip
+
+        of_one, of_several = both(x)
+        wanted = oracle.window("sum", x, domain.window_shape, domain.strides, domain.padding,
+                               axes=domain.axes, ceil_mode=domain.ceil_mode)  # fmt: skip
+        np.testing.assert_allclose(of_several[0], wanted, 1e-5, 1e-5)
+        np.testing.assert_allclose(of_several[1], of_one[1], 1e-5, 1e-5)
 
 
 def test_long_windows_and_symbolic_lengths_are_not_shifted():

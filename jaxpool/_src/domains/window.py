@@ -26,6 +26,7 @@ from jaxpool._src.lowering.footprints import (
     tap_count,
     with_padding,
 )
+from jaxpool._src.lowering.shared_sums import shared_sum
 
 # Windows of more elements are taken axis by axis, where that is possible.
 _AT_ONCE = 9
@@ -255,7 +256,7 @@ class Window(Domain):
         windows = self.windows(x.shape)
         if isinstance(windows, Shaped):
             return lowering_sum.footprint_sum(x, windows)
-        return lowering.window_sum(x, windows)
+        return shared_sum(x, windows)
 
     def max(
         self,

@@ -87,7 +87,7 @@ class WindowMap:
         return pull_back(given)[0]
 
 
-def _with_batch(how: Any, axis: int) -> Any:
+def with_batch(how: Any, axis: int) -> Any:
     """The same for arrays that have one axis more, there."""
     moved = like(how.windows, ((a + (a >= axis), w) for a, w in how.windows))
     return dataclasses.replace(how, windows=moved)
@@ -198,7 +198,7 @@ def _fold_batch(
     operands: Sequence[Any], axes: Sequence[Any], *, how: WindowFold, tree: Any
 ) -> tuple[list[jax.Array], list[int]]:
     operands, at = batched(operands, axes, 1)
-    found = _fold_p.bind(*operands, how=_with_batch(how, at), tree=tree)
+    found = _fold_p.bind(*operands, how=with_batch(how, at), tree=tree)
     return found, [at] * len(found)
 
 
@@ -206,7 +206,7 @@ def _map_batch(
     operands: Sequence[Any], axes: Sequence[Any], *, how: WindowMap, backward: bool
 ) -> tuple[jax.Array, int]:
     operands, at = batched(operands, axes, 3)
-    return _map_p.bind(*operands, how=_with_batch(how, at), backward=backward), at
+    return _map_p.bind(*operands, how=with_batch(how, at), backward=backward), at
 
 
 def batched(operands: Sequence[Any], axes: Sequence[Any], whole: int) -> tuple[list[Any], int]:

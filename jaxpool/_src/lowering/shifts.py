@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jax import lax
 
+from jaxpool._src.core.geometry import AxisWindow
 from jaxpool._src.lowering.footprints import Windows
 from jaxpool._src.lowering.windows import are_known, pad
 
@@ -65,6 +66,25 @@ def shifted_reader(x: jax.Array, windows: Windows, value: Any) -> Callable[[Sequ
         return lax.squeeze(array, inner)
 
     return read
+
+
+def sum_shifted(x: jax.Array, windows: Windows) -> jax.Array:
+    """Sum of each window, without holes; the transpose shifts cotangents back."""
+    for axis, w in reversed(windows):
+        x = _sum_along(x, axis, w)
+    return x
+
+
+def _sum_along(x: jax.Array, axis: int, w: AxisWindow) -> jax.Array:
+    x = pad(axis, (0, w.blocks * w.stride - w.length), x, 0)
+    blocks = x.reshape(*x.shape[:axis], w.blocks, w.stride, *x.shape[axis + 1 :])
+    terms = []
+    for shift in w.shifts():
+        elements = [r for q, r in (_of_block(w, tap) for tap in range(w.window)) if q == shift]
+        part = lax.slice_in_dim(blocks, min(elements), max(elements) + 1, 1, axis + 1)
+        part = lax.reduce_sum(part, [axis + 1])
+        terms.append(pad(axis, (-shift, w.output + shift - w.blocks), part, 0))
+    return functools.reduce(lax.add, terms)
 
 
 def _of_block(w: Any, tap: int) -> tuple[int, int]:
