@@ -96,8 +96,8 @@ def _blurred_by_content(x: jax.Array, n: int) -> jax.Array:
     return jaxpool.content_aware_blur_pool(x, kernels, (2,) * n)
 
 
-def _ids(size: int) -> np.ndarray:
-    return np.arange(size) // 3
+def _ids(size: Any) -> jax.Array:
+    return jnp.arange(size) // 3
 
 
 # Those with arguments of their own, as functions of x and of the number of pooled axes.
