@@ -86,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=32, help="batch size in place of the case's; 0 keeps that")
     add("--regions", type=names, help="cases of benchmarks.regions, in place of the others")
     add("--elements", action="store_true", help="those of benchmarks.elements, in their place")
+    add("--operators", type=names, help="functions of benchmarks.operators, or all, in their place")
+    add("--ranks", type=names, default=["2"], help="numbers of axes that --operators pool")
     add("--shard", type=int, help="axis to shard over all devices of the target")
     add("--out", help="JSONL to write, a row for each program")
     return parser
@@ -156,6 +158,13 @@ def _rows(options: argparse.Namespace) -> Iterator[report.Row]:
         from benchmarks import elements
 
         jobs = elements.jobs(options.dtypes, options.modes)
+    elif options.operators:
+        from benchmarks import operators
+
+        wanted = operators.NAMES if options.operators == ["all"] else options.operators
+        jobs = operators.jobs(
+            wanted, [int(n) for n in options.ranks], options.dtypes, options.modes
+        )
     else:
         cases = [_with_batch(case, options.batch) for case in programs.select_cases(options.cases)]
         jobs = [
@@ -186,6 +195,8 @@ def _rows(options: argparse.Namespace) -> Iterator[report.Row]:
                 program, floor = regions.program(op, case, mode)
             elif options.elements:
                 program, floor = elements.program(case, dtype, mode)
+            elif options.operators:
+                program, floor = operators.program(case, dtype, mode)
             else:
                 program = programs.build(implementation, op, case, dtype, mode, abstract=True)
                 floor = programs.floor_bytes(op, case, dtype, mode)

@@ -5,7 +5,7 @@ What is exported and what is compiled for accelerators runs over this table.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
+from benchmarks.programs import OWN, Program
 
 BOXES = np.array([[0, 0, 4, 4], [1, 2, 7, 5]], np.float32)
 OFFSETS = np.zeros((2, 3, 3, 2), np.float32)
@@ -95,8 +96,8 @@ def _blurred_by_content(x: jax.Array, n: int) -> jax.Array:
     return jaxpool.content_aware_blur_pool(x, kernels, (2,) * n)
 
 
-def _ids(size: int) -> np.ndarray:
-    return np.arange(size) // 3
+def _ids(size: Any) -> jax.Array:
+    return jnp.arange(size) // 3
 
 
 # Those with arguments of their own, as functions of x and of the number of pooled axes.
@@ -214,3 +215,37 @@ def with_gradient(function: Callable) -> Callable:
         return y, gradient
 
     return both
+
+
+# By number of pooled axes, what is compiled for accelerators: large enough for their tiles.
+SHAPES = {1: (4, 256, 128), 2: (4, 32, 32, 128), 3: (2, 16, 16, 16, 128)}
+
+
+def jobs(
+    names: Sequence[str], ranks: Sequence[int], dtypes: Sequence[str], modes: Sequence[str]
+) -> list[tuple[Any, ...]]:
+    """Op, name, shape of x, dtype, mode, implementation and case of each program."""
+    return [
+        (name, f"{n} axes", SHAPES[n], dtype, mode, OWN, (name, n))
+        for name in names
+        for n in ranks
+        if n == 2 or name not in IMAGES
+        for dtype in dtypes
+        for mode in modes
+        if mode == "fwd" or name not in DISCRETE
+    ]
+
+
+def program(case: tuple[str, int], dtype: str, mode: str) -> tuple[Program, int]:
+    """What `benchmarks.aot` compiles, and the bytes that it must read and write."""
+    name, n = case
+    function = operator(name, n)
+    x = jax.ShapeDtypeStruct(SHAPES[n], dtype)
+    forms = {
+        "fwd": function,
+        "vjp": with_gradient(function),
+        "jvp": lambda x: jax.jvp(function, (x,), (jnp.cos(x),)),
+    }
+    results = jax.tree.leaves(jax.eval_shape(forms[mode], x))
+    floor = sum(a.size * a.dtype.itemsize for a in (x, *results) if hasattr(a.dtype, "itemsize"))
+    return Program(OWN, forms[mode], (x,)), floor

@@ -84,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for file in sorted(recorded.glob("*.jsonl")):
         text = with_table(text, file.stem, tables(report.read(file)))
     PAGE.write_text(text)
+    compiled = sorted((recorded / "scale").glob("*.jsonl"))
+    write(SCALE, {file.stem: tables(report.read(file)) for file in compiled})
 
 
 def measure(name: str, out: Path) -> None:

@@ -25,7 +25,7 @@ def as_lowered(equation: Any) -> Any:
     if equation.primitive.name not in ("window_fold", "window_map"):
         return None
     static = dict(equation.params)
-    form = functools.partial(static.pop("how").lowered, "cpu", **static)
+    form = functools.partial(static.pop("how").lowered, "cpu", several=False, **static)
     return jax.make_jaxpr(form)(*(x.aval for x in equation.invars))
 
 

@@ -26,7 +26,9 @@ from benchmarks import (
     descriptors,
     elements,
     hlo,
+    operators,
     page,
+    pods,
     programs,
     report,
     segments,
@@ -501,3 +503,30 @@ def test_numbers_of_the_pitch_are_those_of_the_recorded_rows():
         f"takes Flax {means['flax']:.2g} times as long and PyTorch {means['torch']:.2g} times as long"
         f" (geometric means over {len(ratios)} networks' windows)"
     ) in pitch
+
+
+def test_what_a_pod_moves():
+    """Of a stem in 8 parts, by hand: 16 examples for a device, of which it has 14 rows of 128 each."""
+    stem, v5e = pods.STAGES[0], pods.MACHINES[0]
+    row = 112 * 64 * 2
+    found = pods.moved(stem, v5e, 8)
+    assert found.memory == 2 * 16 * (112 * row + 56 * row // 2)
+    assert found.exchanged == 2 * 16 * 8 * row  # a row forward, and one of gradients backward
+    assert found.seconds == found.memory / 819e9
+    assert pods.moved(stem, v5e, 1).exchanged == 0
+    assert pods.moved(pods.STAGES[2], v5e, 8).exchanged == 0  # side by side
+    assert "| v5e:16x16 | ResNet-50, 3x3/2 maximum        | 14 along rows" in pods.table()
+    assert pods.table() in page.SCALE.read_text()
+
+
+def test_operators_are_compiled_with_derivatives(capsys):
+    """As for accelerators, here for the CPU."""
+    aot.main(["--target=cpu", "--operators=pool_mask,global_sum_pool", "--ranks=1", "--dtypes=bfloat16",
+              "--modes=fwd,vjp,jvp"])  # fmt: skip
+    lines = [line for line in capsys.readouterr().out.splitlines() if " axes" in line]
+    modes = [[cell.strip() for cell in line.split("|")][5] for line in lines]
+    assert modes == ["fwd", "fwd", "vjp", "jvp"]
+    assert "none: " not in "".join(lines)
+    found, floor = operators.program(("global_sum_pool", 1), "bfloat16", "vjp")
+    assert floor == 2 * (4 * 256 * 128 + 4 * 128 + 4 * 256 * 128)
+    assert found.arguments[0].shape == (4, 256, 128)

@@ -337,7 +337,7 @@ ERRORS = [
     (lambda: jaxpool.closing_pool(X, 3), ValueError,
      "closing_pool: `window_shape` must be a sequence when `axes` is not given, since its length "
      "says how many axes are pooled; got window_shape=3. Write window_shape=(3, 3) for 2D "
-     "pooling."),
+     "pooling, or axes=(-2, -1) if channels come first."),
     (lambda: jaxpool.parabolic_structure((3, 3), -1), ValueError,
      "parabolic_structure: `t` must be a finite number > 0, or an array of them; got t=-1."),
     (lambda: jaxpool.parabolic_structure(3, "1"), TypeError,

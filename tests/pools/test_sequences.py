@@ -241,7 +241,7 @@ X = np.zeros((2, 8, 3), np.float32)
      "x.shape=(2, 8, 3).", lambda: jaxpool.first_pool(X, axis=3)),
     (ValueError, "last_pool: `axis` must lie in [-1, 1) since x has 1 axes; got axis=-2 for "
      "x.shape=(8,).", lambda: jaxpool.last_pool(X[0, :, 0])),
-    (TypeError, "position_weighted_pool: `axis` must be an int; got axis=1.0.",
+    (TypeError, "position_weighted_pool: `axis` must be an int; got axis=1.0. Write 1.",
      lambda: jaxpool.position_weighted_pool(X, axis=1.0)),
     (TypeError, "approximate_rank_pool: `where` must hold bools; got where.dtype=float32. "
      "Write where != 0.", lambda: jaxpool.approximate_rank_pool(X, where=X)),
@@ -262,8 +262,8 @@ X = np.zeros((2, 8, 3), np.float32)
     (ValueError, "piecewise_pool: `positions` must have one axis, or a row for each sequence; got "
      "positions.shape=(3, 2) for x.shape=(2, 8, 3) with the sequence along axis 1.",
      lambda: jaxpool.piecewise_pool(X, jnp.zeros((3, 2), jnp.int32))),
-    (TypeError, "piecewise_pool: `reduction` must be a jaxpool.Reduction; got reduction='max'.",
-     lambda: jaxpool.piecewise_pool(X, (2,), "max", where=X > 0)),
+    (TypeError, "piecewise_pool: `reduction` must be a jaxpool.Reduction; got reduction='max'. "
+     "Write jaxpool.Max().", lambda: jaxpool.piecewise_pool(X, (2,), "max", where=X > 0)),
 ])  # fmt: skip
 def test_mistakes_are_answered(error, message, call):
     with pytest.raises(error) as caught:
