@@ -4,7 +4,10 @@ import contextlib
 import dataclasses
 import importlib.util
 import io
+import json
 import math
+import pathlib
+import xml.etree.ElementTree as ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +21,7 @@ from benchmarks import __main__ as bench
 from benchmarks import (
     aot,
     attention,
+    chart,
     compare,
     descriptors,
     elements,
@@ -26,6 +30,7 @@ from benchmarks import (
     programs,
     report,
     segments,
+    sharding,
     spectral,
     timing,
     vmapped,
@@ -338,7 +343,8 @@ def test_layouts_go_there_and_back():
         np.testing.assert_array_equal(layout.back(there, case.shape), x)
 
 
-def test_segments_prints_a_row_for_each_function_and_mode(capsys):
+def test_segments_prints_a_row_for_each_function_and_mode(capsys, monkeypatch):
+    monkeypatch.setattr(timing, "bandwidth", lambda: 1e10)  # which takes seconds to measure
     assert len([*segments.groups(128)]) == 10
     segments.main(["--repeats=1", "--shrink=128", "--only=max_pool, s"])
     segments.main(["--repeats=1", "--shrink=128", "--only=prefix_max"])
@@ -384,6 +390,48 @@ def test_wavelets_and_phases_print_a_row_for_each_mode(capsys):
     np.testing.assert_allclose(by_hand, own, rtol=1e-5, atol=1e-6)
 
 
+def test_sharding_counts_what_is_exchanged():
+    text = """
+      %a = f32[2,3]{1,0} all-reduce(f32[2,3] %b), to_apply=%add
+      %c = (f32[4]{0}, f32[4]{0}) collective-permute-start(f32[4] %d)
+      %e = f32[4]{0} collective-permute-done(%c)
+      %f = pred[] all-reduce(pred[] %g), to_apply=%and
+      %h = bf16[5]{0} add(bf16[5] %all-reduce.1, bf16[5] %i)
+    """
+    exchange = sharding.Exchange.of(text)
+    assert exchange.counts == {"all-reduce": 2, "collective-permute": 1}
+    assert exchange.size == 24 + 32 + 1
+
+
+def test_sharding_table_and_page(tmp_path, monkeypatch):
+    rows = [
+        {"op": "a", "split": "batch", "mode": "auto", "counts": {}, "bytes": 0},
+        {"op": "a", "split": "batch", "mode": "shard_map", "error": "TypeError: no"},
+        {"op": "a", "split": "rows", "mode": "auto", "counts": {"collective-permute": 2},
+         "bytes": 1234},
+        {"op": "a", "split": "rows", "mode": "explicit", "counts": {"collective-permute": 2},
+         "bytes": 1234},
+    ]  # fmt: skip
+    lines = sharding.table(rows).splitlines()
+    assert lines == ["| | batch | rows |", "|---|---|---|",
+                     "| `a` | 0<br>shard_map: raises | 2 permute, 1.2 kB |"]  # fmt: skip
+    recorded, page = tmp_path / "rows.jsonl", tmp_path / "page.md"
+    recorded.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page.write_text(f"before\n{sharding.BEGIN}old\n{sharding.END}after\n")
+    monkeypatch.setattr(sharding, "RECORDED", recorded)
+    monkeypatch.setattr(sharding, "PAGE", page)
+    sharding.main(["--page"])
+    assert page.read_text().splitlines() == [
+        "before", sharding.BEGIN.strip(), "", *lines, "", sharding.END.strip(), "after"
+    ]  # fmt: skip
+
+
+def test_sharding_page_has_what_is_recorded():
+    rows = [json.loads(line) for line in sharding.RECORDED.read_text().splitlines()]
+    assert sharding.table(rows) in sharding.PAGE.read_text()
+    assert not [row for row in rows if row["split"] == "batch" and row.get("bytes", 0) > 2]
+
+
 def test_vmapped_measures_all_functions(capsys, tmp_path):
     assert set(vmapped.functions()) <= set(vmapped.forms())
     vmapped.main(
@@ -410,3 +458,46 @@ def test_vmap_keeps_conditionals(name):
     before = str(jax.make_jaxpr(form)(x.update(shape=vmapped.IMAGE)))
     after = str(jax.make_jaxpr(jax.vmap(form))(x))
     assert after.count("cond[") == before.count("cond[")
+
+
+README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
+
+
+def test_the_chart_of_the_readme_is_that_of_the_recorded_rows():
+    assert chart.README.read_text() == chart.draw("windows")
+
+
+@pytest.mark.parametrize("name", chart.CHARTS)
+def test_bars_of_charts_are_as_long_as_their_ratios(name):
+    """On a log scale, from 1: to the right if jaxpool is faster, to the left if not."""
+    found = chart.bars(*chart.CHARTS[name])
+    root = ElementTree.fromstring(chart.draw(name))
+    keys = ("10", "10")  # the legend's
+    rects = [e for e in root.iter("{http://www.w3.org/2000/svg}rect")
+             if (e.get("width"), e.get("height")) != keys or e.get("y") != "29"]  # fmt: skip
+    assert len(rects) == len(found)
+    lengths, edges = [], []
+    for bar, rect in zip(found, rects, strict=True):
+        logs = [math.log(ratio) for ratio in bar.ratios]
+        mean = sum(logs) / len(logs)
+        lengths.append(float(rect.get("width")) / abs(mean))
+        edges.append(float(rect.get("x")) + (0 if mean > 0 else float(rect.get("width"))))
+    assert max(edges) - min(edges) < 0.2
+    assert max(lengths) < 1.03 * min(lengths)
+
+
+def test_numbers_of_the_pitch_are_those_of_the_recorded_rows():
+    """Geometric means over the cases of float32 maxima with their gradients."""
+    means = {}
+    for peer in ("flax", "torch"):
+        ratios = [
+            row["ratios"][peer]
+            for row in report.read(chart.ROOT / "recorded" / "cpu_max.jsonl")
+            if row["mode"] == "vjp" and row["implementation"] == "jaxpool"
+        ]
+        means[peer] = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    pitch = " ".join(README.read_text().split())
+    assert (
+        f"takes Flax {means['flax']:.2g} times as long and PyTorch {means['torch']:.2g} times as long"
+        f" (geometric means over {len(ratios)} networks' windows)"
+    ) in pitch

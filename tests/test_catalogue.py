@@ -61,3 +61,10 @@ def test_every_variant_is_there():
 
 def test_the_page_is_that_of_the_table():
     assert (DOCS / "catalogue.md").read_text() == catalogue().page()
+
+
+def test_the_readme_counts_kinds_and_names_each_family():
+    families = catalogue().FAMILIES
+    readme = (DOCS.parent / "README.md").read_text()
+    assert f"lists {sum(map(len, families.values()))} kinds of pooling" in readme
+    assert all(f"| [{family}](docs/catalogue.md#" in readme for family in families)

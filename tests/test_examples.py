@@ -1,9 +1,13 @@
 """Each example at toy size: it runs, it learns, and what it draws is there."""
 
+import functools
 import importlib.util
 import inspect
 import math
+import os
+import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,30 +47,52 @@ def digits():
     return load("train_digits")
 
 
-@pytest.mark.parametrize("pool", ["max", pytest.param("lp", marks=pytest.mark.exhaustive)])
-def test_train_digits(digits, pool, tmp_path, capsys):
-    result = digits.main(pool=pool, epochs=2, out=tmp_path / "new")
-    assert len(result.losses) == len(result.accuracies) == 2
-    assert result.losses[1] < result.losses[0] < 2 * math.log(10)
-    assert result.accuracies[1] > 0.3  # guessing: 0.1
+# `.ci/run` runs it with max, and so beside Flax.
+@pytest.mark.parametrize("pool", ["sum", pytest.param("max", marks=pytest.mark.exhaustive)])
+def test_train_digits(digits, pool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(digits, "time_steps", functools.partial(digits.time_steps, steps=2))
+    result = digits.main(pool=pool, other=pool, epochs=2, out=tmp_path / "new")
+    assert [run.pool for run in result.runs] == [pool, pool]
+    for run in result.runs:
+        assert len(run.losses) == len(run.accuracies) == 2
+        assert run.losses[1] < run.losses[0] < 2 * math.log(10)
+        assert run.accuracies[1] > 0.3  # guessing: 0.1
     assert result.figure == tmp_path / "new" / f"digits_{pool}.png"
     picture = plt.imread(result.figure)
-    assert picture.shape == (768, 1440, 4)
+    assert picture.shape == (1080, 1440, 4)
     assert picture[..., :3].std() > 0.1
     assert not plt.get_fignums()
     printed = capsys.readouterr().out
-    assert f"{pool} pooling" in printed
-    assert f"{result.accuracies[-1]:.2%}" in printed
+    assert f"{result.runs[0].accuracies[-1]:.2%}" in printed
+    assert (
+        f"A training step with {pool} pooling takes {result.step_times['jaxpool']:.2f} ms"
+        in printed
+    )
+    if pool == "sum":
+        assert "Flax has no such pool" in printed
+    else:
+        ratio = result.step_times["Flax"] / result.step_times["jaxpool"]
+        assert f"{ratio:.2f} times as long" in printed
+
+
+@pytest.mark.parametrize("pool", ["max", "min", "avg"])
+def test_train_digits_compares_the_same_network(digits, pool):
+    """With Flax's pools it has the same logits, from the same parameters."""
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32)
+    own, theirs = (digits.Network(pool, digits.nnx.Rngs(0), flax) for flax in (False, True))
+    np.testing.assert_allclose(own(images), theirs(images), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("pool", ["max", "min", "avg", "sum", "lp"])
 def test_train_digits_pools_between_the_blocks(digits, pool):
     model = digits.Network(pool, digits.nnx.Rngs(0))
     images = np.ones((3, 8, 8, 1), np.float32)
-    before, after = digits.feature_maps(model, images)
+    before, after, learns = digits.feature_maps(model, images)
     assert (before.shape, after.shape) == ((3, 8, 8, 32), (3, 4, 4, 32))
     function = getattr(digits.jaxpool, f"{pool}_pool")
     np.testing.assert_allclose(after, function(before, (2, 2)), rtol=1e-6)
+    share = {"max": 0.25, "min": 0.25, "avg": 1, "sum": 1}
+    assert pool == "lp" or (np.asarray(learns) != 0).mean() == share[pool]
     assert model(images).shape == (3, 10)
 
 
@@ -117,6 +143,19 @@ def test_train_spp_digits(tmp_path, capsys):
     assert "test accuracy at 20 x 20 (never seen): " in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive  # `.ci/run` runs it too
+def test_shard_volume(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "MPLBACKEND": "Agg"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "shard_volume.py"), "--out", str(tmp_path)],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = re.match(r"loss (.*) on 8 devices, (.*) on one; .* gradients (.*); ", done.stdout)
+    assert found[1] == found[2]
+    assert float(found[3]) < 1e-6
+    assert plt.imread(tmp_path / "shard_volume.png").shape == (450, 900, 4)
+
+
 def test_plot_window_pools(tmp_path):
     example = load("plot_window_pools")
     figure = example.main(windows=(16, 64), out=tmp_path)
@@ -129,24 +168,17 @@ def test_plot_window_pools(tmp_path):
     plt.close(figure)
 
 
-def test_plot_pooling_zoo(tmp_path, monkeypatch, exhaustive):
-    """As it is, or of a part of the photograph, with each pool as one program."""
-    example = load("plot_pooling_zoo")
-    if exhaustive:
-        figure = example.main(out=tmp_path)
-    else:
-        pools, photograph = example.pools, example.load_sample_image("flower.jpg")
-        monkeypatch.setattr(example, "load_sample_image", lambda name: photograph[100:148, 200:264])
-        eager = ("importance_pool",)  # it calls NumPy
-        compiled = lambda w: {n: f if n in eager else jax.jit(f) for n, f in pools(w).items()}
-        monkeypatch.setattr(example, "pools", compiled)
-        figure = example.main(window=4, out=tmp_path)
-    axes = figure.findobj(matplotlib.axes.Axes)
-    shown = {ax.get_title().split(",")[0].split("(")[0] for ax in axes if ax.images}
+def test_plot_pooling_zoo_has_all_pools_of_windows():
+    shown = {name.split(",")[0].split("(")[0] for name in load("plot_pooling_zoo").pools(4)}
     found = {n for n, f in vars(jaxpool).items() if n.endswith("_pool") and callable(f)}
     found = {n for n in found if "padding" in inspect.signature(vars(jaxpool)[n]).parameters}
     assert shown >= found
-    for ax in axes:
+
+
+@pytest.mark.exhaustive  # building the documentation runs it too
+def test_plot_pooling_zoo(tmp_path):
+    figure = load("plot_pooling_zoo").main(out=tmp_path)
+    for ax in figure.findobj(matplotlib.axes.Axes):
         for picture in (image.get_array() for image in ax.images):
             assert picture.shape[-1] == 3
             assert 0 <= picture.min() < picture.max() <= 1
