@@ -129,6 +129,7 @@ def test_wavelets(tmp_path):
     assert (parts[:, 0] > 0.9).all()
 
 
+@pytest.mark.exhaustive
 def test_votes_agree_with_most_pixels():
     """By trying each label in each cell."""
     example = load("label_maps")
@@ -166,6 +167,21 @@ def test_graph(tmp_path):
     right = drawn("graph", (840, 1100), tmp_path)
     assert right[0] == 2
     assert (right[2:] == 33).all()
+
+
+def test_running_maxima_by_loops():
+    prices = np.random.default_rng(5).uniform(1, 9, 70).astype(np.float32)
+    found = load("running_maxima").running(prices)
+    places = range(len(prices))
+    assert found["so far"].tolist() == [prices[: n + 1].max() for n in places]
+    assert found["to come"].tolist() == [prices[n:].max() for n in places]
+    last = [prices[max(0, n - 59) : n + 1].max() for n in places]
+    assert found["of the last days"].tolist() == last
+
+
+@pytest.mark.exhaustive
+def test_running_maxima(tmp_path):
+    assert 0.5 < drawn("running_maxima", (700, 1000), tmp_path) < 0.6
 
 
 def test_filters_see_no_brightness():
