@@ -170,7 +170,7 @@ def _form(name: str) -> Callable[[Any], Any]:
 
 def functions() -> list[str]:
     """The names of all public functions of arrays to be pooled."""
-    names = {name for name in dir(jaxpool) if callable(getattr(jaxpool, name))}
+    names = {n for n in dir(jaxpool) if callable(getattr(jaxpool, n)) and n[0] != "_"}
     classes = {name for name in names if inspect.isclass(getattr(jaxpool, name))}
     others = {"parabolic_structure", "length_mask", "segment_ids", "draw_sketch", "halo_exchange"}
     return sorted(names - classes - others)
