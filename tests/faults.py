@@ -2921,4 +2921,28 @@ FAULTS = [
         "form = functools.partial(window_sum, windows=how.windows)",
         "gradients of means exchange most of the cotangents",
     ),
+    (
+        "translate.py",
+        "parameters[-2:] = parameters[:-3:-1]",
+        "parameters[-2:] = parameters[-2:]",
+        "the fifth argument of nn.MaxPool2d is taken for its sixth",
+    ),
+    (
+        "translate.py",
+        'if options.get("strides") == options.get("window_shape"):',
+        'if options.get("strides"):',
+        "strides are left out where they differ from the window",
+    ),
+    (
+        "translate.py",
+        "axes = tuple(range(-rank, 0)) if nchw else tuple(range(-rank - 1, -1))",
+        "axes = tuple(range(-rank, 0))",
+        "with channels last, means over all are taken over the channels",
+    ),
+    (
+        "translate.py",
+        "short = value if first and not nchw else _short(value)",
+        "short = _short(value)",
+        "with channels last, windows are ints, which say no axes",
+    ),
 ]
