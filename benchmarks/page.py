@@ -17,6 +17,7 @@ from benchmarks import aot, report
 
 ROOT = Path(__file__).parent
 PAGE = ROOT.parent / "docs" / "performance.md"
+SCALE = ROOT.parent / "docs" / "scale.md"
 PEERS = "--peers=flax,torch,equinox,haiku"
 ADAPTIVE = ("--ops=adaptive_max_pool,adaptive_avg_pool", "--cases=bench_adaptive")
 REGIONS = ("--regions=detector",)
@@ -98,14 +99,22 @@ def measure(name: str, out: Path) -> None:
         new.replace(out)
 
 
-def with_table(text: str, name: str, table: str) -> str:
+def with_table(text: str, name: str, table: str, page: str = PAGE.name) -> str:
     """The page with `table` between the marks of that name."""
     marks = re.compile(
         rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end of table -->)", re.DOTALL
     )
     if not marks.search(text):
-        raise SystemExit(f"{PAGE.name} has no place for a table {name!r}.")
+        raise SystemExit(f"{page} has no place for a table {name!r}.")
     return marks.sub(lambda found: f"{found[1]}\n{table}\n{found[2]}", text)
+
+
+def write(path: Path, found: dict[str, str]) -> None:
+    """Puts tables in their places on a page."""
+    text = path.read_text()
+    for name, table in found.items():
+        text = with_table(text, name, table, path.name)
+    path.write_text(text)
 
 
 def tables(rows: Sequence[report.Row]) -> str:

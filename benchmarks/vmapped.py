@@ -144,7 +144,7 @@ _OTHERS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 # Those of one image, which have no batch axis.
-_OF_ONE: dict[str, Callable[[Any], Any]] = {
+OF_ONE: dict[str, Callable[[Any], Any]] = {
     **{name: _region(name) for name in ("roi_align", "roi_max_pool", "precise_roi_pool")},
     **{f"position_sensitive_roi_{how}": _region(f"position_sensitive_roi_{how}", 9)
        for how in ("align", "pool")},
@@ -172,15 +172,14 @@ def functions() -> list[str]:
     """The names of all public functions of arrays to be pooled."""
     names = {name for name in dir(jaxpool) if callable(getattr(jaxpool, name))}
     classes = {name for name in names if inspect.isclass(getattr(jaxpool, name))}
-    return sorted(
-        names - classes - {"parabolic_structure", "length_mask", "segment_ids", "draw_sketch"}
-    )
+    others = {"parabolic_structure", "length_mask", "segment_ids", "draw_sketch", "halo_exchange"}
+    return sorted(names - classes - others)
 
 
 @functools.cache
 def forms() -> dict[str, Callable[[Any], Any]]:
     """What is measured, by name."""
-    written = {**_OTHERS, **_OF_ONE}
+    written = {**_OTHERS, **OF_ONE}
     return written | {name: _form(name) for name in functions() if name not in written}
 
 
@@ -188,7 +187,7 @@ def both(name: str, mode: str) -> dict[str, Callable[..., Any]]:
     """The function mapped by vmap, and what that is compared with, of a batch of images."""
     form = forms()[name]
     mapped = jax.vmap(form)
-    batched = functools.partial(jax.lax.map, form) if name in _OF_ONE else form
+    batched = functools.partial(jax.lax.map, form) if name in OF_ONE else form
     return {"vmap": in_mode(mapped, mode), "batched": in_mode(batched, mode)}
 
 

@@ -72,6 +72,10 @@ reference.write_layers()
 sphinx_gallery_conf = {
     "examples_dirs": str(EXAMPLES),
     "gallery_dirs": "gallery",
+    # Each public name's page shows the examples that call it, and their code links to it.
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("jaxpool",),
+    "reference_url": {"jaxpool": None},
     "filename_pattern": r"/plot_",
     "abort_on_example_error": True,
     "download_all_examples": False,

@@ -192,7 +192,7 @@ def links(name: str) -> list[str]:
         shown = [f"`{f} <jaxpool.{f}>`" for f, layers in own.items() if short in layers]
         lines += [f"**Function:** {', '.join(shown)}.", ""] if shown else []
     names = OTHER_NAMES[short].split(", ") if short in OTHER_NAMES else []
-    if names and module != "jaxpool.linen":  # once for a layer
+    if names and module in ("jaxpool", "jaxpool.nnx"):  # once for a layer
         lines += [f"**Also searched as:** {', '.join(names)}.", ""]
         lines += [".. index::", *(f"   ! single: {other}" for other in names), ""]
     return ["", *lines]

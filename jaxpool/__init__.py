@@ -5,6 +5,9 @@ value): ``pool(x, domain, reduction)``. Named functions such as `max_pool` spell
 out. Layers are in `jaxpool.linen` and `jaxpool.nnx`, which need Flax.
 """
 
+import typing as _typing
+
+from jaxpool._src.core import names as _names
 from jaxpool._src.core.pool import Domain as Domain
 from jaxpool._src.core.pool import Reduction as Reduction
 from jaxpool._src.core.pool import pool as pool
@@ -15,6 +18,7 @@ from jaxpool._src.domains.intervals import Adaptive as Adaptive
 from jaxpool._src.domains.intervals import Intervals as Intervals
 from jaxpool._src.domains.prefix import Prefix as Prefix
 from jaxpool._src.domains.segments import Segments as Segments
+from jaxpool._src.domains.shards import halo_exchange as halo_exchange
 from jaxpool._src.domains.window import Window as Window
 from jaxpool._src.filters.blur import blur_pool as blur_pool
 from jaxpool._src.filters.blur import gaussian_pool as gaussian_pool
@@ -176,3 +180,6 @@ from jaxpool._src.regions.position_sensitive import (
 )
 
 __version__ = "0.1.0"
+
+if not _typing.TYPE_CHECKING:  # to which a module with this function would have any name
+    __getattr__ = _names.answers(__name__)

@@ -36,13 +36,14 @@ Example:
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import answering, answers
 from jaxpool._src.layers import (
     attention,
     descriptors,
@@ -79,6 +80,8 @@ class _Layer(nn.Module):
             # Linen wraps only what a class has of its own.
             cls.__call__ = nn.compact(pool.__call__) if issubclass(cls, _Learned) else pool.__call__
         super().__init_subclass__(**options)
+        if cls.__module__ == __name__ and pool:
+            cls.__init__ = answering(cls.__init__, cls.__name__)
 
     def __post_init__(self) -> None:
         layer: Any = self
@@ -301,3 +304,7 @@ class PredictedBlurPool(_Learned, learned_filters.PredictedBlurPool):
         dtype = np.promote_types(self.param_dtype, np.float32)
         options: dict[str, Any] = {"dtype": dtype, "param_dtype": self.param_dtype}
         return nn.Conv(count, sizes, self.strides, "VALID", **options, name="logits")(x)
+
+
+if not TYPE_CHECKING:  # to which a module with this function would have any name
+    __getattr__ = answers(__name__)

@@ -44,6 +44,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core.arguments import Ints, Padding, fail, flag
+from jaxpool._src.core.names import answering, answers
 from jaxpool._src.layers import (
     attention,
     descriptors,
@@ -81,6 +82,7 @@ class _Layer(nnx.Module):
         if cls.__module__ == __name__ and pool:  # not of a class that a user derives
             cls.__doc__ = pool.__doc__
             dataclasses.dataclass(eq=False, repr=False)(cls)
+            cls.__init__ = answering(cls.__init__, cls.__name__)
         cls.__signature__ = _Signature()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -374,3 +376,7 @@ class PredictedBlurPool(_WithRngs, learned_filters.PredictedBlurPool):
     def _convolved(self, x: jax.Array, sizes: tuple[int, ...], count: int) -> jax.Array:
         del sizes, count
         return self.logits(x)
+
+
+if not TYPE_CHECKING:  # to which a module with this function would have any name
+    __getattr__ = answers(__name__)

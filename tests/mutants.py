@@ -30,7 +30,7 @@ LIMIT = 900  # seconds that the tests of one file may take before it counts as k
 def source_files(root=ROOT):
     """Files of the library by the names that `TESTS_OF` has for them: below `_src`, and the layers."""
     package = root / "jaxpool"
-    found = [*package.glob("_src/*/*.py"), *package.glob("*.py")]
+    found = [*package.glob("_src/*/*.py"), *package.glob("compat/*.py"), *package.glob("*.py")]
     names = (path.relative_to(package).as_posix().removeprefix("_src/") for path in found)
     return {n: path for n, path in zip(names, found, strict=True) if path.name != "__init__.py"}
 

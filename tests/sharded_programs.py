@@ -88,7 +88,7 @@ def splits(name, mode, everything):
 def with_gradient(f):
     def both(x):
         y, vjp = jax.vjp(f, x)
-        return y, vjp(jnp.cos(y))[0]
+        return y, vjp(jax.tree.map(jnp.cos, y))[0]
 
     return both
 
@@ -290,6 +290,14 @@ def main(everything):
     with jax.set_mesh(mesh):
         found = jax.jit(pyramid)(jax.device_put(x, NamedSharding(mesh, SPLITS["channels"])))
     report["pyramid"] = {"difference": difference(found, jax.jit(pyramid)(x))}
+    # One window alone, whose stride is longer than what a device has.
+    one_cell = with_gradient(
+        lambda x: [jaxpool.pool(x, jaxpool.Adaptive((1,), axes=1), jaxpool.Sum()),
+                   jaxpool.sum_pool(x, 3, 30, axes=1, footprint=[True, False, True])]
+    )  # fmt: skip
+    with jax.set_mesh(mesh):
+        found = jax.jit(one_cell)(jax.device_put(x, NamedSharding(mesh, SPLITS["rows"])))
+    report["one cell"] = {"difference": difference(found, jax.jit(one_cell)(x)) / 32}
     # What is drawn from strips of an axis that is sharded, with and without a mask.
     key = jax.random.key(0)
     for name, options in {"s3": {}, "s3 masked": {"where": x[..., :1] > -1}}.items():

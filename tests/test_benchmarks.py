@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import io
+import json
 import math
 import pathlib
 import xml.etree.ElementTree as ElementTree
@@ -29,6 +30,7 @@ from benchmarks import (
     programs,
     report,
     segments,
+    sharding,
     spectral,
     timing,
     vmapped,
@@ -341,7 +343,8 @@ def test_layouts_go_there_and_back():
         np.testing.assert_array_equal(layout.back(there, case.shape), x)
 
 
-def test_segments_prints_a_row_for_each_function_and_mode(capsys):
+def test_segments_prints_a_row_for_each_function_and_mode(capsys, monkeypatch):
+    monkeypatch.setattr(timing, "bandwidth", lambda: 1e10)  # which takes seconds to measure
     assert len([*segments.groups(128)]) == 10
     segments.main(["--repeats=1", "--shrink=128", "--only=max_pool, s"])
     segments.main(["--repeats=1", "--shrink=128", "--only=prefix_max"])
@@ -385,6 +388,48 @@ def test_wavelets_and_phases_print_a_row_for_each_mode(capsys):
     x = np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(np.float32)
     by_hand, own = wavelet_polyphase.haar(x), jaxpool.wavelet_pool(x, bands="all")
     np.testing.assert_allclose(by_hand, own, rtol=1e-5, atol=1e-6)
+
+
+def test_sharding_counts_what_is_exchanged():
+    text = """
+      %a = f32[2,3]{1,0} all-reduce(f32[2,3] %b), to_apply=%add
+      %c = (f32[4]{0}, f32[4]{0}) collective-permute-start(f32[4] %d)
+      %e = f32[4]{0} collective-permute-done(%c)
+      %f = pred[] all-reduce(pred[] %g), to_apply=%and
+      %h = bf16[5]{0} add(bf16[5] %all-reduce.1, bf16[5] %i)
+    """
+    exchange = sharding.Exchange.of(text)
+    assert exchange.counts == {"all-reduce": 2, "collective-permute": 1}
+    assert exchange.size == 24 + 32 + 1
+
+
+def test_sharding_table_and_page(tmp_path, monkeypatch):
+    rows = [
+        {"op": "a", "split": "batch", "mode": "auto", "counts": {}, "bytes": 0},
+        {"op": "a", "split": "batch", "mode": "shard_map", "error": "TypeError: no"},
+        {"op": "a", "split": "rows", "mode": "auto", "counts": {"collective-permute": 2},
+         "bytes": 1234},
+        {"op": "a", "split": "rows", "mode": "explicit", "counts": {"collective-permute": 2},
+         "bytes": 1234},
+    ]  # fmt: skip
+    lines = sharding.table(rows).splitlines()
+    assert lines == ["| | batch | rows |", "|---|---|---|",
+                     "| `a` | 0<br>shard_map: raises | 2 permute, 1.2 kB |"]  # fmt: skip
+    recorded, page = tmp_path / "rows.jsonl", tmp_path / "page.md"
+    recorded.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page.write_text(f"before\n{sharding.BEGIN}old\n{sharding.END}after\n")
+    monkeypatch.setattr(sharding, "RECORDED", recorded)
+    monkeypatch.setattr(sharding, "PAGE", page)
+    sharding.main(["--page"])
+    assert page.read_text().splitlines() == [
+        "before", sharding.BEGIN.strip(), "", *lines, "", sharding.END.strip(), "after"
+    ]  # fmt: skip
+
+
+def test_sharding_page_has_what_is_recorded():
+    rows = [json.loads(line) for line in sharding.RECORDED.read_text().splitlines()]
+    assert sharding.table(rows) in sharding.PAGE.read_text()
+    assert not [row for row in rows if row["split"] == "batch" and row.get("bytes", 0) > 2]
 
 
 def test_vmapped_measures_all_functions(capsys, tmp_path):

@@ -4,7 +4,10 @@ import functools
 import importlib.util
 import inspect
 import math
+import os
+import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -138,6 +141,19 @@ def test_train_spp_digits(tmp_path, capsys):
     assert min(accuracies.values()) > 0.5
     assert plt.imread(figure).shape[:2] == (650, 1300)
     assert "test accuracy at 20 x 20 (never seen): " in capsys.readouterr().out
+
+
+@pytest.mark.exhaustive  # `.ci/run` runs it too
+def test_shard_volume(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "MPLBACKEND": "Agg"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "shard_volume.py"), "--out", str(tmp_path)],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = re.match(r"loss (.*) on 8 devices, (.*) on one; .* gradients (.*); ", done.stdout)
+    assert found[1] == found[2]
+    assert float(found[3]) < 1e-6
+    assert plt.imread(tmp_path / "shard_volume.png").shape == (450, 900, 4)
 
 
 def test_plot_window_pools(tmp_path):

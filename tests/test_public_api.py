@@ -57,7 +57,7 @@ def test_nothing_is_public_by_accident():
         assert value.__name__ == name
         assert value.__module__.startswith("jaxpool._")
     modules = [n for n, v in vars(jaxpool).items() if isinstance(v, types.ModuleType)]
-    assert all(n.startswith("_") for n in modules if n not in ("interop", "linen", "nnx"))
+    assert all(n.startswith("_") for n in modules if n not in ("compat", "interop", "linen", "nnx"))
 
 
 def test_what_the_first_release_promises_is_there():

@@ -23,13 +23,13 @@ TESTS_OF = ("core/pool.py", "pools/s3.py", "lowering/windows.py", "lowering/prim
 ROOT = Path(__file__).parent.parent
 
 
-def on_eight_devices(*options):
-    """What eight CPU devices made of each program, from a process of their own."""
+def on_eight_devices(script, *options):
+    """What a script of this folder prints of eight CPU devices, in a process of their own."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu",
                    "PYTHONPATH": str(ROOT)}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "sharded_programs.py"), *options],
+        [sys.executable, str(ROOT / "tests" / script), *options],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -37,7 +37,7 @@ def on_eight_devices(*options):
 
 
 def test_on_eight_devices(exhaustive):
-    report = on_eight_devices(*["--exhaustive"] * exhaustive)
+    report = on_eight_devices("sharded_programs.py", *["--exhaustive"] * exhaustive)
     assert len(report) > (60 if exhaustive else 35)
     for name, found in report.items():
         assert found["difference"] <= 1e-6, name
@@ -50,8 +50,27 @@ def test_on_eight_devices(exhaustive):
         else:  # only halos are exchanged
             assert name.endswith(("rows", "columns"))
             assert set(used) <= {"collective-permute"}, name
-    assert collectives["max Auto rows"]  # windows that overlap cannot do without
+    # Of what overlaps one halo is exchanged, and for the gradient those of taps and of cotangents.
+    assert collectives["max Auto rows"] == {"collective-permute": 3}
+    assert collectives["max_large Auto rows"]["collective-permute"] <= 24
     assert not collectives["min Auto rows"]  # those that lie side by side can
+
+
+@pytest.mark.exhaustive
+def test_every_function_on_eight_devices(tmp_path):
+    """Split by batch and by rows: values and gradients are those of one device."""
+    out = tmp_path / "rows.jsonl"
+    arguments = ["--splits", "batch,rows", "--modes", "auto,shard_map", "--out", str(out)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "benchmarks.sharding", *arguments],
+                   env=environment, cwd=ROOT, check=True)  # fmt: skip
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len({row["op"] for row in rows}) > 100
+    for row in rows:
+        assert "error" not in row, row
+        assert row["difference"] < 1e-4, row
+        # Whether all is finite, which a product of matrices wants to know, is one byte.
+        assert row["split"] != "batch" or row["bytes"] <= 2, row
 
 
 @pytest.mark.parametrize("window_shape", [(3, 3), (5, 5)])

@@ -27,7 +27,7 @@ PADDING = (
     'be "VALID", "SAME", "SAME_LOWER", an int >= 0, 2 of them, or 2 (low, high) pairs '
     "(one per window axis)"
 )
-HINT_2D = "Write window_shape=(2, 2) for 2D pooling."
+HINT_2D = "Write window_shape=(2, 2) for 2D pooling, or axes=(-2, -1) if channels come first."
 
 
 def message(op, argument, allowed, value, *, hint="", shape=None):
@@ -49,7 +49,7 @@ WINDOW_MISTAKES = {
     "window of 0": wrong(ValueError, message("max_pool", "window_shape", N.format(1, 2), (2, 0)), X, (2, 0)),
     "negative window": wrong(ValueError, message("max_pool", "window_shape", N.format(1, 2), (-2, 2)), X, (-2, 2)),
     "no window": wrong(ValueError, message("max_pool", "window_shape", "have at least one entry", ()), X, ()),
-    "window of floats": wrong(TypeError, message("max_pool", "window_shape", N.format(1, 2), 2.0), X, (2.0, 2)),
+    "window of floats": wrong(TypeError, message("max_pool", "window_shape", N.format(1, 2), 2.0, hint="Write 2."), X, (2.0, 2)),
     "window of bools": wrong(TypeError, message("max_pool", "window_shape", N.format(1, 2), True), X, (True, 2)),
     "window of text": wrong(TypeError, message("max_pool", "window_shape", "be an int or a sequence of ints", "2"), X, "2"),
     "window is None": wrong(TypeError, message("max_pool", "window_shape", "be an int or a sequence of ints", None), X, None),
@@ -58,7 +58,7 @@ WINDOW_MISTAKES = {
     "negative stride": wrong(ValueError, message("max_pool", "strides", N.format(1, 2), (1, -1)), X, (2, 2), (1, -1)),
     "too few strides": wrong(ValueError, message("max_pool", "strides", N.format(1, 2), (1,)), X, (2, 2), (1,)),
     "too many strides": wrong(ValueError, message("max_pool", "strides", N.format(1, 2), (1, 1, 1)), X, (2, 2), (1, 1, 1)),
-    "padding in place of strides": wrong(TypeError, message("max_pool", "strides", N.format(1, 2), "SAME"), X, (2, 2), "SAME"),
+    "padding in place of strides": wrong(TypeError, message("max_pool", "strides", N.format(1, 2), "SAME", hint='Write padding="SAME".'), X, (2, 2), "SAME"),
     "bool stride": wrong(TypeError, message("max_pool", "strides", N.format(1, 2), True), X, (2, 2), True),
     "dilation 0": wrong(ValueError, message("max_pool", "dilation", N.format(1, 2), 0), X, (2, 2), dilation=0),
     "float dilation": wrong(TypeError, message("max_pool", "dilation", N.format(1, 2), 1.5), X, (2, 2), dilation=1.5),
@@ -78,7 +78,7 @@ WINDOW_MISTAKES = {
     "an axis twice": wrong(ValueError, message("max_pool", "axes", "be an int or a sequence of ints, all different", (1, 1)), X, (2, 2), axes=(1, 1)),
     "an axis twice by two names": wrong(ValueError, message("max_pool", "axes", "name each axis once", (1, -3), shape=(2, 8, 8, 3)), X, (2, 2), axes=(1, -3)),
     "no axes": wrong(ValueError, message("max_pool", "axes", "name at least one axis", ()), X, 2, axes=()),
-    "float axes": wrong(TypeError, message("max_pool", "axes", "be an int or a sequence of ints, all different", 1.0), X, (2, 2), axes=(1.0, 2)),
+    "float axes": wrong(TypeError, message("max_pool", "axes", "be an int or a sequence of ints, all different", 1.0, hint="Write 1."), X, (2, 2), axes=(1.0, 2)),
     "axes and window of different lengths": wrong(ValueError, message("max_pool", "axes", "name one axis for each of the 2 entries of `window_shape`", 1), X, (2, 2), axes=1),
     "window larger than the input": wrong(ValueError, message("max_pool", "window_shape", "fit the padded input: the window of 9 is larger than the 8 + 0 + 0 elements of axis 1", (9, 2),
         shape=(2, 8, 8, 3), hint="Write a smaller window, padding, or `axes` if these are not the axes that you mean."), X, (9, 2)),
@@ -299,7 +299,7 @@ def test_pool_and_pool_mask():
     raises(TypeError, message("pool", "domain", "be a jaxpool.Domain", jaxpool.Window,
                               hint="Write it with parentheses."),
            jaxpool.pool, X, jaxpool.Window, jaxpool.Max())  # fmt: skip
-    raises(TypeError, message("pool", "reduction", "be a jaxpool.Reduction", "max"),
+    raises(TypeError, message("pool", "reduction", "be a jaxpool.Reduction", "max", hint="Write jaxpool.Max()."),
            jaxpool.pool, X, jaxpool.Window((2, 2)), "max")  # fmt: skip
     with pytest.raises(ValueError, match="pool: `window_shape` must fit the padded input"):
         jaxpool.pool(X, jaxpool.Window((9, 9)), jaxpool.Max())
@@ -334,11 +334,11 @@ CELLS = "be an int >= 1, or {} of them (one per pooled axis), None to keep an ax
 ADAPTIVE_MISTAKES = {
     "no cells": wrong(ValueError, message("adaptive_avg_pool", "output_shape", CELLS.format(2), (0, 3)), X, (0, 3)),
     "negative": wrong(ValueError, message("adaptive_avg_pool", "output_shape", CELLS.format(1), -1), X, -1, axes=1),
-    "floats": wrong(TypeError, message("adaptive_avg_pool", "output_shape", CELLS.format(2), 2.0), X, (2.0, 2)),
+    "floats": wrong(TypeError, message("adaptive_avg_pool", "output_shape", CELLS.format(2), 2.0, hint="Write 2."), X, (2.0, 2)),
     "bools": wrong(TypeError, message("adaptive_avg_pool", "output_shape", CELLS.format(1), True), X, True, axes=1),
     "empty": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "have at least one entry", ()), X, ()),
     "an int without axes": wrong(ValueError, message("adaptive_avg_pool", "output_shape", "be a sequence when `axes` is not given, since its "
-        "length says how many axes are pooled", 7, hint="Write output_shape=(7, 7) for 2D pooling."), X, 7),
+        "length says how many axes are pooled", 7, hint="Write output_shape=(7, 7) for 2D pooling, or axes=(-2, -1) if channels come first."), X, 7),
     "other axes": wrong(ValueError, message("adaptive_avg_pool", "axes", "name one axis for each of the 2 entries of `output_shape`", 1), X, (2, 2), axes=1),
     "axis beyond x": wrong(ValueError, message("adaptive_avg_pool", "axes", "lie in [-4, 4) since x has 4 axes", (4,), shape=(2, 8, 8, 3),
         hint="Without `axes`, the axes just before the last (channels) are pooled: name them if x has no channel axis."), X, 2, axes=4),

@@ -106,7 +106,7 @@ ERRORS = [
      "maxout: `size` must divide the 6 elements of axis 1; got size=4 for x.shape=(2, 6). Write "
      "one of 1, 2, 3, 6, or `axis` if this is not the axis that you mean."),
     (lambda: jaxpool.maxout(X, 0), ValueError, "maxout: `size` must be an int >= 1; got size=0."),
-    (lambda: jaxpool.Groups(2.0), TypeError, "Groups: `size` must be an int >= 1; got size=2.0."),
+    (lambda: jaxpool.Groups(2.0), TypeError, "Groups: `size` must be an int >= 1; got size=2.0. Write 2."),
     (lambda: jaxpool.channel_pool(X, 2, axis=2), ValueError,
      "channel_pool: `axis` must lie in [-2, 2) since x has 2 axes; got axis=2 for "
      "x.shape=(2, 6)."),

@@ -213,6 +213,16 @@ def test_ids_and_masks_of_lengths(dtype):
         mask = jaxpool.length_mask(lengths, total)
         np.testing.assert_array_equal(mask, np.arange(total) < lengths.astype(int)[..., None])
     assert not jaxpool.length_mask(np.array(-3), 2).any()
+
+
+def test_a_mask_of_lengths_may_have_a_symbolic_size():
+    shape = jax.export.symbolic_shape("b, n")
+    given = jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(shape[:1], np.int16)
+    program = jax.jit(lambda x, lengths: jaxpool.length_mask(lengths, x.shape[1]))
+    exported = jax.export.export(program)(*given)
+    lengths = np.array([0, -2, 3, 400, 5], np.int16)
+    found = exported.call(np.zeros((5, 5), np.float32), lengths)
+    np.testing.assert_array_equal(found, np.arange(5) < lengths[:, None])
     far = np.array([0, 2**32, 1 - 2**32, 1])  # beyond int32
     assert jaxpool.segment_sum_pool(jnp.ones(4), far, 2).tolist() == [1, 1]
     huge = jaxpool.segment_ids(np.array([2**31 - 1, 2**31 - 1], np.int32), 5)
@@ -235,6 +245,31 @@ def test_programs_of_other_platforms_agree(kind):
         ids = jnp.asarray(ids, np.int32)
         ours, others = (jax.jit(lambda x, f=f: lowering._rows(f, how, ids, x))(x) for f in forms)  # noqa: B023
         np.testing.assert_allclose(ours, others, 1e-6, 2e-6)  # of sums of some units
+
+
+def test_maxima_of_many_elements():
+    """Those of floats are found among ints, some rows at a time, of which the last overlap."""
+    n = 70001
+    x = RNG.normal(size=(n, 8)).astype(np.float32)
+    x[:2000, 0] = -np.abs(x[:2000, 0])
+    x[[5, 69990], [1, 2]], x[[7, 9], 3] = np.inf, -np.inf
+    x[[11, 69999], [4, 5]] = np.nan, -np.float32(np.nan)  # of either sign
+    ids = RNG.integers(-1, 500, n).astype(np.int32)
+    ids[ids == 3] = 4  # empty
+    ids[:2000] = 499
+    ids[2000:][ids[2000:] == 499] = 0  # and all negative along channel 0
+    expected = np.full((500, 8), -np.inf, np.float32)
+    np.maximum.at(expected, ids[ids >= 0], x[ids >= 0])
+    expected[3] = -1
+
+    @jax.jit
+    def found(x, ids):
+        y, slopes = jax.vjp(lambda x: jaxpool.segment_max_pool(x, ids, 500, empty_value=-1), x)
+        return y, slopes(jnp.ones_like(y))[0]
+
+    y, slope = found(x, ids)
+    np.testing.assert_array_equal(y, expected)
+    assert slope.sum() == 499 * 8
 
 
 @pytest.mark.parametrize("ascending", [False, True])

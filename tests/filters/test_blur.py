@@ -499,7 +499,7 @@ K = np.ones(3, np.float32)
 ERRORS = [
     (lambda: jaxpool.blur_pool(X, 2), ValueError,
      "blur_pool: `strides` must be a sequence when `axes` is not given, since its length says how "
-     "many axes are pooled; got strides=2. Write strides=(2, 2) for 2D pooling."),
+     "many axes are pooled; got strides=2. Write strides=(2, 2) for 2D pooling, or axes=(-2, -1) if channels come first."),
     (lambda: jaxpool.blur_pool(X, (2, 0)), ValueError,
      "blur_pool: `strides` must be an int >= 1, or 2 of them (one per window axis); "
      "got strides=(2, 0)."),

@@ -284,6 +284,8 @@ def program(function, *arguments):
     """What `function` computes, as text, with its constants and the shapes of what it returns."""
     closed = jax.make_jaxpr(function)(*arguments)
     text = re.sub(r" at 0x[0-9a-f]+", "", str(closed.jaxpr))
+    # Checks of users are numbered in the order in which they are traced, whatever they check.
+    text = re.sub(r"select_n False:bool\[\] \d+:i32", "select_n False:bool[] ?:i32", text)
     return text, list(constants(closed.jaxpr, closed.consts)), closed.out_avals
 
 
@@ -413,8 +415,14 @@ def program_of_function(name, number, masked):
 @frameworks
 @named
 def test_equals_the_function(framework, name, exhaustive):
-    """A mask is in the programs of all cases, and in the first there is also one without."""
-    for number, (args, options) in enumerate(cases(name)):
+    """A mask is in the programs of all cases, and in the first there is also one without.
+
+    Fields are of what both frameworks make modules of, so each has one case of the quick tier.
+    """
+    numbered = list(enumerate(cases(name)))
+    if not exhaustive and len(numbered) > 1:
+        numbered = numbered[:1] if framework is jaxpool.linen else numbered[1:]
+    for number, (args, options) in numbered:
         layer = module_class(framework, name)(*args, **options)
         found = lambda where, key: call(layer, x_of(name), **given(name, options, where, key))
         for masked in (True, False) if exhaustive or not number else (True,):

@@ -389,6 +389,33 @@ def test_convert_indices(shape, axes):
         np.testing.assert_array_equal(found, written[to], err_msg=f"{source} to {to}")
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int16])
+def test_convert_indices_of_symbolic_sizes(dtype):
+    """One program for all sizes, with each convention on either side."""
+    ways = [("torch", "onnx_column_major"), ("onnx_column_major", "tensorflow_with_batch"),
+            ("tensorflow_with_batch", "onnx"), ("onnx", "tensorflow"), ("tensorflow", "torch")]  # fmt: skip
+
+    def convert(x, indices):
+        for source, to in ways:
+            indices = jaxpool.convert_indices(indices, x.shape, (2, 1), source=source, to=to)
+            yield indices
+
+    both = jax.jit(lambda x, indices: list(convert(x, indices)))
+    sizes = export.symbolic_shape("b, h, w, c, p, q")
+    x = jax.ShapeDtypeStruct(sizes[:4], np.float32)
+    given = jax.ShapeDtypeStruct((sizes[0], *sizes[4:], sizes[3]), dtype)
+    program = export.export(both)(x, given)
+    shape, cells = (2, 4, 6, 3), (2, 2, 3, 3)
+    indices = np.random.default_rng(0).integers(0, 24, cells).astype(dtype)
+    found = program.call(np.zeros(shape, np.float32), indices)
+    for (_, to), written in zip(ways, found, strict=True):
+        assert written.dtype == dtype
+        for cell in np.ndindex(*cells):
+            row, column = np.unravel_index(indices[cell], shape[1:3])
+            place = [cell[0], int(row), int(column), cell[3]]
+            assert written[cell] == by_formula(to, place, shape, [1, 2]), to
+
+
 def test_convert_indices_keeps_empty_cells_and_dtype():
     for name in CONVENTIONS:
         marks = jnp.array([[[-1, 3]], [[0, -1]]], jnp.int16)

@@ -1,14 +1,17 @@
 """Facts about maxima and minima."""
 
 import functools
+import itertools
 import re
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxpool
+from jaxpool._src.lowering import max as lowering_max
 from jaxpool._src.lowering.primitives import WindowFold, WindowMap
 from tests.compiling import as_users
 
@@ -615,3 +618,54 @@ def test_an_infinite_cotangent_reaches_the_picked_element_alone(implementation):
     for row, cell in np.ndindex(*y.shape):
         expected[row, cell * s + np.argmax(x[row, cell * s : cell * s + k])] += ct[row, cell]
     np.testing.assert_array_equal(vjp(ct)[0], expected)
+
+
+def first_maxima(x, where):
+    """How often each element is the first largest of a 3 x 3 window, SAME and every second one."""
+    found = np.zeros(x.shape, np.float32)
+    lows = [max((-(-n // 2) - 1) * 2 + 3 - n, 0) // 2 for n in x.shape]
+    for row, column in itertools.product(*(range(-(-n // 2)) for n in x.shape)):
+        corner = (2 * row - lows[0], 2 * column - lows[1])
+        places = [(corner[0] + i, corner[1] + j) for i in range(3) for j in range(3)]
+        inside = [p for p in places if min(p) >= 0 and p[0] < x.shape[0] and p[1] < x.shape[1]]
+        if inside := [p for p in inside if where[p]]:
+            found[max(inside, key=lambda p: x[p])] += 1  # the first of equals
+    return found
+
+
+def test_gradients_of_symbolic_sizes_as_tpus_have_them(monkeypatch):
+    """What is lowered for TPUs, run here; no window gives its gradient to padding."""
+    monkeypatch.setattr(
+        lowering_max, "_by_platform",
+        lambda forms, *operands: forms.get("tpu", forms["default"])(*operands),
+    )  # fmt: skip
+    pool = functools.partial(
+        jaxpool.max_pool, window_shape=(3, 3), strides=2, padding="SAME", axes=(0, 1)
+    )
+    gradients = jax.jit(lambda x, where: [
+        jax.grad(lambda x, w=w: pool(x, where=w).sum())(x) for w in (None, where)])  # fmt: skip
+    shape = jax.export.symbolic_shape("h, w", constraints=("h >= 4", "w >= 4"))
+    given = [jax.ShapeDtypeStruct(shape, d) for d in (np.float32, bool)]
+    program = jax.export.export(gradients)(*given)
+    for sizes in ((7, 6), (6, 9)):
+        random = np.random.default_rng(sum(sizes))
+        x, where = random.integers(0, 9, sizes).astype(np.float32), random.random(sizes) < 0.6
+        x[:3, :3], where[-3:, -3:] = -np.inf, False
+        for mask, found in zip((np.ones(sizes, bool), where), program.call(x, where), strict=True):
+            np.testing.assert_array_equal(found, first_maxima(x, mask))
+
+
+def test_gradients_of_symbolic_sizes_are_lowered_for_tpus():
+    """Strided SAME windows, whose padding is symbolic too."""
+    geometry = ((3, 3), 2, "SAME")
+
+    def pools(x):
+        yield jaxpool.max_pool(x, *geometry)
+        yield jaxpool.min_pool(x, *geometry, where=x < 2)
+        yield jaxpool.max_pool_with_argmax(x, *geometry)[0]
+        yield jaxpool.mixed_pool(x, *geometry, alpha=0.3)
+
+    gradient = jax.jit(jax.grad(lambda x: sum(y.sum() for y in pools(x))))
+    x = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, h, w, c"), np.float32)
+    exported = jax.export.export(gradient, platforms=("tpu",))(x)
+    assert exported.out_avals[0].shape == exported.in_avals[0].shape

@@ -12,11 +12,13 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jax.core import Tracer
 
 Ints = int | Sequence[int]
 Sizes = int | Sequence[int | None]
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+_PADDINGS = ("VALID", "SAME", "SAME_LOWER")
 NUMBERS = (int, float, np.integer, np.floating)
 
 
@@ -41,9 +43,29 @@ def integer(op: str, name: str, value: Any, allowed: str) -> int:
     if not isinstance(value, bool | np.bool_):
         try:
             return operator.index(value)
-        except TypeError:
+        except TypeError:  # of tracers too
             pass
-    fail(op, name, allowed, value, error=TypeError)
+    if isinstance(value, jax.Array):
+        _fail_unknown(op, name, value)
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    fail(op, name, allowed, value, hint=f"Write {int(value)}." if whole else "", error=TypeError)
+
+
+def _fail_unknown(op: str, name: str, value: jax.Array) -> NoReturn:
+    """Of a number that is an array of JAX: within a program its value is not known."""
+    hint = (
+        f"Name it in static_argnames of jax.jit, as static_argnames={name!r}, if it is an argument "
+        "of your own function."
+        if isinstance(value, Tracer)
+        else "Write int(...), or a tuple of ints."
+    )
+    allowed = "be known while the program is made, since shapes depend on it"
+    fail(op, name, allowed, value, hint=hint, error=TypeError)
+
+
+def length(op: str, name: str, value: Any, allowed: str) -> Any:
+    """`value` as an int, or the symbolic dimension that it is."""
+    return value if export.is_symbolic_dim(value) else integer(op, name, value, allowed)
 
 
 def entries(value: Any) -> tuple[Any, ...] | None:
@@ -64,9 +86,14 @@ def ints(op: str, name: str, value: Any, n: int, minimum: int) -> tuple[int, ...
     allowed = f"be an int >= {minimum}, or {n} of them (one per window axis)"
     items = entries(value)
     items = (value,) * n if items is None else items
+    if name == "strides" and isinstance(value, str):
+        hint = f'Write padding="{value.strip().upper()}".'
+        fail(op, name, allowed, value, hint=hint, error=TypeError)
     items = tuple(integer(op, name, item, allowed) for item in items)
     if len(items) != n or any(item < minimum for item in items):
-        fail(op, name, allowed, value)
+        full = len(items) == n + 2 and items[0] == items[-1] == 1
+        hint = f"Write {name}={items[1:-1]}: batch and channels have no entry." if full else ""
+        fail(op, name, allowed, value, hint=hint)
     return items
 
 
@@ -125,11 +152,17 @@ def window_axes(
             "be a sequence when `axes` is not given, since its length says how many axes are "
             "pooled",
             window_shape,
-            hint=f"Write {name}=({window_shape}, {window_shape}) for 2D pooling.",
+            hint=_hint_of_rank(name, window_shape),
         )
     else:
         n = len(given)
     return ints(op, name, window_shape, n, 1), given or tuple(range(-n - 1, -1))
+
+
+def _hint_of_rank(name: str, value: Any) -> str:
+    return (
+        f"Write {name}=({value}, {value}) for 2D pooling, or axes=(-2, -1) if channels come first."
+    )
 
 
 def axis_numbers(op: str, axes: Any) -> tuple[int, ...]:
@@ -181,8 +214,10 @@ def padding(op: str, value: Any, n: int) -> str | tuple[tuple[int, int], ...]:
         "(one per window axis)"
     )
     if isinstance(value, str):
-        if value.upper() not in ("VALID", "SAME", "SAME_LOWER"):
-            fail(op, "padding", allowed, value)
+        if value.upper() not in _PADDINGS:
+            meant = value.strip().upper().replace("SAME_UPPER", "SAME")
+            hint = f'Write padding="{meant}".' if meant in _PADDINGS else ""
+            fail(op, "padding", allowed, value, hint=hint)
         return value.upper()
     items = entries(value)
     items = (value,) * n if items is None else items
@@ -358,7 +393,7 @@ def sizes_and_axes(
             "be a sequence when `axes` is not given, since its length says how many axes are "
             "pooled",
             sizes,
-            hint=f"Write {name}=({sizes}, {sizes}) for 2D pooling.",
+            hint=_hint_of_rank(name, sizes),
         )
     items = (sizes,) * len(given or ()) if items is None else items
     n = len(items)

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec, auto_axes, use_abstract_mesh
 
 from jaxpool._src.core import arguments, contracts, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.program import as_one_program
 
 
@@ -38,6 +39,11 @@ class Domain:
 
     def check(self, op: str, shape: Sequence[Any]) -> None:
         """Raises `ValueError`, in the name of `op`, if an array of `shape` cannot be pooled."""
+
+    def inside(self, shape: Sequence[Any], where: jax.Array | None) -> jax.Array | None:
+        """`where` without what is no element of x, if there is such in an array of `shape`."""
+        del shape
+        return where
 
     def can_be_empty(self, shape: Sequence[Any]) -> bool:
         """Whether a cell may have no element (only so if a size is symbolic, else refused)."""
@@ -190,6 +196,7 @@ def accumulator(dtype: Any) -> Any:
     return np.promote_types(dtype, np.float32) if floating else np.dtype(np.float32)
 
 
+@explained
 def pool(
     x: jax.Array,
     domain: Domain,
@@ -236,12 +243,30 @@ def run(
     """`pool` in the name of `op`, which is what its error messages begin with."""
     for name, value, kind in (("domain", domain, Domain), ("reduction", reduction, Reduction)):
         if not isinstance(value, kind):
-            hint = "Write it with parentheses." if isinstance(value, type) else ""
+            hint = "Write it with parentheses." if isinstance(value, type) else _named(value)
             allowed = f"be a jaxpool.{kind.__name__}"
             arguments.fail(op, name, allowed, value, hint=hint, error=TypeError)
     arguments.check_array(op, x)
     reduction.check(op)
     return as_one_program(_pooled, op, x, domain, reduction, where, arguments.known(empty_value))
+
+
+_REDUCTIONS = {
+    "mean": "Mean", "avg": "Mean", "average": "Mean", "max": "Max", "amax": "Max", "maximum": "Max",
+    "min": "Min", "amin": "Min", "minimum": "Min", "sum": "Sum", "add": "Sum", "median": "Median",
+    "mode": "Mode", "var": "Variance", "variance": "Variance", "std": "Std", "lp": "Lp",
+    "norm": "Lp", "quantile": "Quantile",
+}  # fmt: skip
+
+
+def _named(value: Any) -> str:
+    """What to write for the name of a reduction, or a function of JAX's or NumPy's."""
+    if not isinstance(value, str) and not callable(value):
+        return ""
+    name = value if isinstance(value, str) else getattr(value, "__name__", "")
+    if found := _REDUCTIONS.get(name.lower().removesuffix("_pool")):
+        return f"Write jaxpool.{found}()."
+    return "" if isinstance(value, str) else "An operation of your own is a jaxpool.Monoid."
 
 
 def _pooled(
@@ -252,6 +277,7 @@ def _pooled(
     domain.check(op, x.shape)
     pooled = domain.pooled_axes(x.ndim)
     mask = arguments.mask(op, where, x.shape, pooled, reduction.takes_weights)
+    mask = domain.inside(x.shape, mask)
     fill_array = empty_value if isinstance(empty_value, jax.Array) else None
 
     def compute(
@@ -263,6 +289,9 @@ def _pooled(
         except parameters.MisfitError as error:
             wrong = isinstance(error, parameters.WrongKindError)
             raise (TypeError if wrong else ValueError)(f"{op}: {error}") from None
+        if not isinstance(y, jax.Array):
+            kind, name = type(y).__name__, type(reduction).__name__
+            raise TypeError(f"{op}: {name} must return an array; got an object of type {kind}.")
         dtype = y.dtype if dtype is None else dtype
         y = y.astype(dtype)
         arguments.scalar_for(op, empty_value, dtype)
@@ -359,6 +388,7 @@ def _spec(mesh: Any, shape: Sequence[Any], sources: Sources) -> PartitionSpec:
     return PartitionSpec(*places)
 
 
+@explained
 def pool_mask(mask: jax.Array, domain: Domain, mode: Literal["any", "all"] = "any") -> jax.Array:
     """Which output cells are valid, given which elements are.
 

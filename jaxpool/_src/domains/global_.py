@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.geometry import axis_window
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import taps
 from jaxpool._src.lowering.folds import fold_whole_axis
@@ -21,6 +22,7 @@ from jaxpool._src.lowering.order import LaidOut
 from jaxpool._src.lowering.windows import are_known, lowest_value, positions, widened
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Global(Domain):
@@ -201,6 +203,11 @@ class Global(Domain):
     ) -> Any:
         shape = jax.tree.leaves(elements)[0].shape
         self._check_numbers(shape)
+        if not all(isinstance(shape[axis], int) for axis in self.pooled_axes(len(shape))):
+            raise parameters.MisfitError(
+                "`x` must have known sizes along its pooled axes, since elements are passed one by "
+                f"one; got x.shape={tuple(shape)}. Only batch axes may be symbolic."
+            )
         windows = self._as_windows(shape)
         return taps.scan(step, state, elements, windows, where, at_once, laid=self._drop_axes)
 

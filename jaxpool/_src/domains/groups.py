@@ -7,11 +7,13 @@ from typing import Any
 import jax
 
 from jaxpool._src.core import arguments
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain
 from jaxpool._src.domains.intervals import Delegating
 from jaxpool._src.domains.window import Window
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Groups(Delegating):

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.geometry import AxisIntervals, adaptive_intervals, exact_intervals
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, with_zeros
 from jaxpool._src.domains.window import product_of_counts
 from jaxpool._src.lowering import interval_max, interval_scan
@@ -278,6 +279,7 @@ class Delegating(Domain):
         return self._over(shape).scan(step, state, elements, where, at_once=at_once)
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Adaptive(Delegating):
@@ -336,6 +338,7 @@ class Adaptive(Delegating):
         return _Intervals(geometry, (None,) * len(geometry))
 
 
+@explained
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
 class Intervals(Delegating):

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, with_zeros
 from jaxpool._src.lowering import prefixes
 from jaxpool._src.lowering.picks import masked_out
@@ -23,6 +24,7 @@ _NOT_ONE_BY_ONE = (
 )
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Prefix(Domain):

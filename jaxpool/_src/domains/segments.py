@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import checkify
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, with_zeros
 from jaxpool._src.lowering import segments as lowering
 from jaxpool._src.lowering.picks import masked_out
@@ -17,6 +18,7 @@ from jaxpool._src.lowering.segment_order import InSegments, fold_segments
 from jaxpool._src.lowering.windows import widened
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segments(Domain):

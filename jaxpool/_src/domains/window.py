@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, geometry, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
 from jaxpool._src.lowering import folds, taps, window_order
 from jaxpool._src.lowering import max as lowering_max
@@ -30,6 +31,7 @@ from jaxpool._src.lowering.footprints import (
 _AT_ONCE = 9
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Window(Domain):

@@ -12,6 +12,7 @@ import numpy as np
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.core.geometry import axis_window
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator, filled, parted_by_xla, pool_mask, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.window import Window, window_arguments
@@ -23,6 +24,7 @@ PaddingMode = Literal["reflect", "edge", "wrap", "constant"]
 PADDING_MODES = ("reflect", "edge", "wrap", "constant")
 
 
+@explained
 def blur_pool(
     x: jax.Array,
     strides: Ints,
@@ -259,6 +261,7 @@ def _taps(op: str, name: str, kernel: Any, shape: Sequence[Any], axis: int) -> j
     return jnp.asarray(kernel).reshape(kernel.shape[0], *rest)
 
 
+@explained
 def max_blur_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -368,6 +371,7 @@ def _max_blur_pool(
     return _blurred(op, maxima, steps, numbers, kernels, padding_mode, mask, empty_value)
 
 
+@explained
 def gaussian_pool(
     x: jax.Array,
     strides: Ints,

@@ -11,12 +11,14 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.filters.blur import PaddingMode, fill_empty, filter_windows
 from jaxpool._src.lowering.weighted import padded, weighted_sum
 from jaxpool._src.lowering.windows import Windows, all_taps, lowest_value, taps_at
 
 
+@explained
 def content_aware_blur_pool(
     x: jax.Array,
     logits: jax.Array,

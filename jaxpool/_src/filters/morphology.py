@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Reduction, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.window import Window, window_arguments
@@ -144,6 +145,7 @@ def _morphology(
     return run(op, x, domain, _Structured(structure, erodes), where, empty_value)
 
 
+@explained
 def dilation_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -217,6 +219,7 @@ def dilation_pool(
     return as_one_program(_morphology, "dilation_pool", x, False, *options)
 
 
+@explained
 def erosion_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -321,6 +324,7 @@ def _there_and_back(
     return x
 
 
+@explained
 def opening_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -375,6 +379,7 @@ def opening_pool(
     return as_one_program(_there_and_back, "opening_pool", x, True, *options)
 
 
+@explained
 def closing_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -429,6 +434,7 @@ def closing_pool(
     return as_one_program(_there_and_back, "closing_pool", x, False, *options)
 
 
+@explained
 def parabolic_structure(window_shape: Ints, t: Any) -> tuple[jax.Array, ...]:
     """A parabola as structuring function: ``h[z] = -sum(z**2) / (4*t)``, as one array per axis.
 

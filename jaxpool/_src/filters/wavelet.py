@@ -10,6 +10,7 @@ import numpy as np
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
 from jaxpool._src.core.geometry import AxisWindow, axis_window
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator, parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.filters.wavelet_filters import WAVELETS, analysis_filters
@@ -20,6 +21,7 @@ MODES = ("periodization", "reflect", "constant", "edge")
 BANDS = ("low", "all")
 
 
+@explained
 def wavelet_pool(
     x: jax.Array,
     wavelet: str = "haar",

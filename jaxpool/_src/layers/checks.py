@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import jax
+import numpy as np
+
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.domains.window import window_arguments
 from jaxpool._src.filters.wavelet import check_wavelet
@@ -14,6 +17,7 @@ def check(layer: Any, *, begins: bool = False) -> None:
     """Checks the fields of a layer that is being made, with its parameters if it `begins`."""
     op, kinds = op_of(layer), kinds_of(layer)
     given = {name: getattr(layer, name) for name in kinds}
+    _check_called(op, given)
     known = "groups" in given or (begins and getattr(layer, "_of_channels", False))
     _check_learned(op, given, known)
     _check_geometry(op, given, getattr(layer, "_in_space", False))
@@ -29,6 +33,18 @@ def check(layer: Any, *, begins: bool = False) -> None:
         parameters.positive(op, "temperature", given["temperature"])
     for name, kind in kinds.items():
         arguments.of_kind(op, name, given[name], kind)
+
+
+def _check_called(op: str, given: dict[str, Any]) -> None:
+    """Says what to write where a layer is made of what it should be called with."""
+    name, value = next(iter(given.items()), ("", None))
+    if name not in ("window_shape", "axes", "output_shape", "levels", "strides"):
+        return
+    if isinstance(value, jax.Array | np.ndarray) and value.ndim > 1:
+        raise TypeError(
+            f"{op}: `{name}` must be ints; got an array of shape {value.shape}. A layer is made, "
+            f"and then called: write {op}({name}=...)(x)."
+        )
 
 
 def _check_geometry(op: str, given: dict[str, Any], in_space: bool) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import unknown
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ def layer(cls: type[T]) -> type[T]:
 
 
 def _says_what_has_a_name(call: Callable[..., Any]) -> Callable[..., Any]:
-    """`call`, which answers a mask that comes without its name with what to write."""
+    """`call`, which answers a mask without its name, or with another one, with what to write."""
     parameters = inspect.signature(call).parameters.values()
     named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     count = len(parameters) - len(named)
@@ -39,7 +40,13 @@ def _says_what_has_a_name(call: Callable[..., Any]) -> Callable[..., Any]:
                 f"{op_of(self)}: `{name}` must be given by its name; got an object of type {kind} "
                 f"without one. Write {name}=..."
             )
-        return call(self, *args, **kwargs)
+        try:
+            return call(self, *args, **kwargs)
+        except TypeError:
+            mistake = unknown(op_of(self), call, kwargs)
+            if mistake is None:
+                raise
+        raise mistake
 
     return checked
 

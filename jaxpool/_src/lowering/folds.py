@@ -15,6 +15,7 @@ from jaxpool._src.lowering.windows import (
     looped_numbers,
     pad,
     pad_windows,
+    step_of,
     taps_at,
     taps_of,
 )
@@ -135,7 +136,7 @@ def _tap(tree: Any, tap: int, axis: int, window: AxisWindow) -> Any:
     """For every window along `axis`, the entry of `tree` at its tap number `tap`."""
     start = tap * window.dilation
     stop = start + (window.output - 1) * window.stride + 1
-    return jax.tree.map(lambda c: lax.slice_in_dim(c, start, stop, window.stride, axis), tree)
+    return jax.tree.map(lambda c: lax.slice_in_dim(c, start, stop, step_of(window), axis), tree)
 
 
 def _fold_parts(carrier: Any, starts: Sequence[int], part: Callable, combine: Callable) -> Any:

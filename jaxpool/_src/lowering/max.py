@@ -30,6 +30,7 @@ from jaxpool._src.lowering.picks import (
     tap_dtype,
 )
 from jaxpool._src.lowering.primitives import WindowFold, WindowMap
+from jaxpool._src.lowering.shifts import reads_shifted
 from jaxpool._src.lowering.tangent import (
     steps,
     tangent_forward,
@@ -45,6 +46,7 @@ from jaxpool._src.lowering.windows import (
     lowest_value,
     materialized,
     numbered,
+    pad_windows,
     peels_borders,
     widened,
     window_size,
@@ -141,11 +143,15 @@ def _picked(
     return WindowFold(_picked_form, dtypes, windows, (style, result))
 
 
-def _picked_form(platform: str, windows: Windows, style: str | None, result: str) -> Callable:
+def _picked_form(
+    platform: str, windows: Windows, style: str | None, result: str, *, several: bool
+) -> Callable:
     kind = "cpu" if platform == "cpu" else "default"
     limit = _limits(style)[kind]
     if platform == "tpu" and result != "taps" and _native(windows, style):
         form = _native_picked
+    elif several and reads_shifted(windows):
+        form = functools.partial(picked_in_passes, limit=limit, shifted=True)
     elif kind == "default":
         form = functools.partial(picked_in_passes, limit=limit)
     elif window_size(windows) <= limit:
@@ -197,12 +203,16 @@ def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.
     at_once = _NATIVE_AT_ONCE if dtype.itemsize > 2 else _NATIVE_AT_ONCE_NARROW
     # TPUs compare in 32 bits anyway, and gradients of 16 bits would be added up in 16.
     x = masked_out(widened(x), valid)
+    # Its transpose, which scatters to what is selected, takes numbers for padding.
+    in_place = known(windows)
+    if not in_place:
+        x = pad_windows(x, windows, lowest_value(x.dtype))
     for group in reversed(groups(windows, at_once)):
         dimensions, strides, padding = [1] * x.ndim, [1] * x.ndim, [(0, 0)] * x.ndim
         dilations = [1] * x.ndim
         for axis, w in group:
             dimensions[axis], strides[axis], dilations[axis] = w.window, w.stride, w.dilation
-            padding[axis] = (w.low, w.right)
+            padding[axis] = (w.low, w.right) if in_place else (0, 0)
         x = lax.reduce_window(
             x,
             lowest_value(x.dtype),
@@ -315,7 +325,9 @@ def sum_of_picked(
     return jax.checkpoint(by_platform, prevent_cse=False)(tangent, taps, x, valid)
 
 
-def _sum_forms(platform: str, windows: Windows, style: str | None) -> tuple[Callable, Callable]:
+def _sum_forms(
+    platform: str, windows: Windows, style: str | None, *, several: bool
+) -> tuple[Callable, Callable]:
     """`sum_of_picked` for a platform, and as what it is transposed."""
     if platform == "tpu" and _native(windows, style):
         native = functools.partial(_native_tangent, windows=windows)
@@ -323,12 +335,13 @@ def _sum_forms(platform: str, windows: Windows, style: str | None) -> tuple[Call
     cpu = platform == "cpu"
     kind = "cpu" if cpu else "default"
     limit = _limits(style)[kind]
-    path = steps(windows, limit, MAX_RUNS[kind], not cpu)
+    shifted = several and reads_shifted(windows)
+    path = steps(windows, limit, MAX_RUNS[kind], not cpu, shifted)
     in_blocks = functools.partial(
         tangent_in_blocks, path=path, materialized=materialized if cpu else fused
     )
     forward = in_blocks
-    if window_size(windows) <= limit:
+    if window_size(windows) <= limit and not shifted:
         forward = functools.partial(tangent_forward, windows=windows, on_cpu=cpu)
     return _ignoring_x(forward), _ignoring_x(in_blocks)
 
@@ -348,8 +361,9 @@ def _native_tangent(
 ) -> jax.Array:
     """By XLA's own rules."""
     del taps
-    if (valid is not None or forward) and jnp.issubdtype(x.dtype, jnp.floating):
-        # What is masked is -inf, and would take the gradient of nothing but -inf. And forward, XLA
-        # has a tangent of 0 for windows of nothing but -inf.
+    apart = valid is not None or not known(windows)
+    if (apart or forward) and jnp.issubdtype(x.dtype, jnp.floating):
+        # What is masked, or padding of its own, is -inf, and would take the gradient of nothing but
+        # -inf. And forward, XLA has a tangent of 0 for windows of nothing but -inf.
         x = jnp.maximum(x, np.array(jnp.finfo(x.dtype).min, x.dtype))
     return jax.jvp(lambda x: _native_max(x, valid, windows), (x,), (tangent,))[1]

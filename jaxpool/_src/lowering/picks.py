@@ -12,6 +12,7 @@ from jax import lax
 from jaxpool._src.core.parameters import MisfitError
 from jaxpool._src.lowering.folds import fold_runs
 from jaxpool._src.lowering.footprints import Shaped, Windows, all_taps, tap_numbers
+from jaxpool._src.lowering.shifts import shifted_reader
 from jaxpool._src.lowering.tangent import NO_TAPS
 from jaxpool._src.lowering.windows import (
     all_of,
@@ -59,10 +60,12 @@ def picked_in_passes(
     *,
     windows: Windows,
     limit: float,
+    shifted: bool = False,
 ) -> Picked:
     """For GPUs, whose programs pad what they read as they go: no padded copy is made.
 
-    All axes at once if a window has at most `limit` elements, else the last one first.
+    All axes at once if a window has at most `limit` elements, else the last one first. `shifted` if
+    devices may share an axis.
     """
     input_dtype, dtype, picked, unit = x.dtype, tap_dtype(windows), None, 1
     if x.dtype.itemsize == 1 or offsets is not None:
@@ -70,7 +73,15 @@ def picked_in_passes(
     for step in reversed(groups(windows, limit)):
         x = masked_out(x, valid)
         x, valid, picked = _compared(
-            x, valid, picked, step, dtype, unit=unit, pad_each=True, offsets=offsets
+            x,
+            valid,
+            picked,
+            step,
+            dtype,
+            unit=unit,
+            pad_each=True,
+            offsets=offsets,
+            shifted=shifted,
         )
         unit *= window_size(step)
     return x.astype(input_dtype), picked
@@ -86,6 +97,7 @@ def _compared(
     unit: int = 1,
     pad_each: bool = False,
     offsets: Offsets = None,
+    shifted: bool = False,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """Maxima, whether any element was valid, and the taps that they come from, in `dtype`.
 
@@ -95,6 +107,8 @@ def _compared(
     def reader(array: Any, value: Any) -> Callable:
         if array is None:
             return lambda taps: None
+        if shifted:
+            return shifted_reader(array, windows, value)
         if pad_each:
             return lambda taps: padded_taps_at(array, windows, taps, value)
         padded = pad_windows(array, windows, value)

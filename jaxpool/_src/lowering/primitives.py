@@ -7,6 +7,7 @@ program that was written for the other. What is here is one equation for JAX, wh
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,9 +28,9 @@ Results = tuple[jax.Array, ...]
 class WindowFold:
     """What is known of each window: its extremum, say, and where that is. It has no derivative.
 
-    ``form(platform, windows, *options)`` is the function of x and of other arrays of its rank, or
-    None, which broadcast to it. Its results have one entry for each window, in these `dtypes`; None
-    is that of x.
+    ``form(platform, windows, *options, several=...)`` is the function of x and of other arrays of
+    its rank, or None, which broadcast to it; `several` says whether devices may share these. Its
+    results have one entry for each window, in these `dtypes`; None is that of x.
     """
 
     form: Callable[..., Callable]
@@ -42,20 +43,23 @@ class WindowFold:
         leaves = varying_alike(lax.stop_gradient(x), *lax.stop_gradient(leaves))
         return tuple(_fold_p.bind(*leaves, how=self, tree=tree))
 
-    def lowered(self, platform: str, x: jax.Array, *leaves: jax.Array, tree: Any) -> Results:
+    def lowered(
+        self, platform: str, x: jax.Array, *leaves: jax.Array, several: bool, tree: Any
+    ) -> Results:
         """The program of a platform."""
         others = jax.tree.unflatten(tree, leaves)
-        return self.form(platform, self.windows, *self.options)(x, *others)
+        return self.form(platform, self.windows, *self.options, several=several)(x, *others)
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowMap:
     """A map from elements to windows that is linear in its first operand, and its transpose.
 
-    ``form(platform, windows, *options)`` is the map as a function of elements, and a function to be
-    transposed in its place. Both take ``(elements, taps, x, valid)``: what is mapped, in the shape
-    of x; an array in the shape of the windows; x, which a program may look at again; and which of
-    its elements are valid, or None. Derivatives in all but the first are taken to be 0.
+    ``form(platform, windows, *options, several=...)`` is the map as a function of elements, and a
+    function to be transposed in its place. Both take ``(elements, taps, x, valid)``: what is
+    mapped, in the shape of x; an array in the shape of the windows; x, which a program may look at
+    again; and which of its elements are valid, or None. Derivatives in all but the first are taken
+    to be 0.
     """
 
     form: Callable[..., tuple[Callable, Callable]]
@@ -70,11 +74,12 @@ class WindowMap:
 
     def lowered(
         self, platform: str, given: jax.Array, taps: jax.Array, x: jax.Array, *masks: jax.Array,
-        backward: bool,
+        several: bool, backward: bool,
     ) -> jax.Array:  # fmt: skip
         """The program of one direction."""
         valid = masks[0] if masks else None
-        forward, to_transpose = self.form(platform, self.windows, *self.options)
+        form = functools.partial(self.form, platform, self.windows, *self.options)
+        forward, to_transpose = form(several=several)
         if not backward:
             return forward(given, taps, x, valid)
         zeros = lax.full_like(x, 0, given.dtype)  # in the shape and sharding of the result
@@ -101,16 +106,44 @@ def linear_pair(name: str) -> Primitive:
 
 
 def lowered_by(
-    primitive: Primitive, abstract: Callable, batch: Callable, lowered: Callable[..., Any]
+    primitive: Primitive,
+    abstract: Callable,
+    batch: Callable,
+    lowered: Callable[..., Any],
+    *,
+    by_devices: bool = False,
 ) -> None:
-    """Makes ``lowered(platform, *operands, **static)`` what a primitive is on each platform."""
+    """Makes ``lowered(platform, *operands, **static)`` what a primitive is on each platform.
+
+    It is told whether devices may share its operands, as `several`, if it goes `by_devices`.
+    """
     primitive.def_abstract_eval(abstract)
     batching.primitive_batchers[primitive] = batch
     primitive.def_impl(functools.partial(_outside_jit, primitive))
     for platform in ("cpu", "tpu", "default"):
-        rule = mlir.lower_fun(functools.partial(lowered, platform), primitive.multiple_results)
+        form = functools.partial(lowered, platform)
+        if by_devices:
+            rule = functools.partial(_lowered_by_devices, form, primitive.multiple_results)
+        else:
+            rule = mlir.lower_fun(form, primitive.multiple_results)
         where = None if platform == "default" else platform
         mlir.register_lowering(primitive, rule, platform=where)
+
+
+def _lowered_by_devices(
+    form: Callable, multiple: bool, context: Any, *operands: Any, **static: Any
+) -> Any:
+    form = functools.partial(form, several=_are_several(context.module_context.axis_context))
+    return mlir.lower_fun(form, multiple)(context, *operands, **static)
+
+
+def _are_several(context: Any) -> bool:
+    """Whether a program is for several devices that it does not tell apart, as `shard_map` does."""
+    if hasattr(context, "num_devices"):
+        return context.num_devices > 1
+    manual = getattr(context, "manual_axes", ())
+    sizes = context.mesh.shape.items() if hasattr(context, "mesh") else ()
+    return math.prod(size for name, size in sizes if name not in manual) > 1
 
 
 def _linear_jvp(
@@ -199,5 +232,5 @@ def _lowered(platform: str, *operands: jax.Array, how: Any, **static: Any) -> An
     return how.lowered(platform, *operands, **static)
 
 
-lowered_by(_fold_p, _fold_abstract, _fold_batch, _lowered)
-lowered_by(_map_p, _map_abstract, _map_batch, _lowered)
+lowered_by(_fold_p, _fold_abstract, _fold_batch, _lowered, by_devices=True)
+lowered_by(_map_p, _map_abstract, _map_batch, _lowered, by_devices=True)

@@ -139,8 +139,48 @@ def _scattered(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
 
 def _largest_scattered(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
     start = jnp.full(how.resized(x.shape, how.cells), lowest_value(x.dtype))
+    rows = max(1, _BLOCK * how.length // x.size) if isinstance(how.length, int) and x.size else 0
+    if jnp.issubdtype(x.dtype, jnp.floating) and 0 < rows < how.length:
+        return _largest_of_keys(how, ids, x, start, rows)
+    return _raised(how, ids, x, start)
+
+
+def _raised(how: Segments, ids: jax.Array, x: jax.Array, start: jax.Array) -> jax.Array:
     kept = {"mode": "drop", "indices_are_sorted": how.ascending}
     return _at(start, how, ids).max(x, wrap_negative_indices=False, **kept)
+
+
+# Elements that are made ints at a time, which stay in cache: 2 MB of float32.
+_BLOCK = 1 << 19
+
+
+def _largest_of_keys(
+    how: Segments, ids: jax.Array, x: jax.Array, start: jax.Array, rows: int
+) -> jax.Array:
+    """The same by ints of the same order, whose maxima take half the time on CPUs.
+
+    They are made of so many rows at a time: all of them would be another array in memory.
+    """
+    kind = np.dtype(f"int{8 * x.dtype.itemsize}")
+    most = np.array(np.iinfo(kind).max, kind)
+
+    def flipped(bits: jax.Array) -> jax.Array:
+        """Those of negative numbers in the other order; its own inverse."""
+        return jnp.where(bits < 0, bits ^ most, bits)
+
+    def keys(x: jax.Array) -> jax.Array:
+        return jnp.where(x != x, most, flipped(lax.bitcast_convert_type(x, kind)))
+
+    def raised(number: Any, found: jax.Array) -> jax.Array:
+        part, its_ids = (  # the last begin earlier: a slice ends within its array
+            lax.dynamic_slice_in_dim(array, number * rows, rows, axis)
+            for array, axis in ((x, how.axis), (ids, 0))
+        )
+        return _raised(how, its_ids, keys(part), found)
+
+    blocks = -(-how.length // rows)
+    found = lax.fori_loop(0, blocks, raised, keys(start))
+    return lax.bitcast_convert_type(flipped(found), x.dtype)
 
 
 def _gathered(how: Segments, ids: jax.Array, cells: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxpool._src.core.geometry import AxisWindow
 from jaxpool._src.lowering.footprints import Windows, all_taps, shifts, tap_numbers
 from jaxpool._src.lowering.windows import (
     along,
@@ -51,7 +52,8 @@ class Step:
     `run` taps of it are taken together, and one of them is found in a later step. Taps count in
     `unit`, the number of taps along all later axes. A step with its `own_border` gets additional
     windows when its turn comes, all others in the beginning. Of `sets`, a bit for each tap says
-    whether it is picked, all in one step.
+    whether it is picked, all in one step. A step that goes `shifted` has no additional windows:
+    what is read of them is filled in, which devices that share an axis do at its ends alone.
     """
 
     windows: Windows
@@ -59,9 +61,16 @@ class Step:
     unit: int = 1
     own_border: bool = False
     sets: bool = False
+    shifted: bool = False
+
+    def border(self, w: AxisWindow) -> tuple[int, int]:
+        """The additional windows before and after those of an axis."""
+        return (0, 0) if self.shifted else w.border(self.run)
 
 
-def steps(windows: Windows, limit: float, max_runs: int, own_borders: bool) -> list["Step"]:
+def steps(
+    windows: Windows, limit: float, max_runs: int, own_borders: bool, shifted: bool = False
+) -> list["Step"]:
     """All axes at once if a window has at most `limit` elements, else one by one.
 
     And that in several steps where a window is large: as runs of taps, and then within runs.
@@ -69,16 +78,16 @@ def steps(windows: Windows, limit: float, max_runs: int, own_borders: bool) -> l
     a border is a copy.
     """
     if window_size(windows) <= limit:
-        return [Step(windows)]
+        return [Step(windows, shifted=shifted)]
     found, unit = [], window_size(windows)
     for axis, w in windows:
         unit //= w.window
         own = own_borders
         for run in w.run_lengths(max_runs):
             outer, w = w.runs_and_rest(run)
-            found.append(Step(((axis, outer),), run, unit, own))
+            found.append(Step(((axis, outer),), run, unit, own, shifted=shifted))
             own = True
-        found.append(Step(((axis, w),), 1, unit, own))
+        found.append(Step(((axis, w),), 1, unit, own, shifted=shifted))
     return found
 
 
@@ -118,7 +127,7 @@ def _borders(path: list[Step], ndim: int) -> tuple[list[tuple[int, int, int]], b
     widths = [(0, 0, 0)] * ndim
     for step in path:
         for axis, w in step.windows:
-            widths[axis] = (*w.border(step.run), 0)
+            widths[axis] = (*step.border(w), 0)
     return widths, any(low or high for low, high, _ in widths)
 
 
@@ -226,7 +235,7 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
         first = start = np.zeros([1] * len(shape), np.int32)
         count, unit = first + 1, step.unit
         for (axis, w), q in reversed(list(zip(step.windows, blocks, strict=True))):
-            at, (before, after) = places[axis], w.border(step.run)
+            at, (before, after) = places[axis], step.border(w)
             widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
             starts[at], stops[at] = before - q, before - q + w.blocks
             if short:
@@ -241,7 +250,12 @@ def _matches(taps: jax.Array, step: Step) -> Iterator[tuple[Any, Any, Any]]:
         part = taps
         for axis, _ in step.windows:
             at = places[axis]
-            part = lax.slice_in_dim(part, starts[at], stops[at], 1, at)
+            if step.shifted:
+                widths_of_part = (-starts[at], stops[at] - shape[at])
+                nothing = np.zeros((), kind) if step.sets else _no_tap(_BEYOND, kind)
+                part = pad(at, widths_of_part, part, nothing)
+            else:
+                part = lax.slice_in_dim(part, starts[at], stops[at], 1, at)
         part = spread(part)
         first, start = first.astype(kind), start.astype(kind)
         if step.unit == step.run == 1:

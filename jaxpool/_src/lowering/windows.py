@@ -388,7 +388,7 @@ def taps_at(x: jax.Array, windows: Windows, taps: Sequence[Any]) -> jax.Array:
         if not isinstance(tap, int):
             x, start = lax.dynamic_slice_in_dim(x, start, reach, axis), 0
         # Axis by axis, so that on several devices taps of one row share the exchange of that row.
-        x = lax.slice_in_dim(x, start, start + reach, w.stride, axis)
+        x = lax.slice_in_dim(x, start, start + reach, step_of(w), axis)
     return x
 
 
@@ -400,8 +400,13 @@ def padded_taps_at(x: jax.Array, windows: Windows, taps: Sequence[int], value: A
         before, after = max_dim(-start, 0), max_dim(stop - w.length, 0)
         if not all(isinstance(n, int) and n == 0 for n in (before, after)):
             x = pad(axis, (before, after), x, value)
-        x = lax.slice_in_dim(x, start + before, stop + before, w.stride, axis)
+        x = lax.slice_in_dim(x, start + before, stop + before, step_of(w), axis)
     return x
+
+
+def step_of(w: AxisWindow) -> int:
+    """From window to window. XLA slices one element by a step over a sharded axis wrongly."""
+    return 1 if isinstance(w.output, int) and w.output == 1 else w.stride
 
 
 def pad_windows(x: jax.Array, windows: Windows, value: Any) -> jax.Array:

@@ -6,6 +6,7 @@ import jax
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints, Sizes
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import run
 from jaxpool._src.domains.intervals import Adaptive
 from jaxpool._src.pools.argmax import with_indices
@@ -19,6 +20,7 @@ def _adaptive(op: str, output_shape: Any, axes: Any) -> Adaptive:
     return Adaptive(sizes, axes=axes)
 
 
+@explained
 def adaptive_avg_pool(
     x: jax.Array,
     output_shape: Sizes,
@@ -70,6 +72,7 @@ def adaptive_avg_pool(
     return run("adaptive_avg_pool", x, domain, Mean(), where, empty_value)
 
 
+@explained
 def adaptive_max_pool(
     x: jax.Array,
     output_shape: Sizes,
@@ -118,6 +121,7 @@ def adaptive_max_pool(
     return run("adaptive_max_pool", x, domain, Max(), where, empty_value)
 
 
+@explained
 def adaptive_min_pool(
     x: jax.Array,
     output_shape: Sizes,
@@ -166,6 +170,7 @@ def adaptive_min_pool(
     return run("adaptive_min_pool", x, domain, Min(), where, empty_value)
 
 
+@explained
 def adaptive_max_pool_with_argmax(
     x: jax.Array,
     output_shape: Sizes,

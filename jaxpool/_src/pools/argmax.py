@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, parted_by_xla, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, global_arguments
@@ -15,6 +16,7 @@ from jaxpool._src.domains.window import Window, window_arguments
 from jaxpool._src.reductions.max import Max, Min
 
 
+@explained
 def max_pool_with_argmax(
     x: jax.Array,
     window_shape: Ints,
@@ -82,6 +84,7 @@ def max_pool_with_argmax(
     return with_indices("max_pool_with_argmax", x, domain, Max(), where, empty_value)
 
 
+@explained
 def min_pool_with_argmin(
     x: jax.Array,
     window_shape: Ints,
@@ -149,6 +152,7 @@ def min_pool_with_argmin(
     return with_indices("min_pool_with_argmin", x, domain, Min(), where, empty_value)
 
 
+@explained
 def global_max_pool_with_argmax(
     x: jax.Array,
     axes: Ints,
@@ -194,6 +198,7 @@ def global_max_pool_with_argmax(
     return with_indices("global_max_pool_with_argmax", x, domain, Max(), where, empty_value)
 
 
+@explained
 def global_min_pool_with_argmin(
     x: jax.Array,
     axes: Ints,

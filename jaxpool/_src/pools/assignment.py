@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator, filled, parted_along
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global
@@ -17,6 +18,7 @@ from jaxpool._src.reductions import descriptors
 from jaxpool._src.reductions.soft import broadcasts
 
 
+@explained
 def netvlad_pool(
     x: jax.Array,
     centroids: jax.Array,
@@ -103,6 +105,7 @@ def _netvlad_pool(
     return described(op, compute, x, mask, layout, (clusters * channels,), *more)
 
 
+@explained
 def spatial_softmax(
     x: jax.Array,
     *,

@@ -9,11 +9,13 @@ import numpy as np
 
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator, all_parted_along, filled, parted_along, with_zeros
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.lowering.attention import attend
 
 
+@explained
 def attention_pool(
     x: jax.Array,
     query: jax.Array,

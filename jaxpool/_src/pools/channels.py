@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Reduction, run
 from jaxpool._src.domains.groups import Groups, group_fields
 from jaxpool._src.reductions.max import Max
@@ -12,6 +13,7 @@ from jaxpool._src.reductions.mean import Mean
 _MEAN = Mean()
 
 
+@explained
 def channel_pool(
     x: jax.Array,
     size: int,
@@ -58,6 +60,7 @@ def channel_pool(
     return _grouped("channel_pool", x, size, reduction, axis, where, empty_value)
 
 
+@explained
 def maxout(
     x: jax.Array,
     size: int,

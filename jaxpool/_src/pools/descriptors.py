@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator, filled, parted_along
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, channel_after
@@ -17,6 +18,7 @@ from jaxpool._src.reductions import descriptors
 from jaxpool._src.reductions.descriptors import Layout
 
 
+@explained
 def covariance_pool(
     x: jax.Array,
     axes: Ints,
@@ -76,6 +78,7 @@ def _covariance_pool(x: Any, axes: Any, channel_axis: Any, where: Any, ddof: Any
     return described(op, compute, x, mask, layout, (n, n))
 
 
+@explained
 def bilinear_pool(
     x: jax.Array,
     axes: Ints,
@@ -161,6 +164,7 @@ def _bilinear_pool(
     return described(op, compute, x, mask, layout, (size,), y, dtype=dtype)
 
 
+@explained
 def isqrt_covariance_pool(
     x: jax.Array,
     axes: Ints,
@@ -251,6 +255,7 @@ def _isqrt_covariance_pool(
     return described(op, compute, x, mask, layout, shape, epsilon)
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sketch:
@@ -280,6 +285,7 @@ class Sketch:
     output_size: int = dataclasses.field(metadata={"static": True})
 
 
+@explained
 def draw_sketch(key: jax.Array, channels: int, output_size: int) -> Sketch:
     """Draws the two hashes and the signs of a tensor sketch.
 
@@ -317,6 +323,7 @@ def _draw_sketch(key: Any, channels: int, output_size: int) -> Sketch:
     return Sketch(hashes, jax.random.rademacher(of_signs, (2, channels), np.int32), output_size)
 
 
+@explained
 def compact_bilinear_pool(
     x: jax.Array,
     axes: Ints,

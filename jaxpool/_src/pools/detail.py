@@ -6,12 +6,14 @@ import jax
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.window import Window, window_arguments, window_pool
 from jaxpool._src.reductions.detail import AdaMean, AdaptiveWeighted, DetailPreserving, Weights
 
 
+@explained
 def adaptive_weighted_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -87,6 +89,7 @@ def adaptive_weighted_pool(
     )
 
 
+@explained
 def ada_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -157,6 +160,7 @@ def ada_pool(
     )
 
 
+@explained
 def detail_preserving_pool(
     x: jax.Array,
     window_shape: Ints,

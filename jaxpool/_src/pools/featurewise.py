@@ -6,11 +6,13 @@ import jax
 import numpy as np
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import run
 from jaxpool._src.domains.global_ import Global
 from jaxpool._src.reductions.order import PiecewiseWeighted
 
 
+@explained
 def featurewise_sort_pool(
     x: jax.Array,
     weights: Any,

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Reduction, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.pools.argmax import with_indices
@@ -16,6 +17,7 @@ from jaxpool._src.reductions.max import Max
 from jaxpool._src.reductions.mean import Mean
 
 
+@explained
 def fractional_max_pool(
     x: jax.Array,
     window_shape: Ints | None = None,
@@ -103,6 +105,7 @@ def fractional_max_pool(
     return _fractional(_pooled, op, x, options, Max(), where, empty_value)
 
 
+@explained
 def fractional_avg_pool(
     x: jax.Array,
     window_shape: Ints | None = None,
@@ -184,6 +187,7 @@ def fractional_avg_pool(
     return _fractional(_pooled, op, x, options, Mean(), where, empty_value)
 
 
+@explained
 def fractional_max_pool_with_argmax(
     x: jax.Array,
     window_shape: Ints | None = None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator, filled, parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, global_pool
@@ -24,6 +25,7 @@ from jaxpool._src.reductions.order import (
 )
 
 
+@explained
 def global_median_pool(
     x: jax.Array,
     axes: Ints,
@@ -74,6 +76,7 @@ def global_median_pool(
     )
 
 
+@explained
 def global_quantile_pool(
     x: jax.Array,
     axes: Ints,
@@ -127,6 +130,7 @@ def global_quantile_pool(
     )
 
 
+@explained
 def global_rank_pool(
     x: jax.Array,
     axes: Ints,
@@ -179,6 +183,7 @@ def global_rank_pool(
     return global_pool("global_rank_pool", x, RankMean(weights), axes, keepdims, where, empty_value)
 
 
+@explained
 def global_top_k_mean_pool(
     x: jax.Array,
     axes: Ints,
@@ -226,6 +231,7 @@ def global_top_k_mean_pool(
     return global_pool("global_top_k_mean_pool", x, TopKMean(k), axes, keepdims, where, empty_value)
 
 
+@explained
 def global_weighted_rank_pool(
     x: jax.Array,
     axes: Ints,
@@ -275,6 +281,7 @@ def global_weighted_rank_pool(
     return global_pool(op, x, FallingMean(decay), axes, keepdims, where, empty_value)
 
 
+@explained
 def wildcat_pool(
     x: jax.Array,
     axes: Ints,
@@ -328,6 +335,7 @@ def wildcat_pool(
     return global_pool("wildcat_pool", x, reduction, axes, keepdims, where, empty_value)
 
 
+@explained
 def k_max_pool(
     x: jax.Array,
     k: int,

@@ -5,11 +5,13 @@ from typing import Any
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.reductions.soft import LinearSoftmax, NoisyOr, WeightedMean
 
 
+@explained
 def importance_pool(
     x: jax.Array,
     logits: jax.Array,
@@ -79,6 +81,7 @@ def importance_pool(
     )
 
 
+@explained
 def global_importance_pool(
     x: jax.Array,
     logits: jax.Array,
@@ -124,6 +127,7 @@ def global_importance_pool(
     return global_pool("global_importance_pool", x, reduction, axes, keepdims, where, empty_value)
 
 
+@explained
 def linear_softmax_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -196,6 +200,7 @@ def linear_softmax_pool(
     )
 
 
+@explained
 def global_linear_softmax_pool(
     x: jax.Array,
     axes: Ints,
@@ -245,6 +250,7 @@ def global_linear_softmax_pool(
     )
 
 
+@explained
 def noisy_or_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -313,6 +319,7 @@ def noisy_or_pool(
     )
 
 
+@explained
 def global_noisy_or_pool(
     x: jax.Array,
     axes: Ints,

@@ -12,6 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Reduction, accumulator, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global
@@ -24,6 +25,7 @@ from jaxpool._src.reductions.mean import Mean
 _MEAN = Mean()
 
 
+@explained
 def matrix_pool(
     x: jax.Array,
     matrices: Any,
@@ -158,6 +160,7 @@ def _sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Ar
     return y, functools.reduce(lax.add, terms) if terms else jnp.zeros_like(y)
 
 
+@explained
 def strip_pool(
     x: jax.Array,
     axis: int,
@@ -204,6 +207,7 @@ def strip_pool(
     return run(op, x, Global(axis, keepdims=True), reduction, where, empty_value)
 
 
+@explained
 def regional_max_pool(
     x: jax.Array,
     levels: int = 3,

@@ -5,12 +5,14 @@ from typing import Any
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.lowering.max import Implementation
 from jaxpool._src.reductions.max import Max, Min
 
 
+@explained
 def max_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -90,6 +92,7 @@ def max_pool(
     )
 
 
+@explained
 def min_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -168,6 +171,7 @@ def min_pool(
     )
 
 
+@explained
 def global_max_pool(
     x: jax.Array,
     axes: Ints,
@@ -213,6 +217,7 @@ def global_max_pool(
     return global_pool("global_max_pool", x, Max(), axes, keepdims, where, empty_value)
 
 
+@explained
 def global_min_pool(
     x: jax.Array,
     axes: Ints,

@@ -5,11 +5,13 @@ from typing import Any
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.reductions.mean import Mean, Sum
 
 
+@explained
 def sum_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -81,6 +83,7 @@ def sum_pool(
     )
 
 
+@explained
 def avg_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -158,6 +161,7 @@ def avg_pool(
     )
 
 
+@explained
 def global_sum_pool(
     x: jax.Array,
     axes: Ints,
@@ -200,6 +204,7 @@ def global_sum_pool(
     return global_pool("global_sum_pool", x, Sum(), axes, keepdims, where, empty_value)
 
 
+@explained
 def global_avg_pool(
     x: jax.Array,
     axes: Ints,

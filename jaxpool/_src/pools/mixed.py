@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import (
@@ -19,6 +20,7 @@ from jaxpool._src.domains.window import Window, window_arguments, window_pool
 from jaxpool._src.reductions.mixed import Gated, Mixed, Tree
 
 
+@explained
 def mixed_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -92,6 +94,7 @@ def mixed_pool(
     )
 
 
+@explained
 def gated_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -195,6 +198,7 @@ def _gated_pool(
     return run(op, x, Window(**window), reduction, where, empty_value)
 
 
+@explained
 def tree_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -305,6 +309,7 @@ def _tree_pool(
     return run(op, x, Window(**window), Tree(leaves, gates), where, empty_value)
 
 
+@explained
 def global_avgmax_pool(
     x: jax.Array,
     axes: Ints,
@@ -351,6 +356,7 @@ def global_avgmax_pool(
     return global_pool("global_avgmax_pool", x, Mixed(alpha), axes, keepdims, where, empty_value)
 
 
+@explained
 def global_catavgmax_pool(
     x: jax.Array,
     axes: Ints,

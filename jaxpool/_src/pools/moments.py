@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import (
@@ -20,6 +21,7 @@ from jaxpool._src.reductions.mean import Mean
 from jaxpool._src.reductions.moments import Std, Variance
 
 
+@explained
 def variance_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -91,6 +93,7 @@ def variance_pool(
     )
 
 
+@explained
 def std_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -164,6 +167,7 @@ def std_pool(
     )
 
 
+@explained
 def global_variance_pool(
     x: jax.Array,
     axes: Ints,
@@ -212,6 +216,7 @@ def global_variance_pool(
     )
 
 
+@explained
 def global_std_pool(
     x: jax.Array,
     axes: Ints,
@@ -261,6 +266,7 @@ def global_std_pool(
     return global_pool("global_std_pool", x, Std(ddof, epsilon), axes, keepdims, where, empty_value)
 
 
+@explained
 def stats_pool(
     x: jax.Array,
     axes: Ints,

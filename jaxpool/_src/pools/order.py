@@ -5,10 +5,12 @@ from typing import Any
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.reductions.order import Interpolation, Median, Mode, Quantile, RankMean, TopKMean
 
 
+@explained
 def median_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -85,6 +87,7 @@ def median_pool(
     )
 
 
+@explained
 def quantile_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -162,6 +165,7 @@ def quantile_pool(
     )
 
 
+@explained
 def mode_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -230,6 +234,7 @@ def mode_pool(
     )
 
 
+@explained
 def rank_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -313,6 +318,7 @@ def rank_pool(
     )
 
 
+@explained
 def top_k_mean_pool(
     x: jax.Array,
     window_shape: Ints,

@@ -10,12 +10,14 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.parameters import is_number
 from jaxpool._src.core.pool import accumulator, all_parted_along, parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.lowering.phases import Grid, largest_phase, pick_phase, put_phase
 
 
+@explained
 def polyphase_pool(
     x: jax.Array,
     strides: Ints,
@@ -134,6 +136,7 @@ def phase_layouts(x: jax.Array, grid: Grid) -> list[Any]:
     return [(shape, [(x, axis) for axis in range(x.ndim)]), (of_phase, sources)]
 
 
+@explained
 def polyphase_unpool(
     y: jax.Array,
     phase: jax.Array,

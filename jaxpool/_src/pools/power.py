@@ -5,11 +5,13 @@ from typing import Any
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.reductions.power import Lp
 
 
+@explained
 def lp_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -82,6 +84,7 @@ def lp_pool(
     )
 
 
+@explained
 def global_lp_pool(
     x: jax.Array,
     axes: Ints,

@@ -5,11 +5,13 @@ from typing import Any
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.reductions.power_mean import PowerMean
 
 
+@explained
 def power_mean_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -86,6 +88,7 @@ def power_mean_pool(
     )
 
 
+@explained
 def global_power_mean_pool(
     x: jax.Array,
     axes: Ints,
@@ -137,6 +140,7 @@ def global_power_mean_pool(
     return global_pool("global_power_mean_pool", x, reduction, axes, keepdims, where, empty_value)
 
 
+@explained
 def gem_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -213,6 +217,7 @@ def gem_pool(
     )
 
 
+@explained
 def global_gem_pool(
     x: jax.Array,
     axes: Ints,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Reduction, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.prefix import Prefix, prefix_fields
@@ -16,6 +17,7 @@ from jaxpool._src.reductions.mean import Mean, Sum
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
 
 
+@explained
 def prefix_max_pool(
     x: jax.Array,
     axis: int,
@@ -60,6 +62,7 @@ def prefix_max_pool(
     return _prefix_pool(op, x, Max(), axis, reverse, where, empty_value)
 
 
+@explained
 def prefix_avg_pool(
     x: jax.Array,
     axis: int,
@@ -102,6 +105,7 @@ def prefix_avg_pool(
     return _prefix_pool(op, x, Mean(), axis, reverse, where, empty_value)
 
 
+@explained
 def prefix_sum_pool(
     x: jax.Array,
     axis: int,
@@ -144,6 +148,7 @@ def prefix_sum_pool(
     return _prefix_pool(op, x, Sum(), axis, reverse, where, empty_value)
 
 
+@explained
 def corner_pool(
     x: jax.Array,
     corner: Corner = "top_left",

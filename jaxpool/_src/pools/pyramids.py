@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints, Sizes
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Reduction, parted_along, pool_mask, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.intervals import Adaptive
@@ -19,6 +20,7 @@ from jaxpool._src.reductions.mean import Mean
 _MAX, _MEAN = Max(), Mean()
 
 
+@explained
 def pyramid_pool(
     x: jax.Array,
     levels: Sequence[Sizes],
@@ -74,6 +76,7 @@ def _pyramid_pool(
     return tuple(_levels(op, x, levels, reduction, axes, where, empty_value))
 
 
+@explained
 def spatial_pyramid_pool(
     x: jax.Array,
     levels: Sequence[Sizes],
@@ -169,6 +172,7 @@ def _channel_axis(places: Sequence[int], rank: int) -> int:
     return rank - 1 if rank - 1 not in places else min(places) - 1
 
 
+@explained
 def sppf(
     x: jax.Array,
     window_shape: Ints = (5, 5),

@@ -5,11 +5,13 @@ from typing import Any
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.reductions.random import DroppedMax, Per, RandomMixed, RankStochastic, Stochastic
 
 
+@explained
 def stochastic_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -86,6 +88,7 @@ def stochastic_pool(
     )
 
 
+@explained
 def global_stochastic_pool(
     x: jax.Array,
     axes: Ints,
@@ -145,6 +148,7 @@ def global_stochastic_pool(
     )
 
 
+@explained
 def rank_stochastic_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -223,6 +227,7 @@ def rank_stochastic_pool(
     )
 
 
+@explained
 def max_pool_dropout(
     x: jax.Array,
     window_shape: Ints,
@@ -300,6 +305,7 @@ def max_pool_dropout(
     )
 
 
+@explained
 def random_mixed_pool(
     x: jax.Array,
     window_shape: Ints,

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import parted_by_xla, pool_mask, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.window import Window, window_arguments
@@ -19,6 +20,7 @@ from jaxpool._src.reductions.mean import Mean
 from jaxpool._src.reductions.mixed import Mixed
 
 
+@explained
 def s3_pool(
     x: jax.Array,
     window_shape: Ints,

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.segments import Segments, segment_fields
@@ -15,6 +16,7 @@ from jaxpool._src.reductions.max import Max, Min
 from jaxpool._src.reductions.mean import Mean, Sum
 
 
+@explained
 def segment_max_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -69,6 +71,7 @@ def segment_max_pool(
     return run("segment_max_pool", x, Segments(**fields), Max(), where, empty_value)
 
 
+@explained
 def segment_min_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -123,6 +126,7 @@ def segment_min_pool(
     return run("segment_min_pool", x, Segments(**fields), Min(), where, empty_value)
 
 
+@explained
 def segment_sum_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -176,6 +180,7 @@ def segment_sum_pool(
     return run("segment_sum_pool", x, Segments(**fields), Sum(), where, empty_value)
 
 
+@explained
 def segment_avg_pool(
     x: jax.Array,
     ids: jax.Array,
@@ -229,6 +234,7 @@ def segment_avg_pool(
     return run("segment_avg_pool", x, Segments(**fields), Mean(), where, empty_value)
 
 
+@explained
 def length_mask(lengths: jax.Array, size: int) -> jax.Array:
     """Which places of padded sequences hold an element: the first ones, as many as their length.
 
@@ -237,7 +243,7 @@ def length_mask(lengths: jax.Array, size: int) -> jax.Array:
 
     Args:
       lengths: array of ints of any shape, the number of elements of each sequence. May be traced.
-      size: length of the axis of places.
+      size: length of the axis of places; may be a symbolic dimension of ``jax.export``.
 
     Returns:
       Bool array of shape ``(*lengths.shape, size)``.
@@ -257,16 +263,21 @@ def length_mask(lengths: jax.Array, size: int) -> jax.Array:
     """
     op = "length_mask"
     lengths = _checked_lengths(op, lengths)
-    parameters.size(op, "size", size)
-    return as_one_program(_length_mask, lengths, int(size))
+    allowed = "be an int >= 1"
+    size = arguments.length(op, "size", size, allowed)
+    if isinstance(size, int) and size < 1:
+        arguments.fail(op, "size", allowed, size)
+    return as_one_program(_length_mask, lengths, size)
 
 
-def _length_mask(lengths: Any, size: int) -> jax.Array:
-    lengths = _up_to(size, lengths)[..., None]
+def _length_mask(lengths: Any, size: Any) -> jax.Array:
+    most = size if isinstance(size, int) else np.iinfo(np.int32).max
+    lengths = _up_to(most, lengths)[..., None]
     places = lax.broadcasted_iota(np.int32, (*[1] * (lengths.ndim - 1), size), lengths.ndim - 1)
     return places < lengths
 
 
+@explained
 def segment_ids(lengths: jax.Array, total: int) -> jax.Array:
     """The ids of sequences that lie one after the other along a packed axis.
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Reduction, parted_by_xla, run
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global
@@ -30,6 +31,7 @@ from jaxpool._src.reductions.sequences import (
 _MAX = Max()
 
 
+@explained
 def first_pool(
     x: jax.Array,
     *,
@@ -71,6 +73,7 @@ def first_pool(
     return _along("first_pool", x, Nth(last=False), axis, where, empty_value)
 
 
+@explained
 def last_pool(
     x: jax.Array,
     *,
@@ -112,6 +115,7 @@ def last_pool(
     return _along("last_pool", x, Nth(last=True), axis, where, empty_value)
 
 
+@explained
 def mean_sqrt_length_pool(
     x: jax.Array,
     *,
@@ -153,6 +157,7 @@ def mean_sqrt_length_pool(
     return _along("mean_sqrt_length_pool", x, MeanSqrtLength(), axis, where, empty_value)
 
 
+@explained
 def position_weighted_pool(
     x: jax.Array,
     *,
@@ -195,6 +200,7 @@ def position_weighted_pool(
     return _along("position_weighted_pool", x, PositionWeighted(), axis, where, empty_value)
 
 
+@explained
 def splade_pool(
     x: jax.Array,
     *,
@@ -240,6 +246,7 @@ def splade_pool(
     return _along("splade_pool", x, Splade(reduction), axis, where, empty_value)
 
 
+@explained
 def approximate_rank_pool(
     x: jax.Array,
     *,
@@ -283,6 +290,7 @@ def approximate_rank_pool(
     return _along("approximate_rank_pool", x, ApproximateRank(), axis, where, empty_value)
 
 
+@explained
 def temporal_pyramid_pool(
     x: jax.Array,
     levels: Sequence[int],
@@ -344,6 +352,7 @@ def _temporal_pyramid_pool(
     return flat_pyramid(op, x, found, reduction, (place,), where, empty_value)
 
 
+@explained
 def piecewise_pool(
     x: jax.Array,
     positions: Any,

@@ -5,11 +5,13 @@ from typing import Any, Literal
 import jax
 
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.domains.global_ import global_pool
 from jaxpool._src.domains.window import window_pool
 from jaxpool._src.reductions.soft import LogSumExp, SoftmaxMean
 
 
+@explained
 def logsumexp_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -91,6 +93,7 @@ def logsumexp_pool(
     )
 
 
+@explained
 def global_logsumexp_pool(
     x: jax.Array,
     axes: Ints,
@@ -146,6 +149,7 @@ def global_logsumexp_pool(
     return global_pool("global_logsumexp_pool", x, reduction, axes, keepdims, where, empty_value)
 
 
+@explained
 def softmax_pool(
     x: jax.Array,
     window_shape: Ints,
@@ -226,6 +230,7 @@ def softmax_pool(
     )
 
 
+@explained
 def global_softmax_pool(
     x: jax.Array,
     axes: Ints,

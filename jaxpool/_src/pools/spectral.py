@@ -10,11 +10,13 @@ from jax import lax
 
 from jaxpool._src.core import arguments, contracts, parameters
 from jaxpool._src.core.arguments import Ints, Sizes
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator, parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.lowering.spectra import Resize, resized
 
 
+@explained
 def spectral_pool(
     x: jax.Array,
     output_shape: Sizes,
@@ -93,6 +95,7 @@ def _spectral_pool(x: Any, output_shape: Any, axes: Any, transform: Any, window:
     return _pooled(op, x, resizes, None if window is None else _hamming)
 
 
+@explained
 def spectral_dropout_pool(
     x: jax.Array,
     output_shape: Sizes,

@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints, Padding
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import parted_by_xla
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.lowering.unpool import unpool_planes
@@ -19,6 +20,7 @@ Convention = Literal["torch", "tensorflow", "tensorflow_with_batch", "onnx", "on
 _CONVENTIONS = ("torch", "tensorflow", "tensorflow_with_batch", "onnx", "onnx_column_major")
 
 
+@explained
 def max_unpool(
     y: jax.Array,
     indices: jax.Array,
@@ -162,6 +164,7 @@ def _max_unpool(
         return parted_by_xla(compute, shape, range(y.ndim), y, indices)
 
 
+@explained
 def convert_indices(
     indices: jax.Array,
     shape: Sequence[int],
@@ -184,7 +187,8 @@ def convert_indices(
     Args:
       indices: int array with the axes of the pooled input; pooled sizes may have any length.
         Negative ones, which mark empty cells, stay.
-      shape: shape of the array that was pooled.
+      shape: shape of the array that was pooled; sizes may be symbolic dimensions of ``jax.export``,
+        of which it is not checked that their indices fit the dtype.
       axes: the pooled axes, an int or several.
       source: the convention that `indices` are in.
       to: the convention to write them in.
@@ -218,7 +222,7 @@ def _convert_indices(indices: Any, shape: Any, axes: Any, source: Any, to: Any) 
     for name, value in (("source", source), ("to", to)):
         if value not in _CONVENTIONS:
             arguments.fail(op, name, f"be one of {_CONVENTIONS}", value)
-    shape = tuple(arguments.integer(op, "shape", size, "be a sequence of ints") for size in shape)
+    shape = tuple(arguments.length(op, "shape", size, "be a sequence of ints") for size in shape)
     if indices.ndim != len(shape):
         raise ValueError(
             f"{op}: `indices` must have as many axes as the pooled array (pool with keepdims=True "
@@ -230,9 +234,17 @@ def _convert_indices(indices: Any, shape: Any, axes: Any, source: Any, to: Any) 
         arguments.fail(op, "axes", "leave out the last axis, TensorFlow's channels", axes)
     plane = [shape[axis] for axis in pooled]
     counted = {"torch": plane, "tensorflow": [*plane, shape[last]]}
-    if any(math.prod(counted.get(name) or shape) > np.iinfo(kind).max for name in (source, to)):
+
+    def least(sizes: Sequence[Any]) -> int:
+        """Their product, without what is symbolic."""
+        return math.prod(size for size in sizes if isinstance(size, int))
+
+    if any(least(counted.get(name) or shape) > np.iinfo(kind).max for name in (source, to)):
         arguments.fail(op, "shape", f"have no more elements than {kind} can count", shape)
     others = [axis for axis in range(len(shape)) if axis not in pooled]
+    # From here on sizes are numbers of the program where they are symbolic.
+    shape = tuple(n if isinstance(n, int) else jnp.asarray(n).astype(kind) for n in shape)
+    plane = [shape[axis] for axis in pooled]
 
     def place(axes_: Sequence[int]) -> jax.Array:
         """Row-major position of every entry of `indices` on `axes_` of the pooled array."""
@@ -262,7 +274,7 @@ def _convert_indices(indices: Any, shape: Any, axes: Any, source: Any, to: Any) 
     return jnp.where(indices < 0, indices, result)
 
 
-def _reordered(position: jax.Array, sizes: Sequence[int]) -> jax.Array:
+def _reordered(position: jax.Array, sizes: Sequence[Any]) -> jax.Array:
     """A row-major position on axes of `sizes` as one on the same axes in reverse order."""
     coordinates = []
     for size in reversed(sizes):

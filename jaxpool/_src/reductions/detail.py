@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.windows import materialized_on_cpus, only_where
 from jaxpool._src.reductions.mean import Mean
@@ -30,6 +31,7 @@ _LARGEST_POWER = 2.0**20
 _LARGEST_WEIGHT = 1e15
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class AdaptiveWeighted(Reduction):

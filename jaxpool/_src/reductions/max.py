@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core import arguments
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.max import IMPLEMENTATIONS, Implementation
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Max(Reduction):
@@ -50,6 +52,7 @@ class Max(Reduction):
         return domain.argmax(x, where)
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Min(Reduction):

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Sum(Reduction):
@@ -34,6 +36,7 @@ class Sum(Reduction):
         return domain.sum(x, where)
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Mean(Reduction):

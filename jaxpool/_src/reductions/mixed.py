@@ -9,11 +9,13 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.reductions.max import Max
 from jaxpool._src.reductions.mean import Mean
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mixed(Reduction):

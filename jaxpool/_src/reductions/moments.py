@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.windows import materialized_on_cpus, only_where
 from jaxpool._src.reductions.exponentials import finite
@@ -28,6 +29,7 @@ from jaxpool._src.reductions.units import power_of_2
 _LARGEST_DISTANCE = 32
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Variance(Reduction):
@@ -64,6 +66,7 @@ class Variance(Reduction):
         return jnp.where(enough, y, np.array(np.nan, x.dtype))
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Std(Reduction):
@@ -111,6 +114,7 @@ class Std(Reduction):
         return jnp.where(enough, y, np.array(np.nan, x.dtype))
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Moment(Reduction):

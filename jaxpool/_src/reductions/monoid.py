@@ -1,14 +1,15 @@
 """A reduction of the user's own."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpool._src.core import arguments
+from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 
 
@@ -16,6 +17,7 @@ def _unchanged(x: Any) -> Any:
     return x
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Monoid(Reduction):
@@ -77,6 +79,7 @@ class Monoid(Reduction):
         if where is not None:
             x = jnp.where(where, x, np.ones((), x.dtype))
         carrier = self.lift(x)
+        _same_shape("lift", carrier, x.shape)
         expected, given = jax.tree.structure(carrier), jax.tree.structure(self.identity)
         if expected != given:
             raise ValueError(
@@ -86,4 +89,39 @@ class Monoid(Reduction):
         identity = jax.tree.map(lambda c, e: jnp.asarray(e).astype(c.dtype), carrier, self.identity)
         if where is not None:
             carrier = jax.tree.map(lambda c, e: jnp.where(where, c, e), carrier, identity)
-        return self.finish(domain.fold(carrier, self.combine, identity))
+        total = domain.fold(carrier, _Checked(self.combine), identity)
+        result = self.finish(total)
+        if not isinstance(result, jax.Array):
+            raise parameters.WrongKindError(
+                f"`finish` must return an array; got an object of type {type(result).__name__}."
+            )
+        _same_shape("finish", result, jax.tree.leaves(total)[0].shape)
+        return result
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    """`combine`, whose results have to be like what it is given."""
+
+    combine: Callable[[Any, Any], Any]
+
+    def __call__(self, a: Any, b: Any) -> Any:
+        found = self.combine(a, b)
+        expected, given = jax.tree.structure(a), jax.tree.structure(found)
+        if expected != given:
+            raise parameters.MisfitError(
+                f"`combine` must return a carrier like those it is given, {expected}; got {given}."
+            )
+        shape = jax.lax.broadcast_shapes(*(jnp.shape(leaf) for leaf in jax.tree.leaves((a, b))))
+        _same_shape("combine", found, shape)
+        return found
+
+
+def _same_shape(name: str, found: Any, shape: Sequence[Any]) -> None:
+    """Checks what a function of the user's has returned."""
+    for leaf in jax.tree.leaves(found):
+        if jnp.shape(leaf) != tuple(shape):
+            raise parameters.MisfitError(
+                f"`{name}` must return arrays of the shape of what it is given, {tuple(shape)}, "
+                f"since it is for each element; got one of shape {jnp.shape(leaf)}."
+            )

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
 from jaxpool._src.lowering.ranks import Interpolation, Number, Place
 from jaxpool._src.reductions.max import comparable
@@ -21,6 +22,7 @@ _SURE = 10.0
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Quantile(Reduction):
@@ -69,6 +71,7 @@ class Quantile(Reduction):
         return domain.elements(x, where).at(Place(float(self.q), self.interpolation))
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Median(Reduction):
@@ -106,6 +109,7 @@ class Median(Reduction):
         return self._quantile(x, domain, where)
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Mode(Reduction):
@@ -133,6 +137,7 @@ class Mode(Reduction):
         return domain.elements(x, where).most_common()
 
 
+@explained
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
 class RankMean(Reduction):
@@ -192,6 +197,7 @@ class RankMean(Reduction):
         return domain.elements(x, where).rank_sum(weights)
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class TopKMean(Reduction):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core import parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.windows import materialized_on_cpus
 from jaxpool._src.reductions.running_sums import running_totals
@@ -19,6 +20,7 @@ LARGEST_PRODUCT = 16
 _LARGEST = 2.0**60
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Lp(Reduction):

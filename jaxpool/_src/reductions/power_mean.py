@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core import parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.windows import materialized_on_cpus
 from jaxpool._src.reductions.power import LARGEST_PRODUCT
 from jaxpool._src.reductions.soft import LogSumExp, laid_parameter
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PowerMean(Reduction):

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.reductions.mean import Mean
 from jaxpool._src.reductions.mixed import Mixed, times
@@ -18,6 +19,7 @@ from jaxpool._src.reductions.soft import LinearSoftmax
 _RANKED_AT_ONCE = 9
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stochastic(Reduction):
@@ -98,6 +100,7 @@ def _drawn(x: jax.Array, sample: jax.Array, domain: Domain, where: jax.Array | N
     return domain.scan(step, (nothing, nowhere), x, where)[1]
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RankStochastic(Reduction):

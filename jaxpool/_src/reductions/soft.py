@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import Domain, Reduction, accumulator
 from jaxpool._src.reductions.running_sums import running_totals
 from jaxpool._src.reductions.softmean import log_mean_exp, softmean
@@ -17,6 +18,7 @@ from jaxpool._src.reductions.units import power_of_2
 _LARGEST = 2.0**60
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LogSumExp(Reduction):
@@ -69,6 +71,7 @@ class LogSumExp(Reduction):
         return jnp.where(infinite, infinity, mean + jnp.where(zero, np.zeros((), x.dtype), more))
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SoftmaxMean(Reduction):
@@ -109,6 +112,7 @@ class SoftmaxMean(Reduction):
         return softmean(domain, x, logits, where, sharpness)
 
 
+@explained
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class WeightedMean(Reduction):
@@ -143,6 +147,7 @@ class WeightedMean(Reduction):
         return softmean(domain, x, jnp.broadcast_to(logits, x.shape), where)
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class LinearSoftmax(Reduction):
@@ -182,6 +187,7 @@ class LinearSoftmax(Reduction):
         return jnp.where(usable, mean, special)
 
 
+@explained
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class NoisyOr(Reduction):

@@ -10,12 +10,14 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.pool import accumulator
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.regions import places, sampling
 from jaxpool._src.regions.corners import Cells
 
 
+@explained
 def roi_align(
     x: jax.Array,
     boxes: jax.Array,
@@ -127,6 +129,7 @@ def _roi_align(
         return places.pooled(compute, cells, x.shape[-1], given.x, given.boxes, given.image)
 
 
+@explained
 def deformable_roi_pool(
     x: jax.Array,
     boxes: jax.Array,
@@ -247,6 +250,7 @@ def _deformable_roi_pool(
         )
 
 
+@explained
 def multi_scale_roi_align(
     features: Sequence[jax.Array],
     boxes: jax.Array,

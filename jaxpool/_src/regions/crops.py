@@ -8,11 +8,13 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.regions import places, sampling
 from jaxpool._src.regions.corners import Cells
 
 
+@explained
 def crop_and_resize(
     x: jax.Array,
     boxes: jax.Array,

@@ -177,7 +177,7 @@ def most_samples(
     asked = isinstance(sampling_ratio, int | np.integer) and not isinstance(sampling_ratio, bool)
     if not asked or sampling_ratio != 0 or max_sampling_ratio is not None:
         return None
-    corners = _known_boxes(boxes)
+    corners = known_boxes(boxes)
     if corners is None:
         return None
     try:
@@ -195,7 +195,7 @@ def most_samples(
     return 2 ** max(math.ceil(math.log2(min(largest, _MOST))), 0)
 
 
-def _known_boxes(boxes: Any) -> np.ndarray | None:
+def known_boxes(boxes: Any) -> np.ndarray | None:
     """Boxes whose values are at hand while tracing, as NumPy's."""
     if isinstance(boxes, Tracer):
         boxes = boxes.to_concrete_value()
@@ -212,7 +212,7 @@ def known_scales(
 
     Mistakes among arguments are told elsewhere.
     """
-    corners = _known_boxes(boxes)
+    corners = known_boxes(boxes)
     try:
         scales = [float(scale) for scale in spatial_scales]
         if sampling_ratio != 0 or corners is None or corners.shape[1] != 4:

@@ -6,11 +6,13 @@ import jax
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.reductions.max import Max
 from jaxpool._src.regions import matrices, maxima, places
 
 
+@explained
 def roi_max_pool(
     x: jax.Array,
     boxes: jax.Array,
@@ -78,6 +80,7 @@ def _roi_max_pool(
         return places.pooled(compute, cells, x.shape[-1], given.x, given.boxes, given.image)
 
 
+@explained
 def precise_roi_pool(
     x: jax.Array,
     boxes: jax.Array,

@@ -8,11 +8,13 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.arguments import Ints
+from jaxpool._src.core.names import explained
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.regions import matrices, places, sampling
 from jaxpool._src.regions.corners import Cells
 
 
+@explained
 def position_sensitive_roi_align(
     x: jax.Array,
     boxes: jax.Array,
@@ -105,6 +107,7 @@ def _position_sensitive_roi_align(
         return places.pooled(compute, cells, channels, given.x, given.boxes, given.image)
 
 
+@explained
 def position_sensitive_roi_pool(
     x: jax.Array,
     boxes: jax.Array,
