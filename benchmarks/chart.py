@@ -90,7 +90,7 @@ def draw(name: str, ink: str = INK, width: int = 760) -> str:
     labels = list(dict.fromkeys(bar.label for bar in found))
     low = min(0.5, *(min(bar.ratios) for bar in found))
     high = max(max(bar.ratios) for bar in found)
-    left, right, top, step = 220, width - 60, 56, 13
+    left, right, top, step = 20 + 6.2 * max(map(len, labels)), width - 60, 56, 13
 
     def at(ratio: float) -> float:
         return left + (right - left) * math.log(ratio / low) / math.log(high / low)
@@ -112,7 +112,14 @@ def draw(name: str, ink: str = INK, width: int = 760) -> str:
                 f'<path d="M{at(min(bar.ratios)):.1f} {middle}H{at(max(bar.ratios)):.1f}" '
                 f'stroke="{ink}" stroke-opacity="0.8"/>'
             )
-            parts.append(text(right + 8, y + step - 3, f"{mean:.2g}x", size=11))
+            parts.append(
+                text(
+                    right + 8,
+                    y + step - 3,
+                    f"{mean:.0f}x" if mean >= 9.95 else f"{mean:.2g}x",
+                    size=11,
+                )
+            )
             y += step
         y += 9
     ticks = [t for t in (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200) if low <= t <= high]
@@ -125,14 +132,14 @@ def draw(name: str, ink: str = INK, width: int = 760) -> str:
     parts.append(text(left, 16, title, size=13))
     x = left
     for peer in dict.fromkeys(bar.peer for bar in found):
-        parts.append(f'<rect x="{x}" y="29" width="10" height="10" fill="{COLOURS[peer]}"/>')
+        parts.append(f'<rect x="{x:.0f}" y="29" width="10" height="10" fill="{COLOURS[peer]}"/>')
         parts.append(text(x + 15, 38, NAMES[peer]))
         x += 30 + 7 * len(NAMES[peer])
     parts.append(text(x, 38, "line: worst to best case"))
     parts.append(text(width - 4, y + 34, conditions(lines, peers), "end", 11))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y + 42}" width="{width}" '
-        f'role="img" aria-label="{escape(described(name))}" fill="{ink}" '
+        f'role="img" aria-label="{escape(described(name))}" style="max-width:100%" fill="{ink}" '
         f'font-family="sans-serif">\n' + "\n".join(parts) + "\n</svg>\n"
     )
 

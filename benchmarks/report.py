@@ -195,7 +195,8 @@ def measured(rows: Sequence[Row]) -> str:
     for (op, case, dtype, mode), found in by_job(rows).items():
         if OWN in found:
             groups[op, dtype, mode][case.removeprefix("bench_")] = found
-    parts = [tables(rows)[1], f"{_machine(rows)}\n"]
+    # Behind a summary, which opens when it is clicked.
+    parts = [tables(rows)[1], f"{_machine(rows)}\n", "<details><summary>Each case</summary>\n"]
     for (op, dtype, mode), cases in groups.items():
         peers = peers_of([row for found in cases.values() for row in found.values()])
         lines = []
@@ -207,7 +208,7 @@ def measured(rows: Sequence[Row]) -> str:
         title = f"`{op}`, {dtype}, {mode}: time, and time of each peer over it"
         columns = ["case", "ms", *(f"{peer} /" for peer in peers), "temp MiB"]
         parts.append(table(title, columns, lines))
-    return "\n".join(parts)
+    return "\n".join([*parts, "</details>\n"])
 
 
 def _machine(rows: Sequence[Row]) -> str:

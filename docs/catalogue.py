@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pictures
+
 import jaxpool
 import jaxpool.linen
 
@@ -278,6 +280,8 @@ first. A domain is what feeds a cell: reductions go with any by `pool(x, domain,
 [Design](design.md) shows, and [which pairs work](support.md) proves. Masks are those of `where`,
 which leaves elements out; "all" derivatives are those of every mode, to any order. Every function
 has a layer in `jaxpool.linen` and `jaxpool.nnx`; named are those that have parameters to learn.
+Pictures show what one digit of 8 x 8 pixels becomes, light to dark from its least to its largest
+value.
 """
 
 
@@ -367,7 +371,9 @@ def row(pool: Pool) -> str:
     over = domains(pool)
     facts = [f"over {over}"] if over else []
     facts += [masked(pool), derivatives(pool)]
-    cells = (name, f"${pool.formula}$", ", ".join(links), "<br>".join(facts))
+    drawn = next((n for n in pool.functions.split() if n in pictures.THUMBNAILS), None)
+    picture = f"{{picture}}`{drawn}`" if drawn else ""
+    cells = (name, picture, f"${pool.formula}$", ", ".join(links), "<br>".join(facts))
     return f"| {' | '.join(cells)} |"
 
 
@@ -377,8 +383,9 @@ def page() -> str:
     for family, pools in FAMILIES.items():
         parts += [f"\n## {family}\n", 
 
-                  "| pooling, papers | value of a cell | names | domain, mask, derivatives |",
-                  "|---|---|---|---|", *map(row, pools)]  # fmt: skip
+                  "| pooling, papers | picture | value of a cell | names | domain, mask, "
+                  "derivatives |",
+                  "|---|---|---|---|---|", *map(row, pools)]  # fmt: skip
     parts += [
         "\n## What is a line of others\n",
         "| pooling | what it is | write |",

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.parsers.rst import Directive
 from docutils.utils.math import latex2mathml
+from sklearn.datasets import load_digits
+from sphinx import addnodes
 from sphinx.util.inspect import stringify_signature
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import pictures  # noqa: E402
+import reference  # noqa: E402
 
 import jaxpool  # noqa: E402
+import jaxpool.nnx  # noqa: E402
+from benchmarks import chart  # noqa: E402
 
 project = "jaxpool"
 author = "The jaxpool authors"
@@ -25,6 +33,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates", "gallery_header.rst"]
@@ -57,6 +66,9 @@ for example in sorted((HERE.parent / "examples").glob("plot_*.py")):
     shutil.copy(example, EXAMPLES)
 shutil.copy(HERE / "gallery_header.rst", EXAMPLES / "GALLERY_HEADER.rst")
 
+reference.check(reference.OTHER_NAMES)
+reference.write_layers()
+
 sphinx_gallery_conf = {
     "examples_dirs": str(EXAMPLES),
     "gallery_dirs": "gallery",
@@ -88,6 +100,21 @@ def strip_code(app: Any, doctree: nodes.document) -> None:
             block[0] = nodes.Text(block.astext().rstrip())
 
 
+def link_names(app: Any, doctree: nodes.document) -> None:
+    """Pages in Markdown show names as code; those that have a page link to it."""
+    for code in list(doctree.findall(nodes.literal)):
+        modules = [m for m in (jaxpool, jaxpool.nnx) if hasattr(m, code.astext())]
+        if modules and isinstance(code.parent, nodes.TextElement) and "py" not in code["classes"]:
+            if isinstance(code.parent, nodes.reference | nodes.title | addnodes.pending_xref):
+                continue
+            target = f"{modules[0].__name__}.{code.astext()}"
+            link = addnodes.pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=target, refdoc=app.env.docname
+            )
+            code.replace_self(link)
+            link += code
+
+
 def show_fields(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returned: str
 ) -> Any:
@@ -100,6 +127,33 @@ def show_fields(
     return stringify_signature(whole, unqualified_typehints=True), None
 
 
+def add_links(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Links between a function and its layers, and the names that people search for."""
+    if what in ("function", "class"):
+        lines += reference.links(name)
+
+
+PICTURES = pictures.pictures(load_digits().images[0] / 16)
+PICTURES |= {f"chart-{name}": chart.draw(name, "currentColor") for name in chart.CHARTS}
+
+
+def picture_role(
+    name: str, rawtext: str, text: str, lineno: int, inliner: Any, *_: Any
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """A drawing within a line, as ``{picture}`max_pool```."""
+    return [nodes.raw("", PICTURES[text], format="html")], []
+
+
+class Picture(Directive):
+    """A drawing by itself, wide ones in a box that scrolls."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        drawn = f'<div class="picture">{PICTURES[self.arguments[0]]}</div>'
+        return [nodes.raw("", drawn, format="html")]
+
+
 def write_math(translator: Any, node: nodes.Element) -> None:
     """Formulas as MathML, which browsers draw without a script from elsewhere."""
     block = isinstance(node, nodes.math_block)
@@ -109,6 +163,10 @@ def write_math(translator: Any, node: nodes.Element) -> None:
 
 
 def setup(app: Any) -> None:
+    app.add_role("picture", picture_role)
+    app.add_directive("picture", Picture)
     app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.connect("autodoc-process-signature", show_fields)
+    app.connect("autodoc-process-docstring", add_links, priority=900)  # after napoleon
     app.connect("doctree-read", strip_code)
+    app.connect("doctree-read", link_names)

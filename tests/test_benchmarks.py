@@ -501,7 +501,7 @@ def test_numbers_of_the_pitch_are_those_of_the_recorded_rows():
     pitch = " ".join(README.read_text().split())
     assert (
         f"takes Flax {means['flax']:.2g} times as long and PyTorch {means['torch']:.2g} times as long"
-        f" (geometric means over {len(ratios)} networks' windows)"
+        f" (geometric means over {len(ratios)} cases)"
     ) in pitch
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import pathlib
+import sys
 
 import jaxpool
 import jaxpool.linen
@@ -35,9 +36,13 @@ VARIANTS = """
 
 
 def catalogue():
+    sys.path.insert(0, str(DOCS))
     spec = importlib.util.spec_from_file_location("catalogue", DOCS / "catalogue.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(DOCS))
     return module
 
 
