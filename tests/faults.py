@@ -2659,8 +2659,8 @@ FAULTS = [
     ),
     (
         "lowering/segments.py",
-        "blocks = -(-how.length // rows)",
-        "blocks = how.length // rows",
+        "lax.fori_loop(0, -(-how.length // rows), raised, start)",
+        "lax.fori_loop(0, how.length // rows, raised, start)",
         "of many elements the last are in no maximum",
     ),
     (

@@ -5,11 +5,13 @@ order and with its defaults. What PyTorch refuses with a `RuntimeError` is refus
 that is one, and a `ValueError` too. Derivatives are those of the functions of `jaxpool` that do the
 work, and so are masks and dtypes: means of ints are float32, and indices are int32.
 
-Some things differ on purpose. `lp_pool2d` of negative numbers takes |x|, where PyTorch gives NaN or
-a signed root for odd powers. A window that by its dilation reaches nothing but padding is refused,
-where PyTorch gives -inf and an index outside of the input. Indices outside of what is unpooled are
-left out, where PyTorch raises. Fractional pools take a `key` after PyTorch's arguments, since there
-is no global state to draw from; in three dimensions they also take windows as long as an axis.
+Some things differ on purpose. `lp_pool2d` of negative numbers takes ``|x|``, where PyTorch gives
+NaN or a signed root for odd powers. A window that by its dilation reaches nothing but padding is
+refused, where PyTorch gives -inf and an index outside of the input. Indices outside of what is
+unpooled are left out, where PyTorch raises. Means and norms in three dimensions take windows larger
+than the input in ceil mode, as all others do. Fractional pools take a `key` after PyTorch's
+arguments, since there is no global state to draw from; in three dimensions they also take windows
+as long as an axis.
 
 Example:
   >>> import jaxpool.compat.torch as F

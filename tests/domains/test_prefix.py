@@ -55,6 +55,7 @@ def test_every_reduction(reverse):
         np.testing.assert_allclose(partial, wanted, 1e-5, 1e-6, err_msg=name)
 
 
+@pytest.mark.exhaustive  # of what loops over lists tell too
 def test_the_last_prefix_is_the_whole_axis():
     """In value and in gradient."""
     x, where = RNG.normal(size=(11, 2)).astype(np.float32), RNG.random((11, 2)) < 0.7

@@ -102,9 +102,9 @@ def test_only_the_form_of_the_platform_is_traced(monkeypatch):
     for name in ("_picked_form", "_sum_forms"):
         form = getattr(lowering_max, name)
 
-        def spy(platform, *arguments, form=form):
+        def spy(platform, *arguments, form=form, several):
             asked.append(platform)
-            return form(platform, *arguments)
+            return form(platform, *arguments, several=several)
 
         monkeypatch.setattr(lowering_max, name, spy)
     jax.clear_caches()

@@ -838,8 +838,8 @@ def test_mistakes_of_all(name):
     allowed = f"{name}: `output_shape` must be an int >= 1, or 2 of them (one per window axis); "
     for value in (0, (3, -1), (3,), (3, 2, 1)):
         bad(ValueError, f"{allowed}got output_shape={value!r}.", x=x, output_shape=value)
-    for value in (2.0, None, True):
-        bad(TypeError, f"{allowed}got output_shape={value!r}.", x=x, output_shape=value)
+    for value, hint in ((2.0, " Write 2."), (None, ""), (True, "")):
+        bad(TypeError, f"{allowed}got output_shape={value!r}.{hint}", x=x, output_shape=value)
 
 
 @pytest.mark.parametrize("name", SEVEN[:-1])
@@ -860,17 +860,18 @@ def test_mistakes_of_samples():
             continue
         wanted = f"{name}: `sampling_ratio` must be an int >= 1, or 0 for a number that depends on the box; "
         for value, error in ((-1, ValueError), (2.0, TypeError), (True, TypeError)):
-            raises(
-                error, f"{wanted}got sampling_ratio={value}.", call, name, x, sampling_ratio=value
-            )
+            hint = " Write 2." if value == 2.0 else ""
+            raises(error, f"{wanted}got sampling_ratio={value}.{hint}", call, name, x,
+                   sampling_ratio=value)  # fmt: skip
         limited = functools.partial(call, name, x, sampling_ratio=0)
         for value, error in ((0, ValueError), (2.0, TypeError)):
+            hint = " Write 2." if value == 2.0 else ""
             raises(error, f"{name}: `max_sampling_ratio` must be an int >= 1, or None; got "
-                   f"max_sampling_ratio={value}.", limited, max_sampling_ratio=value)  # fmt: skip
+                   f"max_sampling_ratio={value}.{hint}", limited, max_sampling_ratio=value)  # fmt: skip
         raises(TypeError, f"{name}: `boxes` must hold real numbers; got boxes.dtype=complex64.",
                limited, boxes=FEW.astype(np.complex64))  # fmt: skip
         raises(TypeError, f"{name}: `output_shape` must be an int >= 1, or 2 of them (one per window "
-               "axis); got output_shape=2.0.", limited, output_shape=2.0)  # fmt: skip
+               "axis); got output_shape=2.0. Write 2.", limited, output_shape=2.0)  # fmt: skip
         raises(ValueError, f"{name}: `max_sampling_ratio` must be None unless sampling_ratio=0, and "
                "sampling_ratio=2; got max_sampling_ratio=3.",
                call, name, x, sampling_ratio=2, max_sampling_ratio=3)  # fmt: skip
@@ -915,7 +916,7 @@ def test_mistakes_of_pyramids():
            "one before; got spatial_scales=1.0.", pool, [X, X], spatial_scales=1.0)  # fmt: skip
     raises(ValueError, f"{name}: `canonical_size` must be a number > 0; got canonical_size=0.",
            pool, [X], spatial_scales=(1.0,), canonical_size=0)  # fmt: skip
-    raises(TypeError, f"{name}: `canonical_level` must be an int; got canonical_level=4.0.",
+    raises(TypeError, f"{name}: `canonical_level` must be an int; got canonical_level=4.0. Write 4.",
            pool, [X], spatial_scales=(1.0,), canonical_level=4.0)  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def halo_exchange(
     """What this device needs to pool its part of an array that devices share along pooled axes.
 
     For use inside of `jax.shard_map`. Pooling what is returned gives this device's part of the
-    result, with any reduction and without another exchange:
+    result, with any reduction and without another exchange::
 
         y = pool(*halo_exchange(x, domain, axis_names="rows"), reduction)
 

@@ -19,7 +19,7 @@ from jax.extend.core import Primitive
 from jaxpool._src.lowering.interval_trees import fold_by_tree, sum_by_tree
 from jaxpool._src.lowering.meshes import varying_alike
 from jaxpool._src.lowering.primitives import batched, linear_pair, lowered_by
-from jaxpool._src.lowering.windows import along, lowest_value, numbered
+from jaxpool._src.lowering.windows import along, are_known, lowest_value, numbered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,10 +139,14 @@ def _scattered(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
 
 def _largest_scattered(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
     start = jnp.full(how.resized(x.shape, how.cells), lowest_value(x.dtype))
-    rows = max(1, _BLOCK * how.length // x.size) if isinstance(how.length, int) and x.size else 0
-    if jnp.issubdtype(x.dtype, jnp.floating) and 0 < rows < how.length:
-        return _largest_of_keys(how, ids, x, start, rows)
     return _raised(how, ids, x, start)
+
+
+def _largest_in_blocks(how: Segments, ids: jax.Array, x: jax.Array) -> jax.Array:
+    """On one CPU: a block of an axis that devices share would be on all of them."""
+    if not (are_known(*x.shape) and jnp.issubdtype(x.dtype, jnp.floating) and x.size > _BLOCK):
+        return _largest_scattered(how, ids, x)
+    return _largest_of_keys(how, ids, x, rows=max(1, _BLOCK * how.length // x.size))
 
 
 def _raised(how: Segments, ids: jax.Array, x: jax.Array, start: jax.Array) -> jax.Array:
@@ -150,14 +154,12 @@ def _raised(how: Segments, ids: jax.Array, x: jax.Array, start: jax.Array) -> ja
     return _at(start, how, ids).max(x, wrap_negative_indices=False, **kept)
 
 
-# Elements that are made ints at a time, which stay in cache: 2 MB of float32.
+# Elements that are made ints at a time: 2 MB of float32, which stay in cache.
 _BLOCK = 1 << 19
 
 
-def _largest_of_keys(
-    how: Segments, ids: jax.Array, x: jax.Array, start: jax.Array, rows: int
-) -> jax.Array:
-    """The same by ints of the same order, whose maxima take half the time on CPUs.
+def _largest_of_keys(how: Segments, ids: jax.Array, x: jax.Array, rows: int) -> jax.Array:
+    """By ints of the same order, whose maxima take half the time on CPUs.
 
     They are made of so many rows at a time: all of them would be another array in memory.
     """
@@ -178,8 +180,8 @@ def _largest_of_keys(
         )
         return _raised(how, its_ids, keys(part), found)
 
-    blocks = -(-how.length // rows)
-    found = lax.fori_loop(0, blocks, raised, keys(start))
+    start = keys(jnp.full(how.resized(x.shape, how.cells), lowest_value(x.dtype)))
+    found = lax.fori_loop(0, -(-how.length // rows), raised, start)
     return lax.bitcast_convert_type(flipped(found), x.dtype)
 
 
@@ -259,9 +261,12 @@ def _pick(
     return jnp.where(picked, _rows(_gathered, how, ids, given), np.zeros((), given.dtype))
 
 
-def _largest(platform: str, x: jax.Array, ids: jax.Array, *, how: Segments) -> jax.Array:
-    known = isinstance(how.length, int)
-    form = _largest_in_order if platform != "cpu" and known else _largest_scattered
+def _largest(
+    platform: str, x: jax.Array, ids: jax.Array, *, how: Segments, several: bool
+) -> jax.Array:
+    form = _largest_scattered
+    if isinstance(how.length, int) and not (platform == "cpu" and several):
+        form = _largest_in_blocks if platform == "cpu" else _largest_in_order
     return _rows(form, how, ids, x)
 
 
@@ -279,4 +284,6 @@ def _batch(
 
 lowered_by(_total_p, _resized, functools.partial(_batch, _total_p, 1), _total)
 lowered_by(_pick_p, _resized, functools.partial(_batch, _pick_p, 2), _pick)
-lowered_by(_largest_p, _resized, functools.partial(_batch, _largest_p, 1), _largest)
+lowered_by(
+    _largest_p, _resized, functools.partial(_batch, _largest_p, 1), _largest, by_devices=True
+)
