@@ -2,7 +2,9 @@
 
 ``python -m jaxpool.translate`` reads one call, of a function or of a module, whose arguments are
 numbers; names of arrays are kept. What it prints is for channels last, or with ``--nchw`` for
-channels first::
+channels first:
+
+.. code-block:: console
 
     $ python -m jaxpool.translate "nn.MaxPool2d(3, 2, 1, ceil_mode=True)"
     # x of shape (N, H, W, C)

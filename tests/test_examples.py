@@ -156,6 +156,7 @@ def test_shard_volume(tmp_path):
     assert plt.imread(tmp_path / "shard_volume.png").shape == (450, 900, 4)
 
 
+@pytest.mark.exhaustive  # building the documentation runs it too
 def test_plot_window_pools(tmp_path):
     example = load("plot_window_pools")
     figure = example.main(windows=(16, 64), out=tmp_path)
@@ -285,6 +286,7 @@ def test_plot_keypoints_knows_where_its_digits_are(moving_digits):
     assert (film.digits == film.digits[0]).all()
 
 
+@pytest.mark.exhaustive  # building the documentation runs it too
 def test_plot_roi_align(tmp_path):
     example = load("plot_roi_align")
     figure = example.main(cells=7, out=tmp_path)
