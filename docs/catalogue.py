@@ -279,7 +279,8 @@ A cell has the elements $x_i$, $i$ from 1 to $n$; $x_{(r)}$ is the one of rank $
 first. A domain is what feeds a cell: reductions go with any by `pool(x, domain, reduction)`, as
 [Design](design.md) shows, and [which pairs work](support.md) proves. Masks are those of `where`,
 which leaves elements out; "all" derivatives are those of every mode, to any order. Every function
-has a layer in `jaxpool.linen` and `jaxpool.nnx`; named are those that have parameters to learn.
+that pools has a layer in `jaxpool.linen` and `jaxpool.nnx`; named are those that have parameters to
+learn. What makes masks, ids, indices, sketches and structures has none.
 Pictures show what one digit of 8 x 8 pixels becomes, light to dark from its least to its largest
 value.
 """
@@ -359,8 +360,11 @@ def derivatives(pool: Pool) -> str:
     """Whether the derivatives that the docstrings name are those of every mode."""
     texts = [inspect.getdoc(getattr(jaxpool, n)) or "" for n in pool.functions.split()]
     own = [text.partition("Derivatives:\n")[2].strip() for text in texts]
-    none = own and all(text.startswith("None") for text in own)
-    return "no derivatives" if none else "all derivatives"
+    some = [not text.startswith("None") for text in own]
+    names = [n for n, has in zip(pool.functions.split(), some, strict=True) if has]
+    if 2 * len(names) >= len(some):  # but for a helper beside a pool
+        return "all derivatives"
+    return f"derivatives of {', '.join(names)}" if names else "no derivatives"
 
 
 def row(pool: Pool) -> str:

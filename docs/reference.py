@@ -14,6 +14,9 @@ import jaxpool.nnx
 API = Path(__file__).resolve().parent / "api"
 MODULES = ("nnx", "linen")
 
+# What rows of the catalogue name beside their pools.
+HELPERS = ("convert_indices", "draw_sketch", "parabolic_structure", "length_mask", "segment_ids")
+
 # Where layers are whose row of the catalogue has no function.
 SECTIONS = {
     "Norms, power means and moments": "Moments",
@@ -184,7 +187,7 @@ def links(name: str) -> list[str]:
     """What follows a docstring, in reStructuredText: layer, function, and other names."""
     module, _, short = name.rpartition(".")
     own = layers_of()
-    lines: list[str] = []
+    lines = formula(short) if module == "jaxpool" else []
     if module == "jaxpool" and own.get(short):
         shown = [f"`{m}.{layer} <jaxpool.{m}.{layer}>`" for layer in own[short] for m in MODULES]
         lines += [f"**Layers:** {', '.join(shown)}.", ""]
@@ -196,6 +199,16 @@ def links(name: str) -> list[str]:
         lines += [f"**Also searched as:** {', '.join(names)}.", ""]
         lines += [".. index::", *(f"   ! single: {other}" for other in names), ""]
     return ["", *lines]
+
+
+def formula(name: str) -> list[str]:
+    """That of the catalogue, for the kinds that a function or a reduction is of."""
+    lines: list[str] = []
+    for pool in (pool for pools in catalogue.FAMILIES.values() for pool in pools):
+        if name in f"{pool.functions} {pool.reductions}".split() and name not in HELPERS:
+            elements = r"of cells with elements :math:`x_1, \dots, x_n`"
+            lines += [f"**{pool.name}**, {elements}:", "", f".. math:: {pool.formula}", ""]
+    return lines
 
 
 def check(names: dict[str, Any]) -> None:

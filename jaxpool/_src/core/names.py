@@ -113,7 +113,7 @@ def _hint(op: str, name: str, value: Any, taken: list[str]) -> str:
     local = function.removeprefix("global_")
     if "window_shape" in _ARGUMENTS.get(name, ()) and function != local and local in _public():
         return f"Write {_camel(local) if is_layer else f'jaxpool.{local}'} for windows."
-    close = difflib.get_close_matches(name, taken, 1)
+    close = difflib.get_close_matches(name, taken, 1, 0.75)
     return f"Write {close[0]}=..." if close else ""
 
 

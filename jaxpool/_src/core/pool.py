@@ -162,7 +162,21 @@ class Domain:
 
 
 class Reduction:
-    """How the elements of a cell become one value."""
+    """How the elements of a cell become one value.
+
+    One of your own subclasses it and has ``__call__(x, domain, where)``, which asks the domain for
+    sums, maxima and what else `Domain` lists, and returns one value for each cell. If it is to be
+    an argument of a function under `jax.jit`, register it as a tree
+    (`jax.tree_util.register_dataclass`), or as static (`jax.tree_util.register_static`). An
+    associative operation is a `Monoid`, and needs no class.
+
+    Example:
+      >>> class Range(jaxpool.Reduction):
+      ...     def __call__(self, x, domain, where):
+      ...         return domain.max(x, where) + domain.max(-x, where)
+      >>> jaxpool.pool(jnp.array([3., 1., 4., 1., 5.]), jaxpool.Window(3, 1, axes=0), Range())
+      Array([3., 3., 4.], dtype=float32)
+    """
 
     def accumulate_dtype(self, dtype: Any) -> Any:
         """The dtype that x is cast to before the reduction is called."""

@@ -138,6 +138,11 @@ def global_logsumexp_pool(
       >>> jaxpool.global_logsumexp_pool(jnp.array([0., 1.]), axes=0, sharpness=1)
       Array(0.6201145, dtype=float32)
 
+      As `jax.nn.logsumexp`, which adds:
+
+      >>> jaxpool.global_logsumexp_pool(jnp.array([0., 1.]), axes=0, sharpness=1, mean=False)
+      Array(1.3132617, dtype=float32)
+
     References:
       Pinheiro and Collobert, From image-level to pixel-level labeling with convolutional networks,
       2015. <https://arxiv.org/abs/1411.6228>

@@ -83,6 +83,12 @@ def roi_align(
       >>> pool(jnp.ones((2, 8, 8, 3)), jnp.ones((2, 10, 4))).shape
       (2, 10, 7, 7, 3)
 
+      Or boxes of all images in one array, with the image of each:
+
+      >>> images, image_of = jnp.ones((2, 8, 8, 3)), jnp.array([0, 1, 1])
+      >>> jaxpool.roi_align(images, jnp.ones((3, 4)), (7, 7), batch_indices=image_of).shape
+      (3, 7, 7, 3)
+
     References:
       He et al., Mask R-CNN, 2017. <https://arxiv.org/abs/1703.06870>
     """
