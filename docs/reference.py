@@ -206,7 +206,7 @@ def formula(name: str) -> list[str]:
     lines: list[str] = []
     for pool in (pool for pools in catalogue.FAMILIES.values() for pool in pools):
         if name in f"{pool.functions} {pool.reductions}".split() and name not in HELPERS:
-            elements = r"of cells with elements :math:`x_1, \dots, x_n`"
+            elements = r"of cells with elements :math:`x_1, \ldots, x_n`"
             lines += [f"**{pool.name}**, {elements}:", "", f".. math:: {pool.formula}", ""]
     return lines
 
