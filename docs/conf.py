@@ -80,6 +80,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # whose page asks for scripts from elsewhere
     "show_signature": False,
     "remove_config_comments": True,
 }
