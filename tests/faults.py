@@ -2917,8 +2917,8 @@ FAULTS = [
     ),
     (
         "lowering/shared_sums.py",
-        "form = functools.partial(sum_shifted if several else window_sum, windows=how.windows)",
-        "form = functools.partial(window_sum, windows=how.windows)",
+        "functools.partial(sum_shifted if several else window_sum, windows=self.windows)",
+        "functools.partial(window_sum, windows=self.windows)",
         "gradients of means exchange most of the cotangents",
     ),
     (

@@ -22,7 +22,7 @@ def run(function: Callable, *arguments: Any) -> Any:
 
 def as_lowered(equation: Any) -> Any:
     """What one of this library's primitives is for CPUs, None of others."""
-    if equation.primitive.name not in ("window_fold", "window_map"):
+    if equation.primitive.name not in ("window_fold", "window_map", "window_sum"):
         return None
     static = dict(equation.params)
     form = functools.partial(static.pop("how").lowered, "cpu", several=False, **static)

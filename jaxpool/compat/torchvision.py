@@ -54,17 +54,9 @@ def roi_align(
     aligned: bool = False,
 ) -> jax.Array:
     """The mean of bilinear samples in each cell of each box: `jaxpool.roi_align`."""
-    options = {"aligned": aligned}
-    return _sampled(
-        "roi_align",
-        jaxpool.roi_align,
-        input,
-        boxes,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        options,
-    )
+    options = {"sampling_ratio": sampling_ratio, "aligned": aligned}
+    places = (boxes, output_size, spatial_scale)
+    return _pooled("roi_align", jaxpool.roi_align, input, *places, **options)
 
 
 @in_torchs_words
@@ -76,16 +68,9 @@ def ps_roi_align(
     sampling_ratio: int = -1,
 ) -> jax.Array:
     """`roi_align` where cells have their own channels: `jaxpool.position_sensitive_roi_align`."""
-    return _sampled(
-        "ps_roi_align",
-        jaxpool.position_sensitive_roi_align,
-        input,
-        boxes,
-        output_size,
-        spatial_scale,
-        sampling_ratio,
-        {},
-    )
+    pool = jaxpool.position_sensitive_roi_align
+    places = (boxes, output_size, spatial_scale)
+    return _pooled("ps_roi_align", pool, input, *places, sampling_ratio=sampling_ratio)
 
 
 @in_torchs_words
@@ -93,7 +78,7 @@ def roi_pool(
     input: jax.Array, boxes: Boxes, output_size: Sizes, spatial_scale: float = 1.0
 ) -> jax.Array:
     """The maximum of the pixels in each cell of each box: `jaxpool.roi_max_pool`."""
-    return _pooled("roi_pool", jaxpool.roi_max_pool, input, boxes, output_size, spatial_scale, {})
+    return _pooled("roi_pool", jaxpool.roi_max_pool, input, boxes, output_size, spatial_scale)
 
 
 @in_torchs_words
@@ -101,15 +86,8 @@ def ps_roi_pool(
     input: jax.Array, boxes: Boxes, output_size: Sizes, spatial_scale: float = 1.0
 ) -> jax.Array:
     """The mean of pixels, where cells have their own channels: `position_sensitive_roi_pool`."""
-    return _pooled(
-        "ps_roi_pool",
-        jaxpool.position_sensitive_roi_pool,
-        input,
-        boxes,
-        output_size,
-        spatial_scale,
-        {},
-    )
+    pool = jaxpool.position_sensitive_roi_pool
+    return _pooled("ps_roi_pool", pool, input, boxes, output_size, spatial_scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,23 +152,6 @@ class MultiScaleRoIAlign:
         )
 
 
-def _sampled(
-    op: str,
-    pool: Callable[..., jax.Array],
-    input: Any,
-    boxes: Any,
-    output_size: Any,
-    spatial_scale: Any,
-    sampling_ratio: Any,
-    options: dict[str, Any],
-) -> jax.Array:
-    """`pool` with the samples that torchvision takes."""
-    cells = ints(op, "output_size", output_size, 2, 1)
-    _check_boxes(op, boxes)
-    options = {**options, **_samples(op, boxes, cells, spatial_scale, sampling_ratio)}
-    return _pooled(op, pool, input, boxes, cells, spatial_scale, options)
-
-
 def _samples(
     op: str, boxes: Any, cells: tuple[int, ...], scale: Any, sampling_ratio: Any
 ) -> dict[str, Any]:
@@ -220,8 +181,9 @@ def _pooled(
     boxes: Any,
     output_size: Any,
     spatial_scale: Any,
-    options: dict[str, Any],
+    **options: Any,
 ) -> jax.Array:
+    """`pool` of maps whose channels come first, with torchvision's samples if it takes any."""
     cells = ints(op, "output_size", output_size, 2, 1)
     arguments.check_array(op, input)
     if input.ndim != 4:
@@ -234,7 +196,9 @@ def _pooled(
             f"output_size={cells}; got input.shape={input.shape}."
         )
     _check_boxes(op, boxes)
-    options = {**options, "spatial_scale": spatial_scale}
+    options["spatial_scale"] = spatial_scale
+    if "sampling_ratio" in options:
+        options |= _samples(op, boxes, cells, spatial_scale, options["sampling_ratio"])
     return as_one_program(_with_channels_last, pool, input, boxes, cells, options)
 
 

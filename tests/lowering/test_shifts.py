@@ -82,14 +82,14 @@ def test_sums_and_their_transposes_are_those_of_one_device():
     for domain in CASES:
         if domain.footprint is not None or max(domain.dilation) > 1:
             continue
-        how = shared_sums._How(in_order(domain.windows(x.shape)))
+        how = shared_sums.WindowSum(in_order(domain.windows(x.shape)))
         shape = domain.output_shape(x.shape)
 
         @jax.jit
         def both(x, how=how, shape=shape):
             y = jnp.cos(jnp.arange(np.prod(shape), dtype=x.dtype)).reshape(shape)
             return [
-                [shared_sums._lowered("cpu", given, how=how, several=several, backward=backward)
+                [how.lowered("cpu", given, several=several, backward=backward)
                  for given, backward in ((x, False), (y, True))]
                 for several in (False, True)
             ]  # fmt: skip

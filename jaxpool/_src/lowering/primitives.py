@@ -228,9 +228,10 @@ def batched(operands: Sequence[Any], axes: Sequence[Any], whole: int) -> tuple[l
     return found, at
 
 
-def _lowered(platform: str, *operands: jax.Array, how: Any, **static: Any) -> Any:
+def lowered_as_told(platform: str, *operands: jax.Array, how: Any, **static: Any) -> Any:
+    """The program that `how` has."""
     return how.lowered(platform, *operands, **static)
 
 
-lowered_by(_fold_p, _fold_abstract, _fold_batch, _lowered, by_devices=True)
-lowered_by(_map_p, _map_abstract, _map_batch, _lowered, by_devices=True)
+lowered_by(_fold_p, _fold_abstract, _fold_batch, lowered_as_told, by_devices=True)
+lowered_by(_map_p, _map_abstract, _map_batch, lowered_as_told, by_devices=True)

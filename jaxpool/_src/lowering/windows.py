@@ -420,6 +420,6 @@ def pad_windows(x: jax.Array, windows: Windows, value: Any) -> jax.Array:
 
 
 def pad(axis: int, widths: tuple[Any, Any], x: jax.Array, value: Any) -> jax.Array:
-    """`x` with `value` before and after it along `axis`."""
+    """`x` with `value` before and after it along `axis`; a negative width takes off as much."""
     config = [(*widths, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
     return lax.pad(x, jnp.asarray(value, x.dtype), config)
