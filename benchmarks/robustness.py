@@ -8,6 +8,7 @@ fails, and says what it saw; the table goes into docs/scale.md.
 import argparse
 import functools
 import gc
+import inspect
 import os
 import re
 import subprocess
@@ -132,8 +133,6 @@ def widths(names: Iterable[str] = operators.NAMES) -> str:
 
 
 def jaxpool_parameters(name: str) -> Iterable[str]:
-    import inspect
-
     return inspect.signature(getattr(jaxpool, name)).parameters
 
 

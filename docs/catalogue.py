@@ -14,6 +14,7 @@ import pictures
 
 import jaxpool
 import jaxpool.linen
+from jaxpool._src.core.names import camel
 
 PAGE = Path(__file__).with_suffix(".md")
 
@@ -293,7 +294,7 @@ def functions() -> dict[str, Any]:
 
 def layers() -> set[str]:
     """All layers, but those that are named as a function."""
-    own = {"".join(part.capitalize() for part in name.split("_")) for name in functions()}
+    own = {camel(name) for name in functions()}
     named = {n for n, v in vars(jaxpool.linen).items()
              if inspect.isclass(v) and v.__module__ == "jaxpool.linen" and n[0] != "_"}  # fmt: skip
     return named - own
@@ -301,8 +302,7 @@ def layers() -> set[str]:
 
 def learned(pool: Pool) -> list[str]:
     """The layers of a pool that are not named as its functions."""
-    plain = {"Learned" + "".join(part.capitalize() for part in name.split("_"))
-             for name in pool.functions.split()}  # fmt: skip
+    plain = {f"Learned{camel(name)}" for name in pool.functions.split()}
     return sorted(layers() & plain) + [n for n in pool.layers.split() if n not in plain]
 
 

@@ -10,6 +10,7 @@ import catalogue
 import jaxpool
 import jaxpool.linen
 import jaxpool.nnx
+from jaxpool._src.core.names import camel
 
 API = Path(__file__).resolve().parent / "api"
 MODULES = ("nnx", "linen")
@@ -111,11 +112,6 @@ OTHER_NAMES = {
     "PoolingByMultiheadAttention": "PMA, Set Transformer, attention pooling",
     "AttentiveStatisticsPool": "ASP, ECAPA-TDNN, speaker embedding",
 }  # fmt: skip
-
-
-def camel(name: str) -> str:
-    """The name of a function's layer."""
-    return "".join(part.capitalize() for part in name.split("_"))
 
 
 def sections() -> dict[str, list[str]]:

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import jaxpool.compat.torch
 import jaxpool.compat.torchvision
+from jaxpool._src.core.names import camel
 from jaxpool.compat import _calls
 from jaxpool.compat._calls import Call
 from jaxpool.compat._words import ints
@@ -230,7 +231,7 @@ def _windows(call: Call, rank: int, nchw: bool, arrays: dict[str, str]) -> Trans
     more = {"fractional": "key=key"}.get(function.split("_")[0])
     inside = ", ".join([*arrays.values(), *texts, *([more] if more else [])])
     with_keys = ["rngs=nnx.Rngs(0)"] if more else []
-    layer = f"jaxpool.nnx.{_camel(function)}({', '.join(texts + with_keys)})"
+    layer = f"jaxpool.nnx.{camel(function)}({', '.join(texts + with_keys)})"
     x = arrays["input"]
     shape = f"{x} of shape ({', '.join(order)})"
     return Translation(shape, f"jaxpool.{function}({inside})", layer, notes)
@@ -292,13 +293,9 @@ def _region(kind: str, given: dict[str, Any], arrays: dict[str, str]) -> Transla
     notes = [f"{boxes} of shape (K, 5), with the image's number first; the result is (K, P, Q, C)"]
     if "sampling_ratio=0" in texts:
         notes.append("under jax.jit also max_sampling_ratio=16, or another number of samples")
-    layer = f"jaxpool.nnx.{_camel(function)}({', '.join(texts)})"
+    layer = f"jaxpool.nnx.{camel(function)}({', '.join(texts)})"
     shape = f"{x} of shape (N, H, W, C)"
     return Translation(shape, f"jaxpool.{function}({inside})", layer, tuple(notes))
-
-
-def _camel(name: str) -> str:
-    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def main(arguments: list[str] | None = None) -> None:

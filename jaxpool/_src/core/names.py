@@ -107,12 +107,12 @@ def _hint(op: str, name: str, value: Any, taken: list[str]) -> str:
         found = [
             n for n in (f"{function}_with_argmax", f"{function}_with_argmin") if n in _public()
         ]
-        return f"Write {_camel(found[0]) if is_layer else f'jaxpool.{found[0]}'}." if found else ""
+        return f"Write {camel(found[0]) if is_layer else f'jaxpool.{found[0]}'}." if found else ""
     if "where" in _ARGUMENTS.get(name, ()) and is_layer:
         return "Write layer(x, where=...): what a layer is called with is no field of it."
     local = function.removeprefix("global_")
     if "window_shape" in _ARGUMENTS.get(name, ()) and function != local and local in _public():
-        return f"Write {_camel(local) if is_layer else f'jaxpool.{local}'} for windows."
+        return f"Write {camel(local) if is_layer else f'jaxpool.{local}'} for windows."
     close = difflib.get_close_matches(name, taken, 1, 0.75)
     return f"Write {close[0]}=..." if close else ""
 
@@ -161,7 +161,7 @@ def _advice(module: str, name: str) -> str:
     if words not in public:
         close = difflib.get_close_matches(words, sorted(public), 1, 0.8)
         return f"Write {module}.{close[0]}." if close else ""
-    layer = _camel(words)
+    layer = camel(words)
     if module != "jaxpool":
         return f"Write {module}.{layer}." if layer in public else f"Write jaxpool.{words}."
     if name[0].isupper():
@@ -181,6 +181,6 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
     """`max_pool` as `MaxPool`."""
     return "".join(word.capitalize() for word in name.split("_"))
