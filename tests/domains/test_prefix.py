@@ -17,6 +17,7 @@ TESTS_OF = (
     "lowering/scans.py",
     "reductions/running.py",
     "reductions/running_sums.py",
+    "reductions/moments.py",
 )
 
 RNG = np.random.default_rng(0)
