@@ -1,6 +1,7 @@
 """Facts about global pools."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -235,3 +236,11 @@ def test_empty_values_that_are_no_int32():
 
     for y in run(x):
         np.testing.assert_array_equal(y, np.full(y.shape, value, np.float32))
+
+
+def test_elements_of_symbolic_axes_cannot_be_passed_one_by_one():
+    x = jax.ShapeDtypeStruct(jax.export.symbolic_shape("2, n"), np.float32)
+    pool = lambda x: jaxpool.global_stochastic_pool(x, 1, key=jax.random.key(0))  # noqa: E731
+    message = r"^global_stochastic_pool: `x` must have known sizes .* got x.shape=\(2, n\)"
+    with pytest.raises(ValueError, match=message):
+        jax.export.export(jax.jit(pool))(x)

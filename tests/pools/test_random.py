@@ -389,14 +389,6 @@ def test_export_with_a_symbolic_batch():
     np.testing.assert_array_equal(exported.call(x, arguments[1]), f(x, arguments[1]))
 
 
-def test_elements_of_symbolic_axes_cannot_be_passed_one_by_one():
-    x = jax.ShapeDtypeStruct(jax.export.symbolic_shape("2, n"), np.float32)
-    pool = lambda x: jaxpool.global_stochastic_pool(x, 1, key=jax.random.key(0))  # noqa: E731
-    message = r"^global_stochastic_pool: `x` must have known sizes .* got x.shape=\(2, n\)"
-    with pytest.raises(ValueError, match=message):
-        jax.export.export(jax.jit(pool))(x)
-
-
 @functools.cache
 def slope_of_expectation():
     pool = functools.partial(jaxpool.stochastic_pool, window_shape=2, axes=0, deterministic=True)
