@@ -498,14 +498,21 @@ def test_without_scatter_but_on_cpu(mode):
 def test_sorted_forms_equal_scattered_ones():
     """Both run here, whatever the platform."""
     rng = np.random.default_rng(0)
-    pairs = [(lowering._winners_by_sort, lowering._winners_by_scatter),
-             (lowering._sorted_sum, lowering._scattered)]  # fmt: skip
     for n, size in ((1, 1), (1, 9), (7, 1), (8, 5), (37, 20), (20, 37)):
         targets = rng.integers(0, size + 1, (30, n)).astype(np.int32)
         key = rng.integers(-3, 3, (30, n)).astype(np.int32)
-        ways = [[jax.vmap(functools.partial(f, size=size)) for f in forms] for forms in pairs]
-        run = jax.jit(lambda key, targets, ways=ways: [[f(key, targets) for f in w] for w in ways])
-        for a, b in run(key, targets):
+
+        def pairs(key, targets, size=size):
+            by_sort = functools.partial(lowering._winners_by_sort, size=size)
+            total = functools.partial(lowering._sorted_sum, size=size)
+            how = lowering.SetDown(size, 1)
+            for several in (False, True):
+                yield (jax.vmap(by_sort)(key, targets),
+                       lowering._winners_by_scatter(key, targets, size, several))  # fmt: skip
+                yield (jax.vmap(total)(key, targets),
+                       lowering._scattered("add", 0, key, targets, how, several))  # fmt: skip
+
+        for a, b in jax.jit(lambda *given, pairs=pairs: list(pairs(*given)))(key, targets):
             np.testing.assert_array_equal(a, b, strict=True)
     targets = jnp.array([0, 1, 0, 5, 1], jnp.int32)
     a = lowering._sorted_sum(jnp.array([1.0, NAN, 2.0, INF, 1.0]), targets, 4)

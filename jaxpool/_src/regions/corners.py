@@ -174,7 +174,7 @@ def fold_corners(step: Callable, carry: Any, numbers: Corners, weights: Corners)
     stacked = [[jnp.stack(parts) for parts in many] for many in (numbers, weights)]
 
     def body(number: jax.Array, carry: Any) -> Any:
-        at = _digits(number, shape)
+        at = digits(number, shape)
         place = functools.reduce(jnp.add, [part[i] for part, i in zip(stacked[0], at, strict=True)])
         parts = [part[i] for part, i in zip(stacked[1], at, strict=True)]
         return step(carry, number, place, functools.reduce(jnp.multiply, parts))
@@ -183,7 +183,7 @@ def fold_corners(step: Callable, carry: Any, numbers: Corners, weights: Corners)
     return lax.fori_loop(np.int32(0), np.int32(math.prod(shape)), body, carry)
 
 
-def _digits(number: Any, shape: Sequence[Any]) -> list[Any]:
+def digits(number: Any, shape: Sequence[Any]) -> list[Any]:
     """The index that an entry of an array has along each axis, given its number."""
     found = []
     for size in reversed(shape):
@@ -245,21 +245,30 @@ def _merged(
 def walk(step: Callable, start: Callable, way: Walk, elements: Any) -> Any:
     """``step(carry, number, place, weight, there)`` for all that each box reads.
 
-    `start` makes the carry for a number of boxes. Boxes that read about as much, with as many
-    `elements` in all as are good at once, go together, each group as far as its longest.
+    `start` makes the carry for a number of boxes, of each of which it has so many `elements`.
     """
-    count = way.counts[0].shape[0]
     together = functools.partial(_walk_together, step, start)
+    steps = functools.reduce(jnp.multiply, way.counts)
+    return in_groups(together, steps, way, elements)
+
+
+def in_groups(together: Callable, steps: jax.Array, boxes: Any, elements: Any) -> Any:
+    """``together(boxes)``, of arrays whose first axis is that of boxes, as are its results.
+
+    Boxes that take about as many `steps` go together, with as many `elements` in all as are good at
+    once, so that each group takes no more steps than its longest does.
+    """
+    count = steps.shape[0]
     if not isinstance(count, int) or not isinstance(elements, int):
-        return together(way)
+        return together(boxes)
     at_once = min(max(_ELEMENTS_IN_STEP // max(elements, 1), 1), max(count // 4, 1))
-    if at_once >= count:
-        return together(way)
-    order = jnp.argsort(-math.prod(way.counts))
+    if at_once >= count or count * elements <= _ELEMENTS_IN_STEP // 4:
+        return together(boxes)
+    order = jnp.argsort(-steps)
     back = jnp.argsort(order)
     padded = jnp.pad(order, (0, -count % at_once), mode="edge")
     grouped = jax.tree.map(
-        lambda part: take(part, padded).reshape(-1, at_once, *part.shape[1:]), way
+        lambda part: take(part, padded).reshape(-1, at_once, *part.shape[1:]), boxes
     )
     found = lax.map(together, grouped)
     return jax.tree.map(lambda part: take(part.reshape(-1, *part.shape[2:]), back), found)
@@ -273,7 +282,7 @@ def _walk_together(step: Callable, start: Callable, way: Walk) -> Any:
     def read(number: jax.Array) -> tuple[jax.Array, ...]:
         """What `step` is told of each box's pixel with this number."""
         there = (number < total).reshape(-1, *[1] * len(shape))
-        at = _digits(number, counts)
+        at = digits(number, counts)
         place, weight = (
             functools.reduce(combine, map(_entry, parts, at))
             for combine, parts in ((jnp.add, way.numbers), (jnp.multiply, way.weights))

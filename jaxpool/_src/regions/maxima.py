@@ -10,16 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxpool._src.lowering.meshes import settled, varying_alike
-from jaxpool._src.lowering.unpool import unpool_planes
-from jaxpool._src.lowering.windows import lowest_value
+from jaxpool._src.lowering.meshes import settled
+from jaxpool._src.lowering.unpool import fetched
+from jaxpool._src.lowering.windows import lowest_value, materialized, traced
 from jaxpool._src.regions.corners import (
     Cells,
+    Corners,
     Maps,
     Places,
     cells_of,
     corners,
+    digits,
     fold_corners,
+    in_groups,
     rows_of,
     take,
     walk,
@@ -31,6 +34,9 @@ from jaxpool._src.regions.tangents import known, tangent_of, without_unknown
 # Which of so many ends along an axis was chosen is looked up one by one, of more in a loop.
 _UNROLLED_ENDS = 16
 
+# Of each turn of a walk, so many pixels: with 4, finding the place takes half as long again.
+_PIXELS_IN_TURN = 2
+
 
 @jax.custom_jvp
 def max_of_corners(maps: Maps, cells: Cells, places: Places) -> jax.Array:
@@ -39,9 +45,29 @@ def max_of_corners(maps: Maps, cells: Cells, places: Places) -> jax.Array:
 
 @functools.partial(max_of_corners.defjvp, symbolic_zeros=True)
 def _max_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    maps, cells, places = primals
     y, winner = _largest_corner(*lax.stop_gradient(primals))
+    maps, cells, places = primals
+    tangent = _tangent_of_winner(maps, cells, places, winner, tangents[0], tangents[2])
+    return _won(*primals, y, winner), tangent.astype(y.dtype)
 
+
+@jax.custom_jvp
+def _won(maps: Maps, cells: Cells, places: Places, y: jax.Array, winner: jax.Array) -> jax.Array:
+    """`y`, the largest corners, for derivatives: it does not look for them again."""
+    del maps, cells, places, winner
+    return y
+
+
+@functools.partial(_won.defjvp, symbolic_zeros=True)
+def _won_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    maps, cells, places, y, winner = primals
+    tangent = _tangent_of_winner(maps, cells, places, winner, tangents[0], tangents[2])
+    return _won(*primals), tangent.astype(y.dtype)
+
+
+def _tangent_of_winner(
+    maps: Maps, cells: Cells, places: Places, winner: jax.Array, of_maps: Any, of_places: Any
+) -> jax.Array:
     def won(maps: Maps, places: Places) -> jax.Array:
         """The largest corner, as a differentiable function, given which one it is."""
         number: Any = winner
@@ -55,8 +81,7 @@ def _max_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
         # As in the value, what has no weight is not read.
         return weight * jnp.where(weight != 0, found, np.zeros((), found.dtype))
 
-    tangent = tangent_of(won, (maps, places), (tangents[0], tangents[2]))
-    return max_of_corners(*primals), without_unknown(tangent.astype(y.dtype), places)
+    return without_unknown(tangent_of(won, (maps, places), (of_maps, of_places)), places)
 
 
 def _chosen(parts: Sequence[jax.Array], at: jax.Array) -> jax.Array:
@@ -81,31 +106,60 @@ def _chosen(parts: Sequence[jax.Array], at: jax.Array) -> jax.Array:
 def _largest_corner(maps: Maps, cells: Cells, places: Places) -> tuple[jax.Array, jax.Array]:
     """The largest product of a corner and its weight in each cell, and the number of the corner."""
     rows = rows_of(maps)
-
-    def larger(
-        best: Any, number: Any, place: jax.Array, weight: jax.Array, there: Any = None
-    ) -> tuple[jax.Array, jax.Array]:
-        product = weighed(rows, place, weight)
-        wins = (product > best[0]) | (product != product)
-        if there is not None:
-            wins &= there[..., None]
-            number = number[..., None]
-        return jnp.where(wins, product, best[0]), jnp.where(wins, number, best[1])
-
-    _, *shape = cells_of(places)
+    count, *shape = cells_of(places)
 
     def start(boxes: Any) -> tuple[jax.Array, jax.Array]:
         every = (boxes, *shape, rows.shape[-1])
         return jnp.full(every, lowest_value(rows.dtype)), jnp.zeros(every, np.int32)
 
     if cells.counts is None:
-        ends = corners(maps, cells, places)
-        return fold_corners(larger, start(places[0].shape[0]), *ends)
+        operands = rows, start(count), corners(maps, cells, places)
+        if not traced(operands):
+            return _fold_at_once(*operands)
+        return lax.platform_dependent(*operands, cpu=_fold_in_turn, default=_fold_at_once)
+
+    def step(best: Any, number: Any, place: jax.Array, weight: jax.Array, there: jax.Array) -> Any:
+        there = there[..., None]
+        return _larger(weighed(rows, place, weight), number[..., None], best, there)
+
     way = walk_of(maps, cells, places, merged=False)
-    best, winner = walk(larger, start, way, math.prod(shape) * rows.shape[-1])
+    best, winner = walk(step, start, way, math.prod(shape) * rows.shape[-1])
     empty = functools.reduce(jnp.minimum, cells.counts) <= 0
     empty = empty.reshape(-1, *[1] * (best.ndim - 1))
     return jnp.where(empty, np.zeros((), best.dtype), best), winner
+
+
+def _larger(
+    product: jax.Array, number: Any, best: tuple[jax.Array, jax.Array], there: Any = True
+) -> tuple[jax.Array, jax.Array]:
+    wins = ((product > best[0]) | (product != product)) & there
+    return jnp.where(wins, product, best[0]), jnp.where(wins, number, best[1])
+
+
+def _fold_at_once(rows: jax.Array, start: Any, ends: tuple[Corners, Corners]) -> Any:
+    """The largest product, and its number."""
+
+    def step(best: Any, number: Any, place: jax.Array, weight: jax.Array) -> Any:
+        return _larger(weighed(rows, place, weight), number, best)
+
+    return fold_corners(step, start, *ends)
+
+
+def _fold_in_turn(rows: jax.Array, start: Any, ends: tuple[Corners, Corners]) -> Any:
+    """The same where a loop has one result: the largest product, then the first that equals it."""
+
+    def larger(best: jax.Array, _: Any, place: jax.Array, weight: jax.Array) -> jax.Array:
+        return _larger(weighed(rows, place, weight), 0, (best, start[1]))[0]
+
+    def equals(found: jax.Array, number: Any, place: jax.Array, weight: jax.Array) -> jax.Array:
+        product = weighed(rows, place, weight)
+        here = ((product == best) & (found < 0)) | (product != product)
+        return jnp.where(here, number, found)
+
+    fold = lambda step, start, rows, ends: fold_corners(step, start, *ends)  # noqa: E731
+    best = materialized(functools.partial(fold, larger), start[0], rows, ends)
+    winner = materialized(functools.partial(fold, equals), start[1] - 1, rows, ends)
+    return best, jnp.maximum(winner, 0)
 
 
 Intervals = tuple[jax.Array, jax.Array]  # starts and stops, both of shape (K, cells)
@@ -139,56 +193,96 @@ def _interval_max(
 @_interval_max.defjvp
 def _interval_max_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     x, bounds, image = primals
-    _, place = _interval_argmax(lax.stop_gradient(x), bounds, image)
-    tangent = pick(rows_of((tangents[0],)), jnp.maximum(place, 0))
-    tangent = jnp.where(place >= 0, tangent, np.zeros((), tangent.dtype))
-    return _interval_max(*primals), tangent
+    y, place = _interval_argmax(lax.stop_gradient(x), bounds, image)
+    return _found_at(x, y, place), _pick_from((tangents[0],), place)
+
+
+@jax.custom_jvp
+def _found_at(x: jax.Array, y: jax.Array, place: jax.Array) -> jax.Array:
+    """`y`, the elements of x at their places, for derivatives: it does not look for them again."""
+    del x, place
+    return y
+
+
+@_found_at.defjvp
+def _found_at_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return _found_at(*primals), _pick_from((tangents[0],), primals[2])
+
+
+def _pick_from(maps: Maps, place: jax.Array) -> jax.Array:
+    """The elements at their places, 0 where there is none."""
+    return pick(rows_of(maps), place)
 
 
 def _interval_argmax(
     x: jax.Array, bounds: tuple[Intervals, ...], image: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Maxima and the numbers of their pixels, -1 where there is none.
+    """Maxima and the numbers of their pixels, -1 where there is none."""
+    pixels, shape = rows_of((x,)), x.shape[-1 - len(bounds) : -1]
+    begin = jnp.zeros(bounds[0][0].shape[0], np.int32)
+    if image is not None:
+        begin = image * math.prod(shape)
+    together = functools.partial(_walk_pixels, pixels, shape)
+    sizes = tuple(jnp.max(stop - start, -1, initial=0) for start, stop in bounds)
+    steps = functools.reduce(jnp.multiply, sizes)
+    elements = math.prod(start.shape[-1] for start, _ in bounds) * pixels.shape[-1]
+    return in_groups(together, steps, (bounds, sizes, begin), elements)
 
-    All boxes are walked at once, in row-major order, each up to its own end.
-    """
+
+def _walk_pixels(
+    pixels: jax.Array,
+    shape: Sequence[Any],
+    boxes: tuple[tuple[Intervals, ...], tuple[jax.Array, ...], jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    """The pixels of all cells in row-major order, each box as far as its largest cell."""
+    bounds, sizes, begin = boxes
     rank = len(bounds)
-    pixels, shape = rows_of((x,)), x.shape[-1 - rank : -1]
     starts, stops = (
         [_broad(axis, rank, b[end]) for axis, b in enumerate(bounds)] for end in (0, 1)
     )
-    largest = [jnp.max(stop - start, initial=0) for start, stop in zip(starts, stops, strict=True)]
-    begin: Any = 0
-    if image is not None:
-        begin = image.reshape(-1, *[1] * rank) * math.prod(shape)
+    most = functools.reduce(jnp.multiply, sizes)
+    sizes = [jnp.maximum(size, 1) for size in sizes]
 
-    def place_of(at: Sequence[Any]) -> Any:
+    def read(number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The pixel of each cell with this number, and whether it has one."""
         place: Any = 0
-        for start, i, length in zip(starts, at, shape, strict=True):
-            place = place * length + (start + i)
-        return place + begin
+        conditions = [_of_boxes(number < most, rank)]
+        at = digits(number, sizes)
+        for start, stop, i, length in zip(starts, stops, at, shape, strict=True):
+            pixel = start + _of_boxes(i, rank)
+            place = place * length + pixel
+            conditions.append(pixel < stop)
+        inside = functools.reduce(jnp.logical_and, conditions)
+        return (place + _of_boxes(begin, rank))[..., None], inside[..., None]
 
-    def step(state: Any) -> Any:
-        at, best, picked = state
-        inside = functools.reduce(
-            jnp.logical_and,
-            [start + i < stop for start, i, stop in zip(starts, at, stops, strict=True)],
-        )
-        place = place_of(at)
-        element = take(pixels, place)
-        wins = inside[..., None] & ((element > best) | (element != element))
-        best = jnp.where(wins, element, best)
-        picked = jnp.where(wins, place[..., None], picked)
-        return _next(at, largest), best, picked
+    def turn(number: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+        return [read(number + i) for i in range(_PIXELS_IN_TURN)]
+
+    def body(state: Any) -> Any:
+        # Of the next turn, since XLA:CPU would compute what it needs at once for each channel.
+        number, reads, best, picked = state
+        for place, inside in reads:
+            element = take(pixels, place[..., 0])
+            wins = inside & ((element > best) | (element != element))
+            best = jnp.where(wins, element, best)
+            picked = jnp.where(wins, place, picked)
+        number = number + _PIXELS_IN_TURN
+        return number, turn(number), best, picked
 
     every = (*jnp.broadcast_shapes(*(start.shape for start in starts)), pixels.shape[-1])
     nothing = [stop <= start for start, stop in zip(starts, stops, strict=True)]
     empty = functools.reduce(jnp.logical_or, nothing)[..., None]
-    first = jnp.broadcast_to(jnp.where(empty, -1, place_of([0] * rank)[..., None]), every)
-    state = [jnp.int32(0)] * rank, jnp.full(every, lowest_value(x.dtype)), first
-    more = lambda state: (state[0][0] < largest[0]) & _all_positive(largest[1:])  # noqa: E731
-    _, best, picked = lax.while_loop(more, step, settled(step, state))
-    return jnp.where(empty, np.zeros((), x.dtype), best), picked
+    reads = turn(jnp.int32(0))
+    first = jnp.broadcast_to(jnp.where(empty, -1, reads[0][0]), every)
+    state = jnp.int32(0), reads, jnp.full(every, lowest_value(pixels.dtype)), first
+    longest = jnp.max(most, initial=0)
+    state = lax.while_loop(lambda state: state[0] < longest, body, settled(body, state))
+    return jnp.where(empty, np.zeros((), pixels.dtype), state[2]), state[3]
+
+
+def _of_boxes(number: jax.Array, rank: int) -> jax.Array:
+    """What each box has, to broadcast with its cells."""
+    return number.reshape(-1, *[1] * rank)
 
 
 def _broad(axis: int, rank: int, bound: jax.Array) -> jax.Array:
@@ -196,35 +290,9 @@ def _broad(axis: int, rank: int, bound: jax.Array) -> jax.Array:
     return lax.expand_dims(bound, [1 + i for i in range(rank) if i != axis])
 
 
-def _all_positive(numbers: Sequence[jax.Array]) -> Any:
-    return functools.reduce(jnp.logical_and, [n > 0 for n in numbers], np.True_)
-
-
-def _next(at: Sequence[jax.Array], sizes: Sequence[jax.Array]) -> list[jax.Array]:
-    """The index after `at` in row-major order, which ends when the first one is as its size."""
-    found, carry = list(at), jnp.int32(1)
-    for axis in reversed(range(len(at))):
-        number = at[axis] + carry
-        full = (number >= sizes[axis]) if axis > 0 else np.False_
-        found[axis] = jnp.where(full, 0, number)
-        carry = jnp.where(full, 1, 0) if axis > 0 else carry
-    return found
-
-
 def pick(rows: jax.Array, place: jax.Array) -> jax.Array:
-    """``rows[place[..., c], c]``, whose transpose adds up without a scatter on GPUs.
-
-    It is written as the transpose of adding up, which `max_unpool` knows how to do everywhere.
-    """
+    """``rows[place[..., c], c]``, whose transpose adds up without a scatter on GPUs."""
     count, channels = math.prod(place.shape[:-1]), place.shape[-1]
     if isinstance(count, int) and count == 0:  # of nothing there is no element to gather
         return jnp.zeros(place.shape, rows.dtype)
-    places = place.reshape(count, channels).T
-
-    def add_up(g: jax.Array) -> jax.Array:
-        return unpool_planes(g, places, rows.shape[0], "add")
-
-    # An array, since what is handed back varies over the same axes of a mesh as what is picked.
-    rows, places, like = varying_alike(rows, places, jnp.zeros(places.shape, rows.dtype))
-    (picked,) = jax.linear_transpose(add_up, like)(rows.T)
-    return picked.T.reshape(place.shape)
+    return fetched(rows, place.reshape(count, channels), 0).reshape(place.shape)
