@@ -87,6 +87,84 @@ class WindowMap:
         return pull_back(given)[0]
 
 
+@dataclasses.dataclass(frozen=True)
+class LinearMap:
+    """Sums over windows that are linear in what is `given`, with a program for either direction.
+
+    ``form(platform, windows, *options)`` is two functions of two trees, what is given and what is
+    fixed, in which all arrays have the same rank: the sums, and a function to be transposed in
+    their place. In what is fixed, the derivative is that of the second.
+    """
+
+    form: Callable[..., tuple[Callable, Callable]]
+    windows: Windows
+    options: tuple[Any, ...] = ()
+
+    def __call__(self, given: Any, fixed: Any, results: Any) -> Any:
+        """The sums, which are like `results`."""
+        leaves, tree = jax.tree.flatten(given)
+        others, fixed_tree = jax.tree.flatten(fixed)
+        like, result_tree = jax.tree.flatten(results)
+        sides = tuple(
+            Side(tree, tuple(np.dtype(leaf.dtype) for leaf in leaves))
+            for leaves, tree in ((leaves, tree), (like, result_tree))
+        )
+        operands = varying_alike(*leaves, *others)
+        found = _linear_p.bind(*operands, how=self, sides=sides, tree=fixed_tree, backward=False)
+        return result_tree.unflatten(found)
+
+    def lowered(
+        self, platform: str, *operands: jax.Array, sides: tuple["Side", "Side"], tree: Any,
+        backward: bool,
+    ) -> list[jax.Array]:  # fmt: skip
+        """The program of one direction."""
+        count = len(sides[backward].dtypes)
+        fixed = tree.unflatten(operands[count:])
+        forward, to_transpose = self.form(platform, self.windows, *self.options)
+        given = sides[backward].tree.unflatten(operands[:count])
+        if not backward:
+            return jax.tree.leaves(forward(given, fixed))
+        return self._transposed(to_transpose, given, fixed, sides[0])
+
+    def by_jax(
+        self, *operands: jax.Array, sides: tuple["Side", "Side"], tree: Any, backward: bool
+    ) -> list[jax.Array]:
+        """The same, for derivatives in what is fixed."""
+        count = len(sides[backward].dtypes)
+        fixed = tree.unflatten(operands[count:])
+        given = sides[backward].tree.unflatten(operands[:count])
+
+        def to_transpose(given: Any, fixed: Any) -> Any:
+            forms = {
+                name: self.form(name, self.windows, *self.options)[1] for name in ("cpu", "default")
+            }
+            return lax.platform_dependent(given, fixed, **forms)
+
+        if not backward:
+            return jax.tree.leaves(to_transpose(given, fixed))
+        return self._transposed(to_transpose, given, fixed, sides[0])
+
+    def _transposed(
+        self, function: Callable, cotangents: Any, fixed: Any, side: "Side"
+    ) -> list[jax.Array]:
+        like = jax.tree.leaves(cotangents)[0]
+        shape = list(like.shape)
+        for axis, w in self.windows:
+            shape[axis] = w.length
+        zeros = [jnp.zeros(shape, dtype) for dtype in side.dtypes]
+        zeros = varying_alike(*zeros, like)[:-1]
+        _, pull_back = jax.vjp(lambda given: function(given, fixed), side.tree.unflatten(zeros))
+        return jax.tree.leaves(pull_back(cotangents)[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """What is on one side of a linear map: a tree of arrays, of one shape."""
+
+    tree: Any
+    dtypes: tuple[np.dtype, ...]
+
+
 def with_batch(how: Any, axis: int) -> Any:
     """The same for arrays that have one axis more, there."""
     moved = like(how.windows, ((a + (a >= axis), w) for a, w in how.windows))
@@ -164,8 +242,62 @@ def _linear_transpose(
     return [found] + [None] * len(fixed)
 
 
+def _linear_map_jvp(
+    primals: Sequence[Any], tangents: Sequence[Any], *, how: LinearMap, sides: Any, backward: bool,
+    tree: Any,
+) -> tuple[list[Any], list[Any]]:  # fmt: skip
+    static = {"how": how, "sides": sides, "tree": tree, "backward": backward}
+    count = len(sides[backward].dtypes)
+    given, fixed = primals[:count], primals[count:]
+    found = _linear_p.bind(*primals, **static)
+    terms = []
+    moves = [t for t in tangents[:count] if not isinstance(t, ad.Zero)]
+    if moves:
+        moves = map(ad.instantiate_zeros, tangents[:count])
+        terms.append(_linear_p.bind(*varying_alike(*moves, *fixed), **static))
+    moves = {i: t for i, t in enumerate(tangents[count:]) if not isinstance(t, ad.Zero)}
+    if moves:
+
+        @jax.checkpoint  # which keeps nothing of each element of a window
+        def of_fixed(moving: dict[int, Any], given: Any, fixed: Any) -> list[jax.Array]:
+            every = [moving.get(i, array) for i, array in enumerate(fixed)]
+            return how.by_jax(*given, *every, sides=sides, tree=tree, backward=backward)
+
+        at = ({i: fixed[i] for i in moves},)
+        rule = functools.partial(of_fixed, given=given, fixed=fixed)
+        terms.append(jax.jvp(rule, at, (moves,))[1])
+    if not terms:
+        return found, [ad.Zero(jax.typeof(y).to_tangent_aval()) for y in found]
+    return found, list(functools.reduce(lambda a, b: map(lax.add, a, b), terms))
+
+
+def _linear_map_transpose(
+    cotangents: Sequence[Any], *operands: Any, how: LinearMap, sides: Any, backward: bool, tree: Any
+) -> list[Any]:
+    count = len(sides[backward].dtypes)
+    given, fixed = operands[:count], operands[count:]
+    found: list[Any] = [None] * len(operands)
+    if all(isinstance(ct, ad.Zero) for ct in cotangents):
+        for i, array in enumerate(given):
+            if ad.is_undefined_primal(array):
+                found[i] = ad.Zero(array.aval)
+        return found
+    handed_back = _linear_p.bind(
+        *varying_alike(*map(ad.instantiate_zeros, cotangents), *fixed),
+        how=how, sides=sides, tree=tree, backward=not backward,
+    )  # fmt: skip
+    for i, array in enumerate(given):
+        if ad.is_undefined_primal(array):
+            found[i] = handed_back[i]
+    return found
+
+
 _fold_p = Primitive("window_fold")
 _fold_p.multiple_results = True
+_linear_p = Primitive("linear_window_map")
+_linear_p.multiple_results = True
+ad.primitive_jvps[_linear_p] = _linear_map_jvp
+ad.primitive_transposes[_linear_p] = _linear_map_transpose
 _map_p = linear_pair("window_map")
 
 
@@ -192,6 +324,27 @@ def _map_abstract(
 ) -> Any:
     like = x if backward else taps
     return like.update(dtype=given.dtype, weak_type=False)
+
+
+def _linear_map_abstract(
+    *operands: Any, how: LinearMap, sides: Any, backward: bool, tree: Any
+) -> list[Any]:
+    del tree
+    shape = list(operands[0].shape)
+    for axis, w in how.windows:
+        shape[axis] = w.length if backward else w.output
+    dtypes = sides[not backward].dtypes
+    return [operands[0].update(shape=tuple(shape), dtype=d, weak_type=False) for d in dtypes]
+
+
+def _linear_map_batch(
+    operands: Sequence[Any], axes: Sequence[Any], *, how: LinearMap, sides: Any, backward: bool,
+    tree: Any,
+) -> tuple[list[jax.Array], list[int]]:  # fmt: skip
+    operands, at = batched(operands, axes, len(operands))
+    static = {"sides": sides, "tree": tree, "backward": backward}
+    found = _linear_p.bind(*operands, how=with_batch(how, at), **static)
+    return found, [at] * len(found)
 
 
 def _fold_batch(
@@ -234,4 +387,5 @@ def lowered_as_told(platform: str, *operands: jax.Array, how: Any, **static: Any
 
 
 lowered_by(_fold_p, _fold_abstract, _fold_batch, lowered_as_told, by_devices=True)
+lowered_by(_linear_p, _linear_map_abstract, _linear_map_batch, lowered_as_told)
 lowered_by(_map_p, _map_abstract, _map_batch, lowered_as_told, by_devices=True)

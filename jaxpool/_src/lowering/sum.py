@@ -27,6 +27,7 @@ from jaxpool._src.lowering.footprints import (
     tap_numbers,
     taps_by_shift,
 )
+from jaxpool._src.lowering.primitives import LinearMap
 from jaxpool._src.lowering.taps import large_sum
 from jaxpool._src.lowering.windows import (
     PEEL_LIMIT,
@@ -166,10 +167,19 @@ def _dense_sum(
 
     Borders of windows of up to `peel_limit` elements may be peeled.
     """
+    if not traced((x, cells, valid)):
+        return _plain_sum(function, x, valid, cells, windows)
+    on_cpu = _form_on_cpu(function, windows, kept, peel_limit, x, cells, valid)
+    form = functools.partial(_plain_sum, function, windows=windows)
+    return lax.platform_dependent(x, valid, cells, cpu=on_cpu, default=form)
+
+
+def _form_on_cpu(
+    function: Function, windows: Windows, kept: bool, peel_limit: int, x: Any, cells: Any,
+    valid: Any,
+) -> Callable:  # fmt: skip
     plain = functools.partial(_plain_sum, function)
     form = functools.partial(plain, windows=windows)
-    if not traced((x, cells, valid)):
-        return form(x, valid, cells)
     # In one loop for several results what is read at borders would keep it from being vectorized.
     # To compute terms twice takes less time than padded copies of several arrays.
     copies = len(jax.tree.leaves(x)) if any(w.padded for _, w in windows) else 0
@@ -179,9 +189,7 @@ def _dense_sum(
     on_cpu = form
     if alone and peels_borders(jax.tree.leaves(x)[0], windows):
         on_cpu = functools.partial(_in_runs, plain, windows)
-    if kept:
-        on_cpu = functools.partial(_one_by_one, on_cpu)
-    return lax.platform_dependent(x, valid, cells, cpu=on_cpu, default=form)
+    return functools.partial(_one_by_one, on_cpu) if kept else on_cpu
 
 
 def _in_runs(form: Callable, windows: Windows, x: Any, valid: Any, cells: Any) -> Any:
@@ -214,29 +222,15 @@ def _dense_sum_jvp(
     of_x = {i: move for i, move in moves.items() if i < count}
     of_cells = {i - count: move for i, move in moves.items() if i >= count}
 
-    def tangent(x: Any, cells: Any, valid: Any, moves: Any, materialized: Callable) -> Any:
-        return _tangent_in_blocks(
-            function, windows, x, cells, valid, moves, materialized=materialized
-        )
-
-    def one_by_one(x: Any, cells: Any, valid: Any, moves: Any) -> Any:
-        """As in `_one_by_one`, since each operand that moves is a result of the transpose."""
-        form = functools.partial(tangent, materialized=materialized)
-        if len(moves) == 1 or all(len(w.shifts()) == 1 for _, w in windows):
-            return form(x, cells, valid, moves)
-        form = jax.checkpoint(form)
-        parts = (materialized(form, x, cells, valid, {i: move}) for i, move in moves.items())
-        return functools.reduce(_add, parts)
+    y = _dense_sum(function, windows, True, peel_limit, x, cells, valid)
+    like = jax.tree.map(jax.typeof, y)
 
     # Recomputing keeps the backward pass from holding the function's slope for each tap.
     @jax.checkpoint
     def total(x: Any, cells: Any, valid: Any, of_x: Any, of_cells: Any) -> Any:
         terms = []
         if of_x:
-            together = functools.partial(tangent, materialized=fused)
-            terms.append(
-                lax.platform_dependent(x, cells, valid, of_x, cpu=one_by_one, default=together)
-            )
+            terms.append(_in_elements(function, windows, x, cells, valid, of_x, like))
         for i, move in of_cells.items():
             # All elements of a window have the same cells, so their slopes in these add up. Not
             # apart, since there are many sums, and programs should compile in little time.
@@ -244,10 +238,65 @@ def _dense_sum_jvp(
             terms.append(jax.tree.map(lambda slope, move=move: _finite(slope) * move, slope))
         return functools.reduce(_add, terms)
 
-    y = _dense_sum(function, windows, True, peel_limit, x, cells, valid)
     if not moves:
         return y, jax.tree.map(jnp.zeros_like, y)
     return y, total(x, cells, valid, of_x, of_cells)
+
+
+def _in_elements(
+    function: Function, windows: Windows, x: Any, cells: Any, valid: Any, moves: Any, like: Any
+) -> Any:
+    """The sum of the function's tangents, for `moves` of some of the leaves of x."""
+    leaves, tree = jax.tree.flatten(x)
+    options = function, tree
+    fixed = leaves, cells, valid
+    if _closes_over_tracers(function, x, cells):
+        forms = {name: _tangent_forms(name, windows, *options)[1] for name in ("cpu", "default")}
+        return lax.platform_dependent(moves, fixed, **forms)
+    return LinearMap(_tangent_forms, windows, options)(moves, fixed, like)
+
+
+def _closes_over_tracers(function: Function, x: Any, cells: Any) -> bool:
+    """Whether it needs what is known in this trace alone, as a function of a user's may."""
+    like = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct((), a.dtype), tree)  # noqa: E731
+    return traced(jax.make_jaxpr(function)(like(x), like(cells)).consts)
+
+
+def _tangent_forms(
+    platform: str, windows: Windows, function: Function, tree: Any
+) -> tuple[Callable, Callable]:
+    def tangent(elements: tuple[Any, Any], cells: Any) -> Any:
+        leaves, moves = elements
+
+        def value(moving: Any) -> Any:
+            return function(tree.unflatten([moving.get(i, e) for i, e in enumerate(leaves)]), cells)
+
+        return jax.jvp(value, ({i: leaves[i] for i in moves},), (moves,))[1]
+
+    def forward(moves: Any, fixed: Any) -> Any:
+        leaves, cells, valid = fixed
+        x = leaves, moves
+        if platform != "cpu":
+            return _plain_sum(tangent, x, valid, cells, windows)
+        return _form_on_cpu(tangent, windows, True, PEEL_LIMIT, x, cells, valid)(x, valid, cells)
+
+    def in_blocks(moves: Any, fixed: Any, materialized: Callable = materialized) -> Any:
+        leaves, cells, valid = fixed
+        x = tree.unflatten(leaves)
+        return _tangent_in_blocks(
+            function, windows, x, cells, valid, moves, materialized=materialized
+        )
+
+    def one_by_one(moves: Any, fixed: Any) -> Any:
+        """As in `_one_by_one`, since each operand that moves is a result of the transpose."""
+        if len(moves) == 1 or all(len(w.shifts()) == 1 for _, w in windows):
+            return in_blocks(moves, fixed)
+        form = jax.checkpoint(in_blocks)
+        parts = (materialized(form, {i: move}, fixed) for i, move in moves.items())
+        return functools.reduce(_add, parts)
+
+    together = functools.partial(in_blocks, materialized=fused)
+    return forward, one_by_one if platform == "cpu" else together
 
 
 def _finite(slope: jax.Array) -> jax.Array:
