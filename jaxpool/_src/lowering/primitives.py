@@ -91,9 +91,9 @@ class WindowMap:
 class LinearMap:
     """Sums over windows that are linear in what is `given`, with a program for either direction.
 
-    ``form(platform, windows, *options)`` is two functions of two trees, what is given and what is
-    fixed, in which all arrays have the same rank: the sums, and a function to be transposed in
-    their place. In what is fixed, the derivative is that of the second.
+    ``form(platform, windows, *options, several=...)`` is two functions of two trees, what is given
+    and what is fixed, in which all arrays have the same rank: the sums, and a function to be
+    transposed in their place. In what is fixed, the derivative is that of the second.
     """
 
     form: Callable[..., tuple[Callable, Callable]]
@@ -115,12 +115,13 @@ class LinearMap:
 
     def lowered(
         self, platform: str, *operands: jax.Array, sides: tuple["Side", "Side"], tree: Any,
-        backward: bool,
+        backward: bool, several: bool,
     ) -> list[jax.Array]:  # fmt: skip
         """The program of one direction."""
         count = len(sides[backward].dtypes)
         fixed = tree.unflatten(operands[count:])
-        forward, to_transpose = self.form(platform, self.windows, *self.options)
+        form = functools.partial(self.form, platform, self.windows, *self.options)
+        forward, to_transpose = form(several=several)
         given = sides[backward].tree.unflatten(operands[:count])
         if not backward:
             return jax.tree.leaves(forward(given, fixed))
@@ -136,7 +137,8 @@ class LinearMap:
 
         def to_transpose(given: Any, fixed: Any) -> Any:
             forms = {
-                name: self.form(name, self.windows, *self.options)[1] for name in ("cpu", "default")
+                name: self.form(name, self.windows, *self.options, several=False)[1]
+                for name in ("cpu", "default")
             }
             return lax.platform_dependent(given, fixed, **forms)
 
@@ -387,5 +389,5 @@ def lowered_as_told(platform: str, *operands: jax.Array, how: Any, **static: Any
 
 
 lowered_by(_fold_p, _fold_abstract, _fold_batch, lowered_as_told, by_devices=True)
-lowered_by(_linear_p, _linear_map_abstract, _linear_map_batch, lowered_as_told)
+lowered_by(_linear_p, _linear_map_abstract, _linear_map_batch, lowered_as_told, by_devices=True)
 lowered_by(_map_p, _map_abstract, _map_batch, lowered_as_told, by_devices=True)

@@ -251,7 +251,8 @@ def _in_elements(
     options = function, tree
     fixed = leaves, cells, valid
     if _closes_over_tracers(function, x, cells):
-        forms = {name: _tangent_forms(name, windows, *options)[1] for name in ("cpu", "default")}
+        form = functools.partial(_tangent_forms, several=False)
+        forms = {name: form(name, windows, *options)[1] for name in ("cpu", "default")}
         return lax.platform_dependent(moves, fixed, **forms)
     return LinearMap(_tangent_forms, windows, options)(moves, fixed, like)
 
@@ -263,8 +264,10 @@ def _closes_over_tracers(function: Function, x: Any, cells: Any) -> bool:
 
 
 def _tangent_forms(
-    platform: str, windows: Windows, function: Function, tree: Any
+    platform: str, windows: Windows, function: Function, tree: Any, *, several: bool
 ) -> tuple[Callable, Callable]:
+    del several
+
     def tangent(elements: tuple[Any, Any], cells: Any) -> Any:
         leaves, moves = elements
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from jax.core import max_dim
 from jax.custom_derivatives import SymbolicZero
 
 from jaxpool._src.core.geometry import AxisWindow
+from jaxpool._src.lowering.primitives import LinearMap
 from jaxpool._src.lowering.taps import UNROLLED_TAPS, correlate
 from jaxpool._src.lowering.windows import (
     Windows,
@@ -71,14 +72,25 @@ def _weighted_sum_jvp(windows: Windows, mode: str, primals: Any, tangents: Any) 
     y = _weighted_sum(x, weights, windows, mode)
     terms = []
     if not isinstance(x_tangent, SymbolicZero):
-        form = _in_blocks if _known(windows) else _in_slices
-        terms.append(form(x_tangent, weights, windows, mode))
+        if _known(windows):
+            rule = LinearMap(_forms_of_tangent, windows, (mode,))
+            terms.append(rule(x_tangent, weights, jax.typeof(y)))
+        else:
+            terms.append(_in_slices(x_tangent, weights, windows, mode))
     given = {t: w for t, w in enumerate(weight_tangents) if not isinstance(w, SymbolicZero)}
     if given:
         # The checkpoint makes the backward pass keep x and not each of its slices.
         rule = jax.checkpoint(_in_weights, static_argnums=(2, 3), prevent_cse=False)
         terms.append(rule(x, given, windows, mode))
     return y, functools.reduce(lax.add, terms) if terms else jnp.zeros_like(y)
+
+
+def _forms_of_tangent(
+    platform: str, windows: Windows, mode: str, *, several: bool
+) -> tuple[Callable, Callable]:
+    forward = _in_runs if platform == "cpu" and not several else _in_slices
+    where = {"windows": windows, "mode": mode}
+    return functools.partial(forward, **where), functools.partial(_in_blocks, **where)
 
 
 def _in_weights(
