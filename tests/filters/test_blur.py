@@ -250,7 +250,8 @@ def test_masked_out_values_and_nan_stay_where_they_are():
         for a, b in zip(jax.tree.leaves(dirty), jax.tree.leaves(clean), strict=True):
             np.testing.assert_array_equal(a, b)
     plain = jax.jit(lambda x: jaxpool.blur_pool(x, (2, 3), filter_size=4, axes=(0, 1)))
-    np.testing.assert_allclose(f(x, x < np.inf)[0], plain(x), rtol=1e-6)
+    # Terms of up to 1 may cancel, and are rounded or not before they are added.
+    np.testing.assert_allclose(f(x, x < np.inf)[0], plain(x), rtol=1e-6, atol=1e-7)
     x[4, 5] = np.nan
     found = np.isnan(plain(x))
     expected = by_loops(x, (2, 3), [binomial(4)] * 2, "reflect", (0, 1))

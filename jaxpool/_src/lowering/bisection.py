@@ -21,12 +21,11 @@ from jaxpool._src.lowering.networks import (
     plain_position,
     sorted_entries,
 )
-from jaxpool._src.lowering.picks import known, tap_dtype
-from jaxpool._src.lowering.tangent import Step, has_tap, tangent_in_blocks, tangent_in_slices
+from jaxpool._src.lowering.picks import tap_dtype
+from jaxpool._src.lowering.tangent import tangent_of_taps
 from jaxpool._src.lowering.windows import (
     PEEL_LIMIT,
     by_runs,
-    fused,
     materialized,
     one_cpu,
     pad_windows,
@@ -200,7 +199,7 @@ def _top_sum_jvp(
     x, valid = primals
     form = functools.partial(_topped, numbers=numbers, with_sets=True)
     y, sets = _by_platform(form, lax.stop_gradient(x), valid, windows, materialized=materialized)
-    return _with_sets(x, y, sets, windows), _sum_of_sets(tangents[0], sets, windows)
+    return _with_sets(x, y, sets, windows), tangent_of_taps(tangents[0], sets, windows, sets=True)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -212,23 +211,8 @@ def _with_sets(x: jax.Array, y: jax.Array, sets: jax.Array, windows: Windows) ->
 
 @_with_sets.defjvp
 def _with_sets_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    tangent = _sum_of_sets(tangents[0], primals[2], windows)
+    tangent = tangent_of_taps(tangents[0], primals[2], windows, sets=True)
     return _with_sets(*primals, windows), tangent
-
-
-def _sum_of_sets(tangent: jax.Array, sets: jax.Array, windows: Windows) -> jax.Array:
-    """The tangents of the elements in `sets`, added up."""
-    if known(windows):
-        path = [Step(windows, sets=True)]
-        rule = functools.partial(
-            lax.platform_dependent,
-            cpu=functools.partial(tangent_in_blocks, path=path, materialized=materialized),
-            default=functools.partial(tangent_in_blocks, path=path, materialized=fused),
-        )
-    else:
-        rule = functools.partial(tangent_in_slices, windows=windows, match=has_tap)
-    # As with maxima, the backward pass keeps `sets` and not the masks made of them.
-    return jax.checkpoint(rule, prevent_cse=False)(tangent, sets)
 
 
 def _topped(

@@ -253,8 +253,3 @@ def tap_dtype(windows: Windows) -> Any:
         f"`window_shape` must have less than 2**32 - 1 elements, which are numbered; got {size}. "
         "Pool its axes one after the other."
     )
-
-
-def known(windows: Windows) -> bool:
-    """Whether no size along pooled axes is symbolic."""
-    return all(isinstance(w.length, int) and isinstance(w.low, int) for _, w in windows)

@@ -32,11 +32,11 @@ from jaxpool._src.lowering.taps import large_sum
 from jaxpool._src.lowering.windows import (
     PEEL_LIMIT,
     all_of,
-    are_known,
     between,
     by_runs,
     fused,
     inside,
+    known,
     looped_numbers,
     materialized,
     numbered,
@@ -69,11 +69,10 @@ def tap_sum(
     windows, outputs = in_order(windows), {axis: w.output for axis, w in windows}
     shape = [outputs.get(i, n) for i, n in enumerate(jax.tree.leaves(x)[0].shape)]
     cells = jax.tree.map(lambda c: jnp.broadcast_to(c, shape), cells)
-    known = all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
     # Of one window alone there is nothing to share. XLA divides by its cells by way of reciprocals,
     # which may be denormal, hence 0.
-    known = known and any(n != 1 for n in shape)
-    if known and tap_count(windows) <= _UNROLLED_TAPS:
+    shared = any(n != 1 for n in shape)
+    if shared and known(windows) and tap_count(windows) <= _UNROLLED_TAPS:
         return _dense_sum(function, windows, kept, PEEL_LIMIT, x, cells, valid)
     return _plain_sum(function, x, valid, cells, windows)
 
@@ -82,8 +81,7 @@ def footprint_sum(x: jax.Array, windows: Shaped) -> jax.Array:
     """Sum of the elements in the footprint of each window."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return _plain_sum(_itself, x, None, (), windows)
-    known = are_known(*(n for _, w in windows for n in (w.length, w.low, w.output)))
-    if known and tap_count(windows) > _UNROLLED_TAPS:
+    if known(windows) and tap_count(windows) > _UNROLLED_TAPS:
         return large_sum(x, windows)
     return tap_sum(_itself, x, (), windows, None)
 

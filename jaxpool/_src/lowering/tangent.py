@@ -17,10 +17,12 @@ from jax import lax
 
 from jaxpool._src.core.geometry import AxisWindow
 from jaxpool._src.lowering.footprints import Windows, all_taps, shifts, tap_numbers
+from jaxpool._src.lowering.primitives import LinearMap
 from jaxpool._src.lowering.windows import (
     along,
     by_runs,
     fused,
+    known,
     materialized,
     numbered,
     pad,
@@ -275,15 +277,43 @@ def has_tap(sets: jax.Array, tap: jax.Array) -> jax.Array:
     return lax.ne(bit, lax.full_like(sets, 0))
 
 
+def tangent_of_taps(
+    tangent: jax.Array, taps: jax.Array, windows: Windows, *, sets: bool = False
+) -> jax.Array:
+    """The tangents of the elements that any taps pick, or `sets` of taps: all axes at once.
+
+    Windows that pick from one row need not agree on where in it.
+    """
+    if known(windows):
+        return LinearMap(_forms_of_taps, windows, (sets,))(tangent, taps, tangent)
+    match = has_tap if sets else lax.eq
+    rule = functools.partial(tangent_in_slices, windows=windows, match=match)
+    # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
+    return jax.checkpoint(rule, prevent_cse=False)(tangent, taps)
+
+
+def _forms_of_taps(
+    platform: str, windows: Windows, sets: bool, *, several: bool
+) -> tuple[Callable, Callable]:
+    del several
+    cpu = platform == "cpu"
+    forward = functools.partial(
+        tangent_forward, windows=windows, on_cpu=cpu, match=has_tap if sets else lax.eq
+    )
+    path, apart = [Step(windows, sets=sets)], materialized if cpu else fused
+    return forward, functools.partial(tangent_in_blocks, path=path, materialized=apart)
+
+
 def tangent_forward(
-    tangent: jax.Array, taps: jax.Array, windows: Windows, *, on_cpu: bool
+    tangent: jax.Array, taps: jax.Array, windows: Windows, *, on_cpu: bool, match: Callable = lax.eq
 ) -> jax.Array:
     """The tangents of the picked elements tap by tap: to be run as it is, and not transposed."""
     if not (on_cpu and peels_borders(tangent, windows)):
-        return tangent_in_slices(tangent, taps, windows, pad_each=not on_cpu)
+        return tangent_in_slices(tangent, taps, windows, match, pad_each=not on_cpu)
 
     def separate(tangent: jax.Array, taps: jax.Array) -> jax.Array:
-        found = by_runs(tangent_in_slices, (widened(tangent),), (taps,), windows)
+        form = functools.partial(tangent_in_slices, match=match)
+        found = by_runs(form, (widened(tangent),), (taps,), windows)
         return found.astype(tangent.dtype)
 
     # Apart from its readers too, where XLA:CPU would ask of each element which part it is in.

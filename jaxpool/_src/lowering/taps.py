@@ -22,14 +22,14 @@ from jaxpool._src.lowering.footprints import (
     tap_numbers,
 )
 from jaxpool._src.lowering.meshes import settled
-from jaxpool._src.lowering.tangent import Step, tangent_in_blocks, tangent_in_slices
+from jaxpool._src.lowering.primitives import LinearMap
+from jaxpool._src.lowering.tangent import tangent_of_taps
 from jaxpool._src.lowering.windows import (
     all_of,
     are_known,
-    fused,
     inside,
+    known,
     looped_numbers,
-    materialized,
     numbered,
     pad_windows,
     taps_at,
@@ -80,13 +80,9 @@ def correlate(
     along all others. Padding adds nothing. `product` is `read`, or `operator.mul`.
     """
     windows = tuple(sorted(windows))
-    if _known(windows) and window_size(windows) > UNROLLED_TAPS:
+    if known(windows) and window_size(windows) > UNROLLED_TAPS:
         return _correlate_in_a_loop(x, kernel, windows, product)
     return _correlate(x, kernel, windows, product)
-
-
-def _known(windows: Windows) -> bool:
-    return all(isinstance(n, int) for _, w in windows for n in (w.length, w.low, w.output))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -98,15 +94,24 @@ def _correlate(x: jax.Array, kernel: jax.Array, windows: Windows, product: Produ
 def _correlate_jvp(
     windows: Windows, product: Product, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Bilinear, with the part in x written for its transpose."""
+    """Bilinear; the part in x has a transpose of its own."""
     (x, kernel), (dx, dkernel) = primals, tangents
     y = _correlate(x, kernel, windows, product)
-    if _known(windows):
-        tangent = _correlate_in_blocks(dx, kernel, windows)
+    if known(windows):
+        tangent = LinearMap(_forms_of_correlation, windows)(dx, kernel, y)
     else:
         tangent = _correlate(dx, kernel, windows, operator.mul)
     x = finite(x) if product is read else x
     return y, tangent + _correlate(x, dkernel, windows, operator.mul)
+
+
+def _forms_of_correlation(
+    platform: str, windows: Windows, *, several: bool
+) -> tuple[Callable, Callable]:
+    del platform, several
+    forward = functools.partial(_correlate_by_taps, product=operator.mul)
+    where = {"windows": windows}
+    return functools.partial(forward, **where), functools.partial(_correlate_in_blocks, **where)
 
 
 def _correlate_by_taps(
@@ -324,19 +329,5 @@ def _pick(x: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
 
 @_pick.defjvp
 def _pick_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    """Linear in x, and in the derivative written for its transpose."""
     x, taps = primals
-    if not _known(windows):
-        return _pick(x, taps, windows), tangent_in_slices(tangents[0], taps, windows)
-
-    def by_platform(tangent: jax.Array, taps: jax.Array) -> jax.Array:
-        # All axes at once, since windows that pick from one row do not agree on where in it.
-        form = functools.partial(tangent_in_blocks, path=[Step(windows)])
-        on_cpu = functools.partial(form, materialized=materialized)
-        return lax.platform_dependent(
-            tangent, taps, cpu=on_cpu, default=functools.partial(form, materialized=fused)
-        )
-
-    # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
-    rule = jax.checkpoint(by_platform, prevent_cse=False)
-    return _pick(x, taps, windows), rule(tangents[0], taps)
+    return _pick(x, taps, windows), tangent_of_taps(tangents[0], taps, windows)

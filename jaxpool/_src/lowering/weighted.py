@@ -27,6 +27,7 @@ from jaxpool._src.lowering.windows import (
     all_taps,
     between,
     in_rows,
+    known,
     one_cpu,
     pad,
     taps_at,
@@ -46,7 +47,7 @@ def weighted_sum(
     """
     windows = tuple(sorted(windows))
     if isinstance(weights, jax.Array):
-        if len(weights) > UNROLLED_TAPS and _known(windows):
+        if len(weights) > UNROLLED_TAPS and known(windows):
             ((axis, w),) = windows
             kernel = jnp.moveaxis(jnp.squeeze(weights, 1 + axis), 0, axis)
             filled = ((axis, _filled_in(w)),)
@@ -61,7 +62,7 @@ def _weighted_sum(x: jax.Array, weights: Weights, windows: Windows, mode: str) -
         platform: functools.partial(form, windows=windows, mode=mode)
         for platform, form in (("cpu", _in_runs), ("default", _in_slices))
     }
-    if not _known(windows) or not one_cpu():
+    if not known(windows) or not one_cpu():
         return forms["default"](x, weights)
     return lax.platform_dependent(x, weights, **forms)
 
@@ -72,7 +73,7 @@ def _weighted_sum_jvp(windows: Windows, mode: str, primals: Any, tangents: Any) 
     y = _weighted_sum(x, weights, windows, mode)
     terms = []
     if not isinstance(x_tangent, SymbolicZero):
-        if _known(windows):
+        if known(windows):
             rule = LinearMap(_forms_of_tangent, windows, (mode,))
             terms.append(rule(x_tangent, weights, jax.typeof(y)))
         else:
@@ -109,10 +110,6 @@ def _in_weights(
 
 _weighted_sum.defjvp(_weighted_sum_jvp, symbolic_zeros=True)
 _compiled = jax.jit(_weighted_sum, static_argnums=(2, 3))
-
-
-def _known(windows: Windows) -> bool:
-    return all(isinstance(w.length, int) for _, w in windows)
 
 
 def _in_slices(x: jax.Array, weights: Weights, windows: Windows, mode: str) -> jax.Array:

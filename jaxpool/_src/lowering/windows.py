@@ -43,6 +43,11 @@ def are_known(*sizes: Any) -> bool:
     return all(isinstance(size, int) for size in sizes)
 
 
+def known(windows: Windows) -> bool:
+    """Whether no size along pooled axes is symbolic."""
+    return are_known(*(n for _, w in windows for n in (w.length, w.low, w.output)))
+
+
 def materialized(function: Callable, *operands: Any) -> Any:
     """``function(*operands)`` in memory. XLA:CPU fuses cheap producers into all of their uses.
 
