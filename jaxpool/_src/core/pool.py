@@ -74,6 +74,12 @@ class Domain:
         """
         raise NotImplementedError
 
+    def min(
+        self, x: jax.Array, where: jax.Array | None = None, *, implementation: Any = None
+    ) -> jax.Array:
+        """Minimum of each cell, as `max`."""
+        return reversed_order(self.max(reversed_order(x), where, implementation=implementation))
+
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         """Where `max` takes each cell's value from: the row-major position on the pooled axes."""
         raise NotImplementedError
@@ -201,6 +207,11 @@ def with_zeros(x: Any, where: jax.Array | None) -> Any:
     if where is None:
         return x
     return jax.tree.map(lambda x: jnp.where(where, x, np.zeros((), x.dtype)), x)
+
+
+def reversed_order(x: jax.Array) -> jax.Array:
+    """`x` in the opposite order; ~ reverses ints without the overflow that -x has."""
+    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
 
 
 def accumulator(dtype: Any) -> Any:

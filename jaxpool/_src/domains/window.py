@@ -272,6 +272,18 @@ class Window(Domain):
             )
         return lowering_max.window_max(x, where, self.windows(x.shape), implementation)
 
+    def min(
+        self,
+        x: jax.Array,
+        where: jax.Array | None = None,
+        *,
+        implementation: lowering_max.Implementation | None = None,
+    ) -> jax.Array:
+        if self.footprint is not None or not jnp.issubdtype(x.dtype, jnp.floating):
+            return super().min(x, where, implementation=implementation)
+        windows = self.windows(x.shape)
+        return lowering_max.window_max(x, where, windows, implementation, lowest=True)
+
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         return lowering_max.window_argmax(x, where, self.windows(x.shape))
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxpool._src.lowering.footprints import Windows, tap_count, tap_numbers
-from jaxpool._src.lowering.max import sum_of_picked, with_taps
+from jaxpool._src.lowering.max import Style, sum_of_picked, with_taps
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.networks import (
     MOST_IN_NETWORK,
@@ -56,14 +56,16 @@ def _picks_jvp(
         windows,
         materialized=materialized,
     )
-    half = len(found) // 2
+    half, style = len(found) // 2, Style("taps")
     values, picked = found[:half], found[half:]
     return (
         tuple(
-            with_taps(x, valid, None, y, taps, windows, "taps")
+            with_taps(x, valid, None, y, taps, windows, style)
             for y, taps in zip(values, picked, strict=True)
         ),
-        tuple(sum_of_picked(tangents[0], x, valid, taps, windows, "taps") for taps in picked),
+        tuple(
+            sum_of_picked(tangents[0], x, valid, taps, windows, Style("taps")) for taps in picked
+        ),
     )
 
 

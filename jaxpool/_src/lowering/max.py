@@ -9,7 +9,7 @@ without select-and-scatter, and it is what the backward pass keeps instead of th
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,14 @@ from jaxpool._src.lowering.windows import (
     window_size,
 )
 
+
+class Style(NamedTuple):
+    """Which form, None for what each platform has, and whether it is of the lowest element."""
+
+    form: str | None = None
+    lowest: bool = False
+
+
 Implementation = Literal["taps", "axes", "reduce_window"]
 IMPLEMENTATIONS = ("taps", "axes", "reduce_window")
 
@@ -72,30 +80,35 @@ def window_max(
     windows: Windows,
     implementation: Implementation | None = None,
     offsets: Offsets = None,
+    *,
+    lowest: bool = False,
 ) -> jax.Array:
     """Maximum of each window of `x`, of its `valid` elements if given, plus their `offsets`.
 
     "taps" compares all elements of a window at once, "axes" one axis after the other; both agree
     bit for bit. "reduce_window" is XLA's own maximum and gradient. Without a choice, each platform
     that is lowered for gets what is fastest there. With offsets, which need not be a sum over axes,
-    it is "taps" everywhere.
+    it is "taps" everywhere. If `lowest`, of floats, it is the minimum.
     """
-    return _window_max(x, valid, offsets, in_order(windows), implementation)
+    return _window_max(x, valid, offsets, in_order(windows), Style(implementation, lowest))
 
 
-@functools.partial(jax.jit, static_argnames=("windows", "implementation"))
+@functools.partial(jax.jit, static_argnames=("windows", "style"))
 def _window_max(
-    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, implementation: Any
+    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, style: Style
 ) -> jax.Array:
-    if isinstance(windows, Shaped) and tap_count(windows) > _MOST_WRITTEN:
+    if (isinstance(windows, Shaped) and tap_count(windows) <= _MOST_WRITTEN) or offsets is not None:
+        return _max_by_taps(x, valid, offsets, windows, style._replace(form="taps"))
+    large = not known(windows) and window_size(windows) > _AT_ONCE["default"]
+    if not (isinstance(windows, Shaped) or style.form == "reduce_window" or large):
+        return _max_by_taps(x, valid, None, windows, style)
+    if style.lowest:
+        return -_window_max(-x, valid, None, windows, Style(style.form))
+    if isinstance(windows, Shaped):
         return pick(x, _picked_in_a_loop(x, valid, windows), windows)
-    if offsets is not None or isinstance(windows, Shaped):
-        return _max_by_taps(x, valid, offsets, windows, "taps")
-    if implementation == "reduce_window":
+    if style.form == "reduce_window":
         return _native_max(x, valid, windows)
-    if not known(windows) and window_size(windows) > _AT_ONCE["default"]:
-        return picked_by_axes(x, valid, windows=windows)[0]  # selections, which JAX differentiates
-    return _max_by_taps(x, valid, None, windows, implementation)
+    return picked_by_axes(x, valid, windows=windows)[0]  # selections, which JAX differentiates
 
 
 @functools.partial(jax.jit, static_argnames="windows")
@@ -105,7 +118,7 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     if isinstance(windows, Shaped) and tap_count(windows) > _MOST_WRITTEN:
         picked = _picked_in_a_loop(x, valid, windows)
     else:
-        style = "taps" if isinstance(windows, Shaped) else None
+        style = Style("taps" if isinstance(windows, Shaped) else None)
         picked = _picked(windows, style, "taps")(x, valid, None)[0].astype(np.int32)
     position, size = jnp.zeros(picked.shape, np.int32), 1
     for axis, w in reversed(windows):
@@ -132,7 +145,7 @@ def _picked_in_a_loop(x: jax.Array, valid: jax.Array | None, windows: Windows) -
 
 
 def _picked(
-    windows: Windows, style: str | None, result: Literal["maxima", "taps", "both"]
+    windows: Windows, style: Style, result: Literal["maxima", "taps", "both"]
 ) -> WindowFold:
     """The function of x, `valid` and offsets to what is asked for.
 
@@ -144,50 +157,69 @@ def _picked(
 
 
 def _picked_form(
-    platform: str, windows: Windows, style: str | None, result: str, *, several: bool
+    platform: str, windows: Windows, style: Style, result: str, *, several: bool
 ) -> Callable:
     kind = "cpu" if platform == "cpu" else "default"
     limit = _limits(style)[kind]
+    shifted = several and reads_shifted(windows)
+    at_once = kind == "cpu" and not shifted and window_size(windows) <= limit
     if platform == "tpu" and result != "taps" and _native(windows, style):
         form = _native_picked
-    elif several and reads_shifted(windows):
+    elif shifted:
         form = functools.partial(picked_in_passes, limit=limit, shifted=True)
     elif kind == "default":
         form = functools.partial(picked_in_passes, limit=limit)
-    elif window_size(windows) <= limit:
+    elif at_once:
         form = _picked_on_cpu
     else:
         form = functools.partial(
             picked_by_axes, materialized=materialized, only_maxima=result == "maxima"
         )
     form = functools.partial(form, windows=windows)
+    if style.lowest:
+        if at_once:
+            form = functools.partial(form, lowest=True)
+        else:
+            form = functools.partial(_of_negative, form)
     if result == "both":
         return functools.partial(materialized, form) if kind == "cpu" else form
     return lambda *operands: form(*operands)[result == "taps" :][:1]
 
 
+def _of_negative(form: Callable, x: jax.Array, *others: Any) -> Picked:
+    """Here and not around the primitive, where it would be a copy of x in memory."""
+    y, taps = form(-x, *others)
+    return -y, taps
+
+
 def _picked_on_cpu(
-    x: jax.Array, valid: jax.Array | None, offsets: Offsets = None, *, windows: Windows
+    x: jax.Array,
+    valid: jax.Array | None,
+    offsets: Offsets = None,
+    *,
+    windows: Windows,
+    lowest: bool = False,
 ) -> Picked:
     """As at once, without a padded copy of x where that copy takes longer than the comparisons."""
     narrow = x.dtype.itemsize == 1 and jnp.issubdtype(x.dtype, jnp.floating)
     if narrow and not isinstance(windows, Shaped):
         # Widens each element once and not for each tap.
-        return picked_by_axes(x, valid, windows=windows)
+        by_axes = functools.partial(picked_by_axes, windows=windows)
+        return _of_negative(by_axes, x, valid) if lowest else by_axes(x, valid)
     if peels_borders(x, windows):
         # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
         wide = widened(x) if x.dtype == jnp.bfloat16 else x
-        at_once = functools.partial(picked_at_once, offsets=offsets)
+        at_once = functools.partial(picked_at_once, offsets=offsets, lowest=lowest)
         y, taps = by_runs(at_once, (wide, valid), (), windows)
         return y.astype(x.dtype), taps
-    return picked_at_once(x, valid, windows, offsets)
+    return picked_at_once(x, valid, windows, offsets, lowest=lowest)
 
 
-def _limits(style: str | None) -> dict[str, float]:
+def _limits(style: Style) -> dict[str, float]:
     """The number of elements up to which each platform takes them at once."""
-    if style is None:
+    if style.form is None:
         return dict(_AT_ONCE)
-    return dict.fromkeys(_AT_ONCE, math.inf if style == "taps" else 0)
+    return dict.fromkeys(_AT_ONCE, math.inf if style.form == "taps" else 0)
 
 
 def _by_platform(forms: dict[str, Callable], *operands: Any) -> Any:
@@ -229,20 +261,20 @@ def _native_max(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _max_by_taps(
-    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, style: str | None
+    x: jax.Array, valid: jax.Array | None, offsets: Offsets, windows: Windows, style: Style
 ) -> jax.Array:
     """Maxima; the taps that they come from are computed only where a derivative asks."""
     return _picked(windows, style, "maxima")(x, valid, offsets)[0]
 
 
-def _native(windows: Windows, style: str | None) -> bool:
+def _native(windows: Windows, style: Style) -> bool:
     """Whether TPUs get XLA's own form, which has no gradient for windows with holes."""
-    return style is None and all(w.dilation == 1 for _, w in windows)
+    return style.form is None and all(w.dilation == 1 for _, w in windows)
 
 
 @_max_by_taps.defjvp
 def _max_by_taps_jvp(
-    windows: Windows, style: str | None, primals: Any, tangents: Any
+    windows: Windows, style: Style, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, valid, offsets = primals
     y, taps = _picked(windows, style, "both")(x, valid, offsets)
@@ -270,7 +302,7 @@ def with_taps(
     y: jax.Array,
     taps: jax.Array,
     windows: Windows,
-    style: str | None,
+    style: Style,
 ) -> jax.Array:
     """`y`, the maximum of x, with the derivative that the picked `taps` say."""
     del x, valid, offsets, taps, windows, style
@@ -279,7 +311,7 @@ def with_taps(
 
 @with_taps.defjvp
 def _with_taps_jvp(
-    windows: Windows, style: str | None, primals: Any, tangents: Any
+    windows: Windows, style: Style, primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, valid, _, _, taps = primals
     tangent = sum_of_picked(tangents[0], x, valid, taps, windows, style)
@@ -309,7 +341,7 @@ def sum_of_picked(
     valid: jax.Array | None,
     taps: jax.Array,
     windows: Windows,
-    style: str | None,
+    style: Style,
 ) -> jax.Array:
     """The tangents of the picked elements: a masked sum over all taps, linear in `tangent`."""
     if known(windows):
@@ -318,7 +350,7 @@ def sum_of_picked(
     def by_platform(tangent: jax.Array, taps: jax.Array, x: jax.Array, valid: Any) -> jax.Array:
         forms = {"default": _ignoring_x(functools.partial(tangent_in_slices, windows=windows))}
         if _native(windows, style):
-            forms["tpu"] = functools.partial(_native_tangent, windows=windows)
+            forms["tpu"] = functools.partial(_native_tangent, windows=windows, lowest=style.lowest)
         return _by_platform(forms, tangent, taps, x, valid)
 
     # The checkpoint makes the backward pass keep `taps` and not the masks made of them.
@@ -326,11 +358,11 @@ def sum_of_picked(
 
 
 def _sum_forms(
-    platform: str, windows: Windows, style: str | None, *, several: bool
+    platform: str, windows: Windows, style: Style, *, several: bool
 ) -> tuple[Callable, Callable]:
     """`sum_of_picked` for a platform, and as what it is transposed."""
     if platform == "tpu" and _native(windows, style):
-        native = functools.partial(_native_tangent, windows=windows)
+        native = functools.partial(_native_tangent, windows=windows, lowest=style.lowest)
         return functools.partial(native, forward=True), native
     cpu = platform == "cpu"
     kind = "cpu" if cpu else "default"
@@ -357,10 +389,12 @@ def _native_tangent(
     valid: jax.Array | None,
     *,
     windows: Windows,
+    lowest: bool,
     forward: bool = False,
 ) -> jax.Array:
     """By XLA's own rules."""
     del taps
+    x = -x if lowest else x
     apart = valid is not None or not known(windows)
     if (apart or forward) and jnp.issubdtype(x.dtype, jnp.floating):
         # What is masked, or padding of its own, is -inf, and would take the gradient of nothing but

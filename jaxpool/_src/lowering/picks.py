@@ -45,12 +45,23 @@ def masked_out(x: jax.Array, valid: jax.Array | None) -> jax.Array:
 
 
 def picked_at_once(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, offsets: Offsets = None
+    x: jax.Array,
+    valid: jax.Array | None,
+    windows: Windows,
+    offsets: Offsets = None,
+    *,
+    lowest: bool = False,
 ) -> Picked:
-    """All elements of a window compared with one another, over a padded copy of x."""
-    input_dtype, x = x.dtype, masked_out(widened(x), valid)
-    y, _, picked = _compared(x, valid, None, windows, tap_dtype(windows), offsets=offsets)
-    return y.astype(input_dtype), picked
+    """All elements of a window compared with one another, over a padded copy of x.
+
+    If `lowest`, for minima, it is -x that is compared, tap by tap: all of it would be a copy.
+    """
+    input_dtype, x = x.dtype, widened(x)
+    if valid is not None:
+        x = jnp.where(valid, x, -lowest_value(x.dtype) if lowest else lowest_value(x.dtype))
+    dtype = tap_dtype(windows)
+    y, _, picked = _compared(x, valid, None, windows, dtype, offsets=offsets, negated=lowest)
+    return (-y if lowest else y).astype(input_dtype), picked
 
 
 def picked_in_passes(
@@ -98,10 +109,11 @@ def _compared(
     pad_each: bool = False,
     offsets: Offsets = None,
     shifted: bool = False,
+    negated: bool = False,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """Maxima, whether any element was valid, and the taps that they come from, in `dtype`.
 
-    Taps count in `unit` and are added to those along `later` axes.
+    Taps count in `unit` and are added to those along `later` axes. If `negated`, x is.
     """
 
     def reader(array: Any, value: Any) -> Callable:
@@ -114,7 +126,9 @@ def _compared(
         padded = pad_windows(array, windows, value)
         return lambda taps: taps_at(padded, windows, taps)
 
-    element, is_valid = reader(x, lowest_value(x.dtype)), reader(valid, False)
+    least = lowest_value(x.dtype)
+    read, is_valid = reader(x, -least if negated else least), reader(valid, False)
+    element = (lambda taps: -read(taps)) if negated else read
     later_taps = reader(later, 0)
     best = None
     if isinstance(windows, Shaped) and valid is None and any(w.padded for _, w in windows):

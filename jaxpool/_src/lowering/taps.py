@@ -24,6 +24,7 @@ from jaxpool._src.lowering.footprints import (
 from jaxpool._src.lowering.meshes import settled
 from jaxpool._src.lowering.primitives import LinearMap
 from jaxpool._src.lowering.tangent import tangent_of_taps
+from jaxpool._src.lowering.weighted_blocks import padding_inside, sum_in_blocks
 from jaxpool._src.lowering.windows import (
     all_of,
     are_known,
@@ -109,9 +110,22 @@ def _forms_of_correlation(
     platform: str, windows: Windows, *, several: bool
 ) -> tuple[Callable, Callable]:
     del platform, several
-    forward = functools.partial(_correlate_by_taps, product=operator.mul)
-    where = {"windows": windows}
-    return functools.partial(forward, **where), functools.partial(_correlate_in_blocks, **where)
+    forward = functools.partial(_correlate_by_taps, windows=windows, product=operator.mul)
+    solid = all(w.dilation == 1 for _, w in windows) and window_size(windows) <= UNROLLED_TAPS
+    in_blocks = _correlate_in_dense_blocks if solid else _correlate_in_blocks
+    return forward, functools.partial(in_blocks, windows=windows)
+
+
+def _correlate_in_dense_blocks(x: jax.Array, kernel: jax.Array, windows: Windows) -> jax.Array:
+    """The same, with additional windows, of which the transpose has a slice for each block."""
+    weights = []
+    for taps in all_taps(windows):
+        weight = kernel
+        for (axis, _), tap in zip(windows, taps, strict=True):
+            weight = lax.slice_in_dim(weight, tap, tap + 1, 1, axis)
+        weights.append(weight)
+    inside = tuple((axis, padding_inside(w)) for axis, w in windows)
+    return sum_in_blocks(pad_windows(x, windows, 0), weights, inside)
 
 
 def _correlate_by_taps(

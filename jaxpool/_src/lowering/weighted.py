@@ -1,12 +1,10 @@
 """How weighted sums of windows become XLA programs.
 
-The value is a sum of strided slices. Its transpose would be a sum of arrays full of holes, so the
-derivative is written in blocks of `stride` elements instead, whose transpose is dense.
+The value is a sum of strided slices. Its transpose would be a sum of arrays full of holes, so that
+of the derivative is in blocks.
 """
 
-import dataclasses
 import functools
-import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,15 +19,13 @@ from jax.custom_derivatives import SymbolicZero
 from jaxpool._src.core.geometry import AxisWindow
 from jaxpool._src.lowering.primitives import LinearMap
 from jaxpool._src.lowering.taps import UNROLLED_TAPS, correlate
+from jaxpool._src.lowering.weighted_blocks import padding_inside, sum_in_blocks
 from jaxpool._src.lowering.windows import (
     Windows,
-    all_of,
     all_taps,
-    between,
     in_rows,
     known,
     one_cpu,
-    pad,
     taps_at,
 )
 
@@ -50,7 +46,7 @@ def weighted_sum(
         if len(weights) > UNROLLED_TAPS and known(windows):
             ((axis, w),) = windows
             kernel = jnp.moveaxis(jnp.squeeze(weights, 1 + axis), 0, axis)
-            filled = ((axis, _filled_in(w)),)
+            filled = ((axis, padding_inside(w)),)
             return correlate(padded(x, windows, mode), kernel, filled, operator.mul)
         weights = [lax.index_in_dim(weights, j, keepdims=False) for j in range(len(weights))]
     return _compiled(x, tuple(weights), windows, mode)
@@ -138,7 +134,7 @@ def _in_runs(x: jax.Array, weights: Weights, windows: Windows, mode: str) -> jax
                     lax.slice_in_dim(v, first, last, 1, axis) if v.shape[axis] > 1 else v
                     for v in weights
                 )
-                run = _filled_in(run)
+                run = padding_inside(run)
                 inner = (*windows[:number], (axis, run), *windows[number + 1 :])
                 parts.append(_in_runs(part, cut, inner, mode))
                 first = last
@@ -146,109 +142,9 @@ def _in_runs(x: jax.Array, weights: Weights, windows: Windows, mode: str) -> jax
     return _in_slices(x, weights, windows, mode)
 
 
-def _filled_in(w: AxisWindow) -> AxisWindow:
-    """The same windows over an input that has its padding in it."""
-    return dataclasses.replace(w, length=w.low + w.length + w.right, low=0, high=0)
-
-
 def _in_blocks(x: jax.Array, weights: Weights, windows: Windows, mode: str) -> jax.Array:
-    """The same, by which blocks of `stride` elements add what to which window.
-
-    As with the derivative of maxima there are some windows more than there are, so that blocks of
-    any shift are reached by as many.
-    """
-    x = padded(x, windows, mode)
-    windows = tuple((axis, _filled_in(w)) for axis, w in windows)
-    geometry, shape, inner = dict(windows), [], {}
-    for axis, size in enumerate(x.shape):
-        w = geometry.get(axis)
-        if w is not None and w.stride > 1:
-            x = pad(axis, (0, w.blocks * w.stride - size), x, 0)
-            inner[axis] = len(shape) + 1
-            shape += [w.blocks, w.stride]
-        else:
-            shape.append(size)
-    blocks = x.reshape(shape)
-    by_tap = dict(zip(all_taps(windows), _with_border(weights, windows), strict=True))
-    zero, total = np.zeros((), x.dtype), None
-    for shifts in itertools.product(*(w.shifts() for _, w in windows)):
-        widths, taps = [(0, 0, 0)] * x.ndim, []
-        for (axis, w), q in zip(windows, shifts, strict=True):
-            before, after = w.border()
-            widths[axis] = (before - q, w.output + after - w.blocks + q, 0)
-            taps.append(_taps_in_block(w, q))
-        starts = {axis: (widths[axis][0], w.blocks) for axis, w in windows}
-        strides = {axis: w.stride for axis, w in windows}
-        laid = _laid(by_tap, taps, [axis for axis, _ in windows], starts, inner, strides)
-        part = blocks * laid
-        there = [
-            condition
-            for (axis, w), (first, row) in zip(windows, taps, strict=True)
-            if axis in inner
-            for condition in between(first, first + len(row), inner[axis], w.stride, len(shape))
-        ]
-        if there:  # Not by a weight of 0, since 0 times NaN is NaN.
-            part = jnp.where(all_of(there), part, zero)
-        part = lax.reduce_sum(part, list(inner.values()))
-        part = lax.pad(part, zero, widths)
-        total = part if total is None else lax.add(total, part)
-    assert total is not None
-    starts, stops = [0] * x.ndim, list(total.shape)
-    for axis, w in windows:
-        starts[axis] = w.border()[0]
-        stops[axis] = starts[axis] + w.output
-    return lax.slice(total, starts, stops)
-
-
-def _taps_in_block(w: AxisWindow, q: int) -> tuple[int, range]:
-    """The taps that begin in a block, for the window `q` blocks before it, and at which element.
-
-    Of windows without holes, so that they are consecutive.
-    """
-    before = q * w.stride + w.low  # taps in earlier blocks, if that is not negative
-    taps = range(max(before, 0), min(before + w.stride, w.window))
-    return taps.start - before, taps
-
-
-def _with_border(weights: Weights, windows: Windows) -> list[jax.Array]:
-    """Weights that differ between windows, with zeros for the additional windows."""
-    found = []
-    for weight in weights:
-        for axis, w in windows:
-            if weight.shape[axis] == w.output > 1:
-                weight = pad(axis, w.border(), weight, 0)
-        found.append(weight)
-    return found
-
-
-def _laid(
-    by_tap: dict[tuple[int, ...], jax.Array],
-    taps: list[tuple[int, range]],
-    axes: list[int],
-    starts: dict[int, tuple[int, int]],
-    inner: dict[int, int],
-    strides: dict[int, int],
-) -> jax.Array:
-    """The weights of the elements of each block, whose axes within blocks come after the block."""
-
-    def build(chosen: tuple[int, ...]) -> jax.Array:
-        depth = len(chosen)
-        if depth == len(axes):
-            weight = by_tap[chosen]
-            for axis, (start, size) in starts.items():
-                if weight.shape[axis] > 1:
-                    weight = lax.slice_in_dim(weight, start, start + size, 1, axis)
-            return lax.expand_dims(weight, list(inner.values()))
-        first, row = taps[depth]
-        parts = [build((*chosen, tap)) for tap in row]
-        axis = axes[depth]
-        if axis not in inner:
-            return parts[0]
-        block = lax.concatenate(parts, inner[axis])
-        widths = (first, strides[axis] - first - len(row))
-        return block if widths == (0, 0) else pad(inner[axis], widths, block, 0)
-
-    return build(())
+    windows_inside = tuple((axis, padding_inside(w)) for axis, w in windows)
+    return sum_in_blocks(padded(x, windows, mode), weights, windows_inside)
 
 
 def padded(x: jax.Array, windows: Windows, mode: str) -> jax.Array:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,8 +30,11 @@ from jaxpool._src.lowering.networks import (
     weighed_by,
 )
 from jaxpool._src.lowering.order import LaidOut
+from jaxpool._src.lowering.primitives import LinearMap
 from jaxpool._src.lowering.ranks import Number, Place
+from jaxpool._src.lowering.weighted_blocks import padding_inside, sum_in_blocks
 from jaxpool._src.lowering.windows import (
+    known,
     materialized_on_cpus,
     pad_windows,
     taps_at,
@@ -203,15 +207,44 @@ def _weighed_taps_jvp(windows: Windows, primals: Any, tangents: Any) -> tuple[An
     find = functools.partial(_ranks, windows=windows)
     fixed = lax.stop_gradient(x)
     ranks = materialized_on_cpus(find, fixed, valid)
-    tangent, zero = pad_windows(tangents[0], windows, 0), np.zeros((), x.dtype)
-    for taps, rank in zip(all_taps(windows), ranks, strict=True):
-        own = lax.full_like(total, 0)
+    if known(windows) and all(w.dilation == 1 for _, w in windows):
+        rule = LinearMap(_forms_by_rank, windows)
+        total = total + rule(tangents[0], (ranks, weights), total)
+    else:
+        total = total + _by_rank(tangents[0], (ranks, weights), windows)
+    if nan is not None:
+        total = jnp.where(nan, np.zeros((), x.dtype), total)
+    return _weighed_taps(*primals, windows), total
+
+
+def _forms_by_rank(platform: str, windows: Windows, *, several: bool) -> tuple[Callable, Callable]:
+    del platform, several
+
+    def in_blocks(x: jax.Array, fixed: Any) -> jax.Array:
+        inside = tuple((axis, padding_inside(w)) for axis, w in windows)
+        return sum_in_blocks(pad_windows(x, windows, 0), _weights_of_taps(*fixed), inside)
+
+    return functools.partial(_by_rank, windows=windows), in_blocks
+
+
+def _by_rank(x: jax.Array, fixed: Any, windows: Windows) -> jax.Array:
+    """Sum of each window's elements, each times the weight of its rank."""
+    x, weights = pad_windows(x, windows, 0), _weights_of_taps(*fixed)
+    terms = (
+        own * taps_at(x, windows, taps)
+        for taps, own in zip(all_taps(windows), weights, strict=True)
+    )
+    return functools.reduce(operator.add, terms)
+
+
+def _weights_of_taps(ranks: list[jax.Array], weights: tuple[jax.Array, ...]) -> list[jax.Array]:
+    found = []
+    for rank in ranks:
+        own = lax.full(rank.shape, 0, weights[0].dtype)
         for number, weight in enumerate(weights):
             own = jnp.where(rank == number, weight, own)
-        total = total + own * taps_at(tangent, windows, taps)
-    if nan is not None:
-        total = jnp.where(nan, zero, total)
-    return _weighed_taps(*primals, windows), total
+        found.append(own)
+    return found
 
 
 def _ranks(x: jax.Array, valid: jax.Array | None, windows: Windows) -> list[jax.Array]:

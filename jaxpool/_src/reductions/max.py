@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.names import explained
-from jaxpool._src.core.pool import Domain, Reduction
+from jaxpool._src.core.pool import Domain, Reduction, reversed_order
 from jaxpool._src.lowering.max import IMPLEMENTATIONS, Implementation
 
 
@@ -84,17 +84,11 @@ class Min(Reduction):
         return dtype
 
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        y = domain.max(_reversed(x), where, implementation=self.implementation)
-        return _reversed(y)
+        return domain.min(x, where, implementation=self.implementation)
 
     def argument(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         """Row-major position of each cell's value."""
-        return domain.argmax(_reversed(x), where)
-
-
-def _reversed(x: jax.Array) -> jax.Array:
-    """`x` in the opposite order; ~ reverses ints without the overflow that -x has."""
-    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
+        return domain.argmax(reversed_order(x), where)
 
 
 def comparable(dtype: Any) -> Any:
