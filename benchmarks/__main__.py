@@ -270,4 +270,5 @@ def _version(implementation: str) -> str:
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

@@ -18,7 +18,7 @@ from flax import linen as nn
 
 import jaxpool
 import jaxpool.linen
-from benchmarks import timing
+from benchmarks import machine, timing
 from benchmarks.programs import OWN
 
 TOKENS, HEADS = (32, 1024, 768), 12
@@ -139,4 +139,5 @@ def _torch(projected: bool, where: Any, given: Sequence[np.ndarray]) -> dict[str
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

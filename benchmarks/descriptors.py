@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from benchmarks import timing
+from benchmarks import machine, timing
 from benchmarks.programs import OWN
 
 # Batch, height, width and channels.
@@ -169,4 +169,5 @@ def check_same(calls: dict[str, timing.Call]) -> None:
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

@@ -40,6 +40,20 @@ RUNS = {
         "--modes=fwd,vjp,jvp,compile",
         PEERS,
     ),
+    "cpu_max_returned": (
+        "benchmarks",
+        "--ops=max_pool",
+        SIX,
+        "--modes=fwd,vjp",
+        "--peers=flax,torch",
+    ),
+    "cpu_global": (
+        "benchmarks",
+        "--ops=global_max_pool,global_avg_pool,global_median_pool,global_top_k_mean_pool",
+        "--cases=bench_vgg_k2s2,bench_inception_k3s1p1",
+        "--modes=fwd,vjp,jvp",
+        "--peers=flax,torch,jnp",
+    ),
     "cpu_others": (
         "benchmarks",
         "--ops=avg_pool,sum_pool,lp_pool,max_pool_with_argmax",
@@ -62,7 +76,7 @@ RUNS = {
         "--repeats=40",
         "--inline",
     ),
-    "cpu_regions": ("benchmarks.regions", "--repeats=15"),
+    "cpu_regions": ("benchmarks.regions", "--repeats=15", "--modes=fwd,vjp"),
     "gpu": ("benchmarks.aot", GPU),
     "gpu_adaptive": ("benchmarks.aot", GPU, *ADAPTIVE, "--dtypes=float32", "--peers="),
     "gpu_regions": ("benchmarks.aot", GPU, *REGIONS, "--modes=fwd,vjp,vjp_boxes"),
@@ -95,6 +109,7 @@ def measure(name: str, out: Path) -> None:
     environment = dict(os.environ)
     if module != "benchmarks.aot":  # torch's threads must not spin between calls
         environment |= {"JAX_PLATFORMS": "cpu", "OMP_WAIT_POLICY": "PASSIVE"}
+        environment["JAXPOOL_MEMORY"] = "returned" if name.endswith("_returned") else "kept"
     command = [sys.executable, "-m", module, *options, f"--out={new}"]
     subprocess.run(command, check=True, env=environment, cwd=ROOT.parent)
     if new.exists():

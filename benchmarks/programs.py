@@ -711,7 +711,10 @@ def _torch_pool(torch: Any, op: str, case: Case) -> Callable[[Any], Any]:
     rank = len(geometry.axes)
     spatial = tuple(range(2, 2 + rank))
     if op == "global_max_pool":
-        return lambda x: torch.amax(x, spatial, keepdim=True)
+        if rank > 3:
+            return lambda x: torch.amax(x, spatial, keepdim=True)
+        function = getattr(F, f"adaptive_max_pool{rank}d")  # whose gradient goes to one element
+        return lambda x: function(x, (1,) * rank)
     if op == "global_avg_pool":
         return lambda x: torch.mean(x, spatial, keepdim=True)
     if rank > 3:

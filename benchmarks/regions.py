@@ -228,4 +228,5 @@ def onnx_call(op: str, x: Any, boxes: Any, cells: tuple[int, int]) -> Callable[[
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

@@ -204,9 +204,11 @@ def measured(rows: Sequence[Row]) -> str:
             own = found[OWN]
             temp = None if own["temp_bytes"] is None else own["temp_bytes"] / 2**20
             ratios = [own["ratios"].get(peer) for peer in peers]
-            lines.append([case, own["median_us"] / 1000, *ratios, temp])
+            moved = own["bandwidth_fraction"]
+            percent = None if moved is None else round(100 * moved)
+            lines.append([case, own["median_us"] / 1000, *ratios, temp, percent])
         title = f"`{op}`, {dtype}, {mode}: time, and time of each peer over it"
-        columns = ["case", "ms", *(f"{peer} /" for peer in peers), "temp MiB"]
+        columns = ["case", "ms", *(f"{peer} /" for peer in peers), "temp MiB", "% of copies"]
         parts.append(table(title, columns, lines))
     return "\n".join([*parts, "</details>\n"])
 
@@ -214,8 +216,10 @@ def measured(rows: Sequence[Row]) -> str:
 def _machine(rows: Sequence[Row]) -> str:
     row = rows[0]
     twins = [ratio for found in rows for ratio in found["self_check"].values()]
+    memory = {"kept": "memory is kept; ", "returned": "memory is returned; "}
     return (
-        f"{row['device']}, jax {row['jax']}, commit {row['commit']}; copies move "
+        f"{row['device']}, jax {row['jax']}, commit {row['commit']}; "
+        f"{memory.get(row.get('memory', 'returned'))}copies move "
         f"{row['bandwidth_gb_s']:.0f} GB/s; two identical programs read "
         f"{min(twins):.2f} to {max(twins):.2f} of each other."
         + (" Programs ran on the thread that called them." if row.get("inline") else "")

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 
 import jaxpool
-from benchmarks import timing
+from benchmarks import machine, timing
 from benchmarks.programs import OWN
 
 # Elements, channels and segments; batch, length and channels.
@@ -149,4 +149,5 @@ def _call(function: Any, x: np.ndarray, mode: str) -> timing.Call:
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

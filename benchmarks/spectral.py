@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from benchmarks import timing
+from benchmarks import machine, timing
 from benchmarks.descriptors import check_same, compiled_for
 from benchmarks.programs import OWN
 
@@ -93,4 +93,5 @@ def by_hand(x: jax.Array, sizes: Sequence[int], axes: Sequence[int]) -> jax.Arra
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

@@ -250,4 +250,5 @@ def _measured(name: str, mode: str, batch: int, repeats: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxpool
-from benchmarks import timing
+from benchmarks import machine, timing
 from benchmarks.programs import OWN
 
 IMAGES = (16, 56, 56, 64)  # batch, height, width and channels
@@ -96,4 +96,5 @@ def selected(x: jax.Array, phase: jax.Array) -> jax.Array:
 
 
 if __name__ == "__main__":
+    machine.keep_memory()
     main()

@@ -7,7 +7,7 @@ import numpy as np
 import jaxpool
 from jaxpool._src.lowering import shared_sums
 from jaxpool._src.lowering.footprints import all_taps, in_order
-from jaxpool._src.lowering.max import _picked_form, _sum_forms
+from jaxpool._src.lowering.max import Style, _picked_form, _sum_forms
 from jaxpool._src.lowering.shifts import reads_shifted, shifted_reader
 from tests import oracle
 
@@ -63,8 +63,8 @@ def test_picks_and_their_gradients_are_those_of_one_device():
             tangent = jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
             found = []
             for several in (False, True):
-                pick = _picked_form("cpu", windows, None, "both", several=several)
-                forward, back = _sum_forms("cpu", windows, None, several=several)
+                pick = _picked_form("cpu", windows, Style(), "both", several=several)
+                forward, back = _sum_forms("cpu", windows, Style(), several=several)
                 for mask in (None, where):
                     y, taps = pick(x, mask, None)
                     _, vjp = jax.vjp(lambda t, taps=taps: back(t, taps, x, None), tangent)

@@ -1,7 +1,9 @@
 """Maxima of intervals, and which element each of them is."""
 
+import dataclasses
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,6 +31,7 @@ from jaxpool._src.lowering.intervals import (
     total_of,
 )
 from jaxpool._src.lowering.max import window_max
+from jaxpool._src.lowering.primitives import LinearMap
 from jaxpool._src.lowering.windows import (
     Windows,
     along,
@@ -114,11 +117,31 @@ def _tangent(
     tangent: jax.Array, picked: jax.Array, axis: int, geometry: AxisIntervals
 ) -> jax.Array:
     """`pick_elements`, of which the backward pass keeps `picked` and not the masks made of it."""
+    sizes: Any = ((axis, _Whole(tangent.shape[axis], picked.shape[axis])),)
+    return LinearMap(_forms_of_tangent, sizes, (geometry,))(tangent, picked, tangent)
 
-    def rule(tangent: jax.Array, picked: jax.Array) -> jax.Array:
-        return pick_elements(tangent, picked, axis, geometry)
 
-    return jax.checkpoint(rule, prevent_cse=False)(tangent, picked)
+@dataclasses.dataclass(frozen=True)
+class _Whole:
+    """The sizes of an axis and of its intervals."""
+
+    length: int
+    output: int
+
+
+def _forms_of_tangent(
+    platform: str, windows: Any, geometry: AxisIntervals, *, several: bool
+) -> tuple[Callable, Callable]:
+    ((axis, _),) = windows
+    to_transpose = functools.partial(pick_elements, axis=axis, geometry=geometry)
+
+    def fetch(axis: int, x: jax.Array, picked: jax.Array) -> jax.Array:
+        where = {"mode": "fill", "fill_value": 0}
+        return jnp.take_along_axis(x, picked.astype(np.int32), axis, **where)
+
+    if platform == "cpu" and not several:
+        return lambda x, picked: in_parts(fetch, axis, geometry, x, picked), to_transpose
+    return to_transpose, to_transpose
 
 
 @jax.custom_jvp

@@ -32,6 +32,7 @@ from jaxpool._src.lowering.primitives import WindowFold, WindowMap
 from jaxpool._src.lowering.shifts import reads_shifted
 from jaxpool._src.lowering.tangent import (
     steps,
+    tangent_fetched,
     tangent_forward,
     tangent_in_blocks,
     tangent_in_slices,
@@ -206,13 +207,15 @@ def _picked_on_cpu(
         # Widens each element once and not for each tap.
         by_axes = functools.partial(picked_by_axes, windows=windows)
         return _of_negative(by_axes, x, valid) if lowest else by_axes(x, valid)
+    # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
+    bits = x.dtype == jnp.bfloat16
+    stored = lax.bitcast_convert_type(x, np.uint16) if bits else x
+    at_once = functools.partial(picked_at_once, offsets=offsets, lowest=lowest, bits=bits)
     if peels_borders(x, windows):
-        # XLA:CPU would write out slices of bfloat16, which it does not know as a dtype of its own.
-        wide = widened(x) if x.dtype == jnp.bfloat16 else x
-        at_once = functools.partial(picked_at_once, offsets=offsets, lowest=lowest)
-        y, taps = by_runs(at_once, (wide, valid), (), windows)
-        return y.astype(x.dtype), taps
-    return picked_at_once(x, valid, windows, offsets, lowest=lowest)
+        y, taps = by_runs(at_once, (stored, valid), (), windows)
+    else:
+        y, taps = at_once(stored, valid, windows)
+    return lax.bitcast_convert_type(y, x.dtype) if bits else y, taps
 
 
 def _limits(style: Style) -> dict[str, float]:
@@ -375,7 +378,14 @@ def _sum_forms(
     forward = in_blocks
     if window_size(windows) <= limit and not shifted:
         forward = functools.partial(tangent_forward, windows=windows, on_cpu=cpu)
+    elif cpu and not several and _are_few(windows):
+        forward = functools.partial(tangent_fetched, windows=windows)
     return _ignoring_x(forward), _ignoring_x(in_blocks)
+
+
+def _are_few(windows: Windows) -> bool:
+    """Whether windows are so few beside elements that each may fetch its own."""
+    return 4 * math.prod(w.output for _, w in windows) <= math.prod(w.length for _, w in windows)
 
 
 def _ignoring_x(form: Callable) -> Callable:

@@ -51,17 +51,34 @@ def picked_at_once(
     offsets: Offsets = None,
     *,
     lowest: bool = False,
+    bits: bool = False,
 ) -> Picked:
     """All elements of a window compared with one another, over a padded copy of x.
 
-    If `lowest`, for minima, it is -x that is compared, tap by tap: all of it would be a copy.
+    If `lowest`, for minima, it is -x that is compared. If x is `bits`, uint16, it is the bfloat16
+    numbers that have these. Both tap by tap: all of x would be a copy.
     """
-    input_dtype, x = x.dtype, widened(x)
+    input_dtype, x = x.dtype, x if bits else widened(x)
+    dtype = np.dtype(np.float32) if bits else x.dtype
+    fill = -lowest_value(dtype) if lowest else lowest_value(dtype)
+    if bits:
+        fill = np.array(np.array(fill).view(np.uint32) >> 16, np.uint16)
     if valid is not None:
-        x = jnp.where(valid, x, -lowest_value(x.dtype) if lowest else lowest_value(x.dtype))
-    dtype = tap_dtype(windows)
-    y, _, picked = _compared(x, valid, None, windows, dtype, offsets=offsets, negated=lowest)
-    return (-y if lowest else y).astype(input_dtype), picked
+        x = jnp.where(valid, x, fill)
+
+    def compared(element: jax.Array) -> jax.Array:
+        if bits:
+            wide = lax.shift_left(element.astype(np.uint32), np.uint32(16))
+            element = lax.bitcast_convert_type(wide, np.float32)
+        return -element if lowest else element
+
+    taps = tap_dtype(windows)
+    y, _, picked = _compared(x, valid, None, windows, taps, offsets=offsets, fill=fill, of=compared)
+    y = -y if lowest else y
+    if bits:  # exact, and sooner than a conversion, which rounds
+        wide = lax.bitcast_convert_type(y, np.uint32)
+        return lax.shift_right_logical(wide, np.uint32(16)).astype(np.uint16), picked
+    return y.astype(input_dtype), picked
 
 
 def picked_in_passes(
@@ -109,11 +126,13 @@ def _compared(
     pad_each: bool = False,
     offsets: Offsets = None,
     shifted: bool = False,
-    negated: bool = False,
+    fill: Any = None,
+    of: Callable = lambda element: element,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """Maxima, whether any element was valid, and the taps that they come from, in `dtype`.
 
-    Taps count in `unit` and are added to those along `later` axes. If `negated`, x is.
+    Taps count in `unit` and are added to those along `later` axes. What is compared is a function
+    `of` elements, and of the `fill` around them.
     """
 
     def reader(array: Any, value: Any) -> Callable:
@@ -126,16 +145,15 @@ def _compared(
         padded = pad_windows(array, windows, value)
         return lambda taps: taps_at(padded, windows, taps)
 
-    least = lowest_value(x.dtype)
-    read, is_valid = reader(x, -least if negated else least), reader(valid, False)
-    element = (lambda taps: -read(taps)) if negated else read
+    element = reader(x, lowest_value(x.dtype) if fill is None else fill)
+    is_valid = reader(valid, False)
     later_taps = reader(later, 0)
     best = None
     if isinstance(windows, Shaped) and valid is None and any(w.padded for _, w in windows):
         # Which tap is the first inside the input is no range of windows.
         is_valid = functools.partial(_is_inside, windows, ndim=x.ndim)
     for number, taps in zip(tap_numbers(windows), all_taps(windows), strict=True):
-        new, new_valid, picked = element(taps), is_valid(taps), later_taps(taps)
+        new, new_valid, picked = of(element(taps)), is_valid(taps), later_taps(taps)
         if offsets is not None:
             new = plus(new, offsets[number])
         if picked is None:

@@ -320,6 +320,25 @@ def tangent_forward(
     return materialized(separate, tangent, taps)
 
 
+def tangent_fetched(tangent: jax.Array, taps: jax.Array, windows: Windows) -> jax.Array:
+    """The tangents of the picked elements one by one, where windows have many: a gather."""
+    tap, place, ndim = taps.astype(np.int32), jnp.zeros(taps.shape, np.int32), tangent.ndim
+    pooled = dict(windows)
+    within: Any = np.True_
+    found = {}
+    for axis, w in reversed(windows):
+        start = numbered(axis, w.output, ndim) * np.int32(w.stride) - w.low
+        found[axis] = start + tap % np.int32(w.window) * np.int32(w.dilation)
+        within &= (found[axis] >= 0) & (found[axis] < w.length)  # what picks padding picks nothing
+        tap //= np.int32(w.window)
+    for axis, size in enumerate(tangent.shape):
+        at = found[axis] if axis in pooled else numbered(axis, size, ndim)
+        place = place * np.int32(size) + at
+    fetched = tangent.reshape(-1).at[jnp.where(within, place, 0)]
+    fetched = fetched.get(mode="promise_in_bounds")
+    return jnp.where(within, fetched, np.zeros((), tangent.dtype))
+
+
 def tangent_in_slices(
     tangent: jax.Array,
     taps: jax.Array,
