@@ -192,8 +192,8 @@ FAULTS = [
     ),
     (
         "lowering/weighted.py",
-        "x = padded(x, windows, mode)\n    windows = tuple(",
-        'x = padded(x, windows, "constant")\n    windows = tuple(',
+        "return sum_in_blocks(padded(x, windows, mode), weights",
+        'return sum_in_blocks(padded(x, windows, "constant"), weights',
         "derivatives in x of a blur are those of zero padding in every padding mode; values are right",
     ),
     (
@@ -282,9 +282,9 @@ FAULTS = [
     ),
     (
         "domains/global_.py",
-        "picked = positions(x.shape, axes) == _argmax(x, where, axes)",
-        "picked = x == y",
-        "the gradient of a global maximum goes to each of equal maxima in full, and to none of NaNs",
+        "take = (b[0] > a[0]) | (b[0] != b[0])",
+        "take = (b[0] >= a[0]) | (b[0] != b[0])",
+        "the gradient of a global maximum goes to the last of equal maxima",
     ),
     (
         "domains/global_.py",
@@ -420,24 +420,24 @@ FAULTS = [
     ),
     (
         "regions/maxima.py",
-        "wins = inside[..., None] & ((element > best) | (element != element))",
-        "wins = inside[..., None] & ((element >= best) | (element != element))",
+        "wins = inside & ((element > best) | (element != element))",
+        "wins = inside & ((element >= best) | (element != element))",
         "the gradient of roi_max_pool goes to the last of equal maxima",
     ),
     (
         "regions/maxima.py",
-        "tangent = jnp.where(place >= 0, tangent, np.zeros((), tangent.dtype))",
-        "tangent = jnp.where(place >= -1, tangent, np.zeros((), tangent.dtype))",
+        "jnp.where(empty, -1, reads[0][0])",
+        "jnp.where(empty, 0, reads[0][0])",
         "cells of roi_max_pool outside the map hand their gradient to pixel 0",
     ),
     (
         "regions/maxima.py",
-        "    (picked,) = jax.linear_transpose(add_up, like)(rows.T)\n    return picked.T.reshape(place.shape)",
-        "    return jnp.take_along_axis(rows, places.T, 0).reshape(place.shape)",
+        "return fetched(rows, place.reshape(count, channels), 0).reshape(place.shape)",
+        "return jnp.take_along_axis(rows, place.reshape(count, channels), 0).reshape(place.shape)",
         "values and gradients are right, but what is lowered for GPUs has a scatter in the gradient of roi_max_pool and of roi_align by maxima",
     ),
     (
-        "reductions/max.py",
+        "core/pool.py",
         "else ~x",
         "else -x",
         "ints are reversed by -x: the smallest int overflows, and of unsigned ints and bools 0 no longer is the smallest (min_pool of uint8 [0, 1] gives 1)",
@@ -714,8 +714,8 @@ FAULTS = [
     ),
     (
         "lowering/unpool.py",
-        "dtype = np.promote_types(dtype, np.float32)",
-        "dtype = y.dtype",
+        "return np.promote_types(dtype, np.float32)",
+        "return dtype",
         'mode="add" adds float16 and bfloat16 up in their own dtype: 2048 + 1 + 1 stays 2048 in float16',
     ),
     (
@@ -1499,7 +1499,7 @@ FAULTS = [
         "loops that begin with constants fail under shard_map",
     ),
     (
-        "lowering/weighted.py",
+        "lowering/weighted_blocks.py",
         "return taps.start - before, taps",
         "return 0, taps",
         "the gradient of a blur goes to the first elements of each block, whatever is padded",
@@ -1614,15 +1614,15 @@ FAULTS = [
     ),
     (
         "lowering/unpool.py",
-        "y, places, targets = varying_alike(y, places, targets)",
-        "y, places, targets = y, places, targets",
+        "_set_down_p.bind(*varying_alike(given, *places), how=how",
+        "_set_down_p.bind(given, *places, how=how",
         "max_unpool fails under shard_map with indices that are the same on all devices",
     ),
     (
         "regions/maxima.py",
-        "rows, places, like = varying_alike(rows, places, jnp.zeros(places.shape, rows.dtype))",
-        "like = jnp.zeros(places.shape, rows.dtype)",
-        "gradients of maxima of regions fail under shard_map",
+        "state = lax.while_loop(lambda state: state[0] < longest, body, settled(body, state))",
+        "state = lax.while_loop(lambda state: state[0] < longest, body, state)",
+        "roi_max_pool fails under shard_map",
     ),
     (
         "regions/places.py",
@@ -2569,14 +2569,14 @@ FAULTS = [
     ),
     (
         "regions/maxima.py",
-        "wins &= there[..., None]",
-        "wins &= (weight == weight)[..., None]",
+        "((product > best[0]) | (product != product)) & there",
+        "((product > best[0]) | (product != product))",
         "with sampling_ratio=0 maxima of negative cells are 0 where another box has more samples",
     ),
     (
         "regions/maxima.py",
-        "begin = image.reshape(-1, *[1] * rank) * math.prod(shape)",
-        "begin = image.reshape(-1, *[1] * rank) * 0",
+        "return (place + _of_boxes(begin, rank))[..., None]",
+        "return place[..., None]",
         "roi_max_pool reads all boxes from the first image",
     ),
     (
@@ -2605,9 +2605,9 @@ FAULTS = [
     ),
     (
         "regions/maxima.py",
-        "found[axis] = jnp.where(full, 0, number)",
-        "found[axis] = jnp.where(full, 1, number)",
-        "roi_max_pool leaves out the first pixel of all rows but the first",
+        "number = number + _PIXELS_IN_TURN",
+        "number = number + _PIXELS_IN_TURN + 1",
+        "maxima of boxes leave out every third pixel of a cell",
     ),
     (
         "regions/corners.py",
@@ -2944,5 +2944,83 @@ FAULTS = [
         "short = value if first and not nchw else _short(value)",
         "short = _short(value)",
         "with channels last, windows are ints, which say no axes",
+    ),
+    (
+        "lowering/primitives.py",
+        "moves = {i: t for i, t in enumerate(tangents[count:]) if not isinstance(t, ad.Zero)}",
+        "moves = {}",
+        "second derivatives of sums over windows lose what comes of all but the tangent",
+    ),
+    (
+        "lowering/sum.py",
+        "return jax.jvp(value, ({i: leaves[i] for i in moves},), (moves,))[1]",
+        "return jax.jvp(value, ({i: leaves[i] for i in moves},), (moves,))[0]",
+        "in forward mode the derivative of a sum over windows is its value",
+    ),
+    (
+        "lowering/sum.py",
+        "return traced(jax.make_jaxpr(function)",
+        "return False and traced(jax.make_jaxpr(function)",
+        "a reduction whose terms close over an array of the program fails in the gradient",
+    ),
+    (
+        "lowering/unpool.py",
+        "row = jnp.where(targets < size, row, count)",
+        "row = jnp.minimum(row, count)",
+        "what is dropped comes back in the next plane",
+    ),
+    (
+        "lowering/unpool.py",
+        "if several or not are_known(count)",
+        "if not are_known(count)",
+        "on several devices unpooling gathers all planes",
+    ),
+    (
+        "lowering/tangent.py",
+        "        tap //= np.int32(w.window)\n    for axis, size",
+        "    for axis, size",
+        "in forward mode large windows take the tangent of another row",
+    ),
+    (
+        "lowering/interval_max.py",
+        "picked.astype(np.int32), axis, **where)",
+        "picked.astype(np.int32) * 0, axis, **where)",
+        "in forward mode adaptive maxima take the tangent of the first element of their part",
+    ),
+    (
+        "lowering/picks.py",
+        "fill = -lowest_value(dtype) if lowest else lowest_value(dtype)",
+        "fill = lowest_value(dtype)",
+        "padding is the minimum of windows that reach over it",
+    ),
+    (
+        "lowering/picks.py",
+        "np.array(fill).view(np.uint32) >> 16",
+        "np.array(fill).view(np.uint32) >> 15",
+        "padding takes part in maxima of bfloat16",
+    ),
+    (
+        "domains/global_.py",
+        "map(element, range(length))",
+        "map(element, range(max(length - 1, 1)))",
+        "maxima of whole short axes leave out the last element",
+    ),
+    (
+        "regions/corners.py",
+        "lambda part: take(part.reshape(-1, *part.shape[2:]), back), found",
+        "lambda part: part.reshape(-1, *part.shape[2:])[:count], found",
+        "boxes that are walked in groups come back in the order of the groups",
+    ),
+    (
+        "lowering/max.py",
+        "    return -y, taps\n",
+        "    return y, taps\n",
+        "minima of large windows have the wrong sign",
+    ),
+    (
+        "lowering/window_order.py",
+        "own = jnp.where(rank == number, weight, own)",
+        "own = jnp.where(rank == number + 1, weight, own)",
+        "the gradient of rank_pool has the weights of neighbouring ranks",
     ),
 ]

@@ -19,6 +19,7 @@ TESTS_OF = (
     "filters/blur.py",
     "filters/content_aware.py",
     "lowering/weighted.py",
+    "lowering/weighted_blocks.py",
     "lowering/taps.py",
 )
 NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap", "constant": "constant"}

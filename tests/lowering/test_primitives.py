@@ -1,6 +1,8 @@
 """The primitives that maxima are made of, under what JAX does to primitives."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,8 @@ import pytest
 
 import jaxpool
 
-TESTS_OF = ("lowering/primitives.py", "lowering/max.py", "lowering/picks.py", "lowering/tangent.py")
+TESTS_OF = ("lowering/primitives.py", "lowering/max.py", "lowering/picks.py", "lowering/tangent.py",
+            "lowering/sum.py", "lowering/window_order.py")  # fmt: skip
 
 GEOMETRIES = [((2, 2), 2, 0, 1), ((3, 3), 2, 1, 1), ((3, 2), 1, (1, 0), (1, 2)), ((5, 5), 2, 2, 1)]
 
@@ -120,3 +123,44 @@ def test_only_the_form_of_the_platform_is_traced(monkeypatch):
         traced.lower(lowering_platforms=(platform,))
         assert set(asked) == {platform if platform != "cuda" else "default"}
     jax.clear_caches()
+
+
+# Sums over windows.
+
+
+@dataclasses.dataclass(frozen=True)
+class Powers(jaxpool.Reduction):
+    """A reduction of a user's own, whose terms close over an array: sum of x^power."""
+
+    power: Any
+
+    def __call__(self, x, domain, where):
+        return domain.sum_with(lambda e, _: jnp.exp(self.power * jnp.log(e)), x, (), where)
+
+
+@pytest.mark.parametrize("window", [(3, 3), (2, 2)], ids=str)
+def test_terms_may_close_over_an_array_of_the_program(window):
+    x, t = 1 + values((1, 7, 6, 2)), values((1, 7, 6, 2), 1)
+
+    @jax.jit
+    def everything(x, t, power):
+        f = lambda x: jaxpool.pool(x, jaxpool.Window(window, 2, 1), Powers(power))  # noqa: E731
+        y, backward = jax.vjp(f, x)
+        return y, jax.jvp(f, (x,), (t,))[1], backward(y)[0]
+
+    y, moved, gradient = everything(x, t, jnp.float32(0.5))
+    expected, tangent = by_taps(np.sqrt(x), window), by_taps(t / (2 * np.sqrt(x)), window)
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+    np.testing.assert_allclose(moved, tangent, rtol=1e-4)
+    np.testing.assert_allclose(np.vdot(gradient, t), np.vdot(y, tangent), rtol=1e-4)
+
+
+def by_taps(terms, window):
+    """Sums with strides of 2 and a padding of 1, by a loop over windows, in float64."""
+    padded = np.pad(terms.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    sizes = [(n + 2 - k) // 2 + 1 for n, k in zip(terms.shape[1:3], window, strict=True)]
+    found = np.zeros((terms.shape[0], *sizes, terms.shape[3]))
+    for i, j in np.ndindex(*sizes):
+        part = padded[:, 2 * i : 2 * i + window[0], 2 * j : 2 * j + window[1]]
+        found[:, i, j] = part.sum((1, 2))
+    return found

@@ -10,7 +10,9 @@ import pytest
 import jaxpool
 from tests import derivatives, oracle
 
-TESTS_OF = ("pools/mixed.py", "reductions/mixed.py", "lowering/taps.py")
+TESTS_OF = (
+    "pools/mixed.py", "reductions/mixed.py", "lowering/taps.py", "lowering/weighted_blocks.py",
+)  # fmt: skip
 
 X = np.random.default_rng(0).normal(size=(2, 7, 6, 3)).astype(np.float32)
 GEOMETRY = {"window_shape": (3, 2), "strides": (2, 1), "padding": ((1, 0), (0, 1))}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxpool
-from jaxpool._src.regions import matrices, sampling
+from jaxpool._src.regions import corners, matrices, sampling
 from jaxpool._src.regions.corners import Cells
 from tests import derivatives
 from tests.compiling import as_users
@@ -778,6 +778,26 @@ def test_ties_go_to_the_first_maximum():
     np.testing.assert_array_equal(np.argwhere(gradient(np.full_like(x, -np.inf))[..., 0]), [[0, 0]])
     x[0, 3] = x[3, 0] = np.nan
     np.testing.assert_array_equal(np.argwhere(gradient(x)[..., 0]), [[3, 0]])
+
+
+def test_boxes_are_walked_in_groups_of_their_size(monkeypatch):
+    """Few at once, so that there are many groups; each box is what it is alone."""
+    rng = np.random.default_rng(0)
+    x = rng.permutation(12 * 14 * 3).reshape(12, 14, 3).astype(np.float32)
+    ends = np.sort(rng.integers(-2, 15, (21, 2, 2)), 1)
+    boxes = ends.reshape(21, 4).astype(np.float32)
+
+    def both(x, boxes):
+        y, backward = jax.vjp(lambda x: jaxpool.roi_max_pool(x, boxes, (3, 2)), x)
+        return y, backward(jnp.cos(y))[0]
+
+    at_once = jax.jit(both)(x, boxes)
+    monkeypatch.setattr(corners, "_ELEMENTS_IN_STEP", 4 * 3 * 3 * 2)
+    jax.clear_caches()
+    found = jax.jit(both)(x, boxes)
+    jax.clear_caches()
+    for a, b in zip(found, at_once, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_the_slope_where_a_sample_lies_on_a_pixel_is_the_mean_of_both_sides():
