@@ -785,7 +785,18 @@ def _torch_pool(torch: Any, op: str, case: Case) -> Callable[[Any], Any]:
             raise Unsupported("the lower one of two")
         return unfolded(x, 0).median(-1).values
 
+    def by_means(there: Callable, back: Callable) -> Callable:
+        """As one writes it where there is no such function, without care for overflow."""
+        return lambda x: back(mean(there(x), False))
+
+    def softmax(x: Any) -> Any:
+        weights = x.exp()
+        return mean(x * weights, False) / mean(weights, False)
+
     forms = {
+        "logsumexp_pool": by_means(lambda x: x.exp(), lambda y: y.log()),
+        "softmax_pool": softmax,
+        "gem_pool": by_means(lambda x: x.clamp(min=1e-6) ** 3, lambda y: y ** (1 / 3)),
         "median_pool": median,
         "quantile_pool": lambda x: unfolded(x, math.nan).nanquantile(0.3, -1),
         "top_k_mean_pool": lambda x: unfolded(x, -math.inf).topk(2, -1).values.mean(-1),

@@ -20,9 +20,13 @@ def run(function: Callable, *arguments: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 
+# Primitives of this library, with a `how` that has their program.
+OWN = ("window_fold", "window_map", "window_sum", "linear_window_map", "set_down")
+
+
 def as_lowered(equation: Any) -> Any:
     """What one of this library's primitives is for CPUs, None of others."""
-    if equation.primitive.name not in ("window_fold", "window_map", "window_sum"):
+    if equation.primitive.name not in OWN:
         return None
     static = dict(equation.params)
     form = functools.partial(static.pop("how").lowered, "cpu", several=False, **static)

@@ -47,7 +47,7 @@ TESTS_OF = ()  # of benchmarks/
 FIELDS = {
     "op", "case", "dtype", "mode", "implementation", "version", "median_us", "p10_us", "p90_us",
     "ratios", "compile_ms", "temp_bytes", "floor_bytes", "bandwidth_fraction", "bandwidth_gb_s",
-    "self_check", "device", "jax", "commit", "inline",
+    "self_check", "device", "jax", "commit", "memory", "inline",
 }  # fmt: skip
 BY_NAME = {case.name: case for case in CASES}
 find_spec = importlib.util.find_spec
