@@ -57,7 +57,7 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """The commit of the working tree, with + if it has changes, or "unknown"."""
+    """The commit of the working tree, with + if what runs has changes, or "unknown"."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -65,6 +65,9 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+        # What other runs have recorded in the meantime is no change of it.
+        runs = ("--", "jaxpool", "benchmarks", "tests", ":!benchmarks/recorded")
+        changed = git("status", "--porcelain", *runs)
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
