@@ -84,6 +84,14 @@ class Domain:
         """Where `max` takes each cell's value from: the row-major position on the pooled axes."""
         raise NotImplementedError
 
+    def max_with_argmax(
+        self, x: jax.Array, where: jax.Array | None = None, *, lowest: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        """`max` and `argmax`; if `lowest`, `min` and where that takes its value from."""
+        if lowest:
+            return self.min(x, where), self.argmax(reversed_order(x), where)
+        return self.max(x, where), self.argmax(x, where)
+
     def sum_with(
         self,
         function: Callable[[Any, Any], Any],

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxpool._src.core import arguments, geometry, parameters
 from jaxpool._src.core.names import explained
-from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
+from jaxpool._src.core.pool import Domain, Reduction, reversed_order, run, with_zeros
 from jaxpool._src.lowering import folds, taps, window_order
 from jaxpool._src.lowering import max as lowering_max
 from jaxpool._src.lowering import sum as lowering_sum
@@ -286,6 +286,15 @@ class Window(Domain):
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         return lowering_max.window_argmax(x, where, self.windows(x.shape))
+
+    def max_with_argmax(
+        self, x: jax.Array, where: jax.Array | None = None, *, lowest: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        if lowest and not jnp.issubdtype(x.dtype, jnp.floating):
+            y, indices = self.max_with_argmax(reversed_order(x), where)
+            return reversed_order(y), indices
+        windows = self.windows(x.shape)
+        return lowering_max.window_max_with_argmax(x, where, windows, lowest=lowest)
 
     def sum_with(
         self,

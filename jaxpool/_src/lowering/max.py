@@ -112,6 +112,39 @@ def _window_max(
     return picked_by_axes(x, valid, windows=windows)[0]  # selections, which JAX differentiates
 
 
+@functools.partial(jax.jit, static_argnames=("windows", "lowest"))
+def window_max_with_argmax(
+    x: jax.Array, valid: jax.Array | None, windows: Windows, *, lowest: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """`window_max` and `window_argmax`, of -x if `lowest`, which share what they compare."""
+    windows = in_order(windows)
+    looped = isinstance(windows, Shaped) and tap_count(windows) > _MOST_WRITTEN
+    if looped or not known(windows):
+        y = window_max(x, valid, windows, lowest=lowest)
+        return y, window_argmax(-x if lowest else x, valid, windows)
+    style = Style("taps" if isinstance(windows, Shaped) else None, lowest)
+    y, taps = _max_and_taps(x, valid, windows, style)
+    return y, _positions(taps.astype(np.int32), windows)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _max_and_taps(
+    x: jax.Array, valid: jax.Array | None, windows: Windows, style: Style
+) -> tuple[jax.Array, ...]:
+    return _picked(windows, style, "all")(x, valid, None)
+
+
+@_max_and_taps.defjvp
+def _max_and_taps_jvp(
+    windows: Windows, style: Style, primals: Any, tangents: Any
+) -> tuple[Any, Any]:
+    x, valid = primals
+    y, taps = _max_and_taps(x, valid, windows, style)
+    tangent = sum_of_picked(tangents[0], x, valid, taps, windows, style)
+    nothing = np.zeros(taps.shape, jax.dtypes.float0)
+    return (with_taps(x, valid, None, y, taps, windows, style), taps), (tangent, nothing)
+
+
 @functools.partial(jax.jit, static_argnames="windows")
 def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> jax.Array:
     """Row-major position, on the pooled axes of the unpadded `x`, of what each window picks."""
@@ -121,9 +154,13 @@ def window_argmax(x: jax.Array, valid: jax.Array | None, windows: Windows) -> ja
     else:
         style = Style("taps" if isinstance(windows, Shaped) else None)
         picked = _picked(windows, style, "taps")(x, valid, None)[0].astype(np.int32)
+    return _positions(picked, windows)
+
+
+def _positions(picked: jax.Array, windows: Windows) -> jax.Array:
     position, size = jnp.zeros(picked.shape, np.int32), 1
     for axis, w in reversed(windows):
-        start = numbered(axis, w.output, x.ndim) * np.int32(w.stride) - w.low
+        start = numbered(axis, w.output, position.ndim) * np.int32(w.stride) - w.low
         place = start + picked % np.int32(w.window) * np.int32(w.dilation)
         position = position + place * size
         picked, size = picked // np.int32(w.window), size * w.length
@@ -146,14 +183,15 @@ def _picked_in_a_loop(x: jax.Array, valid: jax.Array | None, windows: Windows) -
 
 
 def _picked(
-    windows: Windows, style: Style, result: Literal["maxima", "taps", "both"]
+    windows: Windows, style: Style, result: Literal["maxima", "taps", "both", "all"]
 ) -> WindowFold:
     """The function of x, `valid` and offsets to what is asked for.
 
-    With "both", taps are those that `sum_of_picked` is to read, which XLA's own form does not.
+    With "both", taps are those that `sum_of_picked` is to read, which XLA's own form does not; with
+    "all", they are there in any form.
     """
     taps = tap_dtype(windows)
-    dtypes = {"maxima": (None,), "taps": (taps,), "both": (None, taps)}[result]
+    dtypes = {"maxima": (None,), "taps": (taps,)}.get(result, (None, taps))
     return WindowFold(_picked_form, dtypes, windows, (style, result))
 
 
@@ -164,7 +202,7 @@ def _picked_form(
     limit = _limits(style)[kind]
     shifted = several and reads_shifted(windows)
     at_once = kind == "cpu" and not shifted and window_size(windows) <= limit
-    if platform == "tpu" and result != "taps" and _native(windows, style):
+    if platform == "tpu" and result in ("maxima", "both") and _native(windows, style):
         form = _native_picked
     elif shifted:
         form = functools.partial(picked_in_passes, limit=limit, shifted=True)
@@ -182,7 +220,7 @@ def _picked_form(
             form = functools.partial(form, lowest=True)
         else:
             form = functools.partial(_of_negative, form)
-    if result == "both":
+    if result in ("both", "all"):
         return functools.partial(materialized, form) if kind == "cpu" else form
     return lambda *operands: form(*operands)[result == "taps" :][:1]
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpool._src.core import arguments
+from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.core.names import explained
-from jaxpool._src.core.pool import Domain, parted_by_xla, run
+from jaxpool._src.core.pool import Domain, all_parted_along, filled
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, global_arguments
 from jaxpool._src.domains.window import Window, window_arguments
@@ -247,7 +247,8 @@ def global_min_pool_with_argmin(
 def with_indices(
     op: str, x: Any, domain: Domain, reduction: Max | Min, where: Any, empty_value: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Values and indices; XLA shares the comparisons that both are made of."""
+    """Values and indices, which share the comparisons that both are made of."""
+    arguments.check_array(op, x)
     empty_value = arguments.known(empty_value)
     return as_one_program(_with_indices, op, x, domain, reduction, where, empty_value)
 
@@ -255,8 +256,8 @@ def with_indices(
 def _with_indices(
     op: str, x: Any, domain: Domain, reduction: Max | Min, where: Any, empty_value: Any
 ) -> tuple[jax.Array, jax.Array]:
-    values = run(op, x, domain, reduction, where, empty_value)
-    x = jax.lax.stop_gradient(jnp.asarray(x))
+    x = jnp.asarray(x)
+    domain.check(op, x.shape)
     axes = domain.pooled_axes(x.ndim)
     sizes = [x.shape[axis] for axis in axes]
     if all(isinstance(n, int) for n in sizes) and np.prod(sizes, dtype=object) > 2**31 - 1:
@@ -264,15 +265,25 @@ def _with_indices(
             f"{op}: `x` must have at most 2**31 - 1 elements on its pooled axes, since indices are "
             f"int32; got x.shape={x.shape} with pooled axes {axes}."
         )
-    mask = arguments.mask(op, where, x.shape, axes, weights=False)
+    mask = domain.inside(x.shape, arguments.mask(op, where, x.shape, axes, weights=False))
 
-    def compute(x: jax.Array, mask: Any, domain: Domain, reduction: Max | Min) -> jax.Array:
-        indices = reduction.argument(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
+    def compute(x: jax.Array, mask: Any, domain: Domain, reduction: Max | Min, fill: Any) -> Any:
+        wide = x.astype(reduction.accumulate_dtype(x.dtype))
+        try:
+            y, indices = reduction.with_argument(wide, domain, mask)
+        except parameters.MisfitError as error:
+            raise ValueError(f"{op}: {error}") from None
+        y = y.astype(x.dtype)
+        arguments.scalar_for(op, empty_value, y.dtype)
         if mask is not None or domain.can_be_empty(x.shape):
-            filled = jnp.broadcast_to(domain.count(x.shape, mask) > 0, indices.shape)
-            indices = jnp.where(filled, indices, np.int32(-1))
-        return indices
+            some = domain.count(x.shape, mask) > 0
+            y = filled(y, some, empty_value if fill is None else fill)
+            indices = filled(indices, some, -1)
+        return y, indices
 
-    with jax.named_scope(f"jaxpool.{op}.indices"):
-        kept = [i for i in range(x.ndim) if values.ndim == x.ndim or i not in axes]
-        return values, parted_by_xla(compute, values.shape, kept, x, mask, domain, reduction)
+    shape = domain.output_shape(x.shape)
+    kept = [i for i in range(x.ndim) if len(shape) == x.ndim or i not in axes]
+    layout = shape, [(x, axis) for axis in kept]
+    fill = empty_value if isinstance(empty_value, jax.Array) else None
+    with jax.named_scope(f"jaxpool.{op}"):
+        return all_parted_along(compute, [layout] * 2, x, mask, domain, reduction, fill)

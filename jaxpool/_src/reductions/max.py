@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpool._src.core import arguments
 from jaxpool._src.core.names import explained
-from jaxpool._src.core.pool import Domain, Reduction, reversed_order
+from jaxpool._src.core.pool import Domain, Reduction
 from jaxpool._src.lowering.max import IMPLEMENTATIONS, Implementation
 
 
@@ -47,9 +47,11 @@ class Max(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         return domain.max(x, where, implementation=self.implementation)
 
-    def argument(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        """Row-major position of each cell's value."""
-        return domain.argmax(x, where)
+    def with_argument(
+        self, x: jax.Array, domain: Domain, where: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Each cell's value, and its row-major position."""
+        return domain.max_with_argmax(x, where)
 
 
 @explained
@@ -86,9 +88,11 @@ class Min(Reduction):
     def __call__(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
         return domain.min(x, where, implementation=self.implementation)
 
-    def argument(self, x: jax.Array, domain: Domain, where: jax.Array | None) -> jax.Array:
-        """Row-major position of each cell's value."""
-        return domain.argmax(reversed_order(x), where)
+    def with_argument(
+        self, x: jax.Array, domain: Domain, where: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Each cell's value, and its row-major position."""
+        return domain.max_with_argmax(x, where, lowest=True)
 
 
 def comparable(dtype: Any) -> Any:
