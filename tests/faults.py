@@ -690,7 +690,7 @@ FAULTS = [
     ),
     (
         "pools/argmax.py",
-        "kept = [i for i in range(x.ndim) if values.ndim == x.ndim or i not in axes]",
+        "kept = [i for i in range(x.ndim) if len(shape) == x.ndim or i not in axes]",
         "kept = list(range(x.ndim))",
         "on a mesh with explicit axes, a global pool without keepdims fails: indices are given the axes that are gone",
     ),
@@ -1500,9 +1500,9 @@ FAULTS = [
     ),
     (
         "lowering/weighted_blocks.py",
-        "return taps.start - before, taps",
-        "return 0, taps",
-        "the gradient of a blur goes to the first elements of each block, whatever is padded",
+        "widths = (0, strides[axis] - len(row))",
+        "widths = (strides[axis] - len(row), 0)",
+        "the gradient of a blur goes to the last elements of each block",
     ),
     (
         "lowering/interval_scan.py",

@@ -13,7 +13,7 @@ from jaxpool._src.filters.wavelet_filters import WAVELETS, analysis_filters
 from tests import derivatives
 from tests.cases import tolerance
 
-TESTS_OF = ("filters/wavelet.py", "filters/wavelet_filters.py", "lowering/weighted.py",
+TESTS_OF = ("filters/wavelet.py", "filters/wavelet_filters.py", "lowering/weighted.py", "lowering/weighted_blocks.py",
             "layers/filters.py", "layers/checks.py")  # fmt: skip
 
 OF_PYWT = {"periodization": "periodization", "reflect": "reflect", "constant": "zero",

@@ -52,9 +52,9 @@ def sum_in_blocks(x: jax.Array, weights: Sequence[jax.Array], windows: Windows) 
         part = blocks * laid
         there = [
             condition
-            for (axis, w), (first, row) in zip(windows, taps, strict=True)
+            for (axis, w), row in zip(windows, taps, strict=True)
             if axis in inner
-            for condition in between(first, first + len(row), inner[axis], w.stride, len(shape))
+            for condition in between(0, len(row), inner[axis], w.stride, len(shape))
         ]
         if there:  # Not by a weight of 0, since 0 times NaN is NaN.
             part = jnp.where(all_of(there), part, zero)
@@ -69,14 +69,9 @@ def sum_in_blocks(x: jax.Array, weights: Sequence[jax.Array], windows: Windows) 
     return lax.slice(total, starts, stops)
 
 
-def _taps_in_block(w: AxisWindow, q: int) -> tuple[int, range]:
-    """The taps that begin in a block, for the window `q` blocks before it, and at which element.
-
-    Of windows without holes, so that they are consecutive.
-    """
-    before = q * w.stride + w.low  # taps in earlier blocks, if that is not negative
-    taps = range(max(before, 0), min(before + w.stride, w.window))
-    return taps.start - before, taps
+def _taps_in_block(w: AxisWindow, q: int) -> range:
+    """The taps that are in the first elements of a block, for the window `q` blocks before it."""
+    return range(q * w.stride, min((q + 1) * w.stride, w.window))
 
 
 def _with_border(weights: Sequence[jax.Array], windows: Windows) -> list[jax.Array]:
@@ -92,7 +87,7 @@ def _with_border(weights: Sequence[jax.Array], windows: Windows) -> list[jax.Arr
 
 def _laid(
     by_tap: dict[tuple[int, ...], jax.Array],
-    taps: list[tuple[int, range]],
+    taps: list[range],
     axes: list[int],
     starts: dict[int, tuple[int, int]],
     inner: dict[int, int],
@@ -108,13 +103,13 @@ def _laid(
                 if weight.shape[axis] > 1:
                     weight = lax.slice_in_dim(weight, start, start + size, 1, axis)
             return lax.expand_dims(weight, list(inner.values()))
-        first, row = taps[depth]
+        row = taps[depth]
         parts = [build((*chosen, tap)) for tap in row]
         axis = axes[depth]
         if axis not in inner:
             return parts[0]
         block = lax.concatenate(parts, inner[axis])
-        widths = (first, strides[axis] - first - len(row))
+        widths = (0, strides[axis] - len(row))
         return block if widths == (0, 0) else pad(inner[axis], widths, block, 0)
 
     return build(())
