@@ -248,16 +248,16 @@ def _in_elements(
     leaves, tree = jax.tree.flatten(x)
     options = function, tree
     fixed = leaves, cells, valid
-    if _closes_over_tracers(function, x, cells):
+    if _closes_over_tracers(function, x, cells, jax.tree.leaves(like)[0].shape):
         form = functools.partial(_tangent_forms, several=False)
         forms = {name: form(name, windows, *options)[1] for name in ("cpu", "default")}
         return lax.platform_dependent(moves, fixed, **forms)
     return LinearMap(_tangent_forms, windows, options)(moves, fixed, like)
 
 
-def _closes_over_tracers(function: Function, x: Any, cells: Any) -> bool:
+def _closes_over_tracers(function: Function, x: Any, cells: Any, shape: Any) -> bool:
     """Whether it needs what is known in this trace alone, as a function of a user's may."""
-    like = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct((), a.dtype), tree)  # noqa: E731
+    like = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), tree)  # noqa: E731
     return traced(jax.make_jaxpr(function)(like(x), like(cells)).consts)
 
 
