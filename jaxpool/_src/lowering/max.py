@@ -123,26 +123,9 @@ def window_max_with_argmax(
         y = window_max(x, valid, windows, lowest=lowest)
         return y, window_argmax(-x if lowest else x, valid, windows)
     style = Style("taps" if isinstance(windows, Shaped) else None, lowest)
-    y, taps = _max_and_taps(x, valid, windows, style)
+    y, taps = _picked(windows, style, "all")(x, valid, None)
+    y = with_taps(x, valid, None, y, taps, windows, style)  # which has the derivative
     return y, _positions(taps.astype(np.int32), windows)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _max_and_taps(
-    x: jax.Array, valid: jax.Array | None, windows: Windows, style: Style
-) -> tuple[jax.Array, ...]:
-    return _picked(windows, style, "all")(x, valid, None)
-
-
-@_max_and_taps.defjvp
-def _max_and_taps_jvp(
-    windows: Windows, style: Style, primals: Any, tangents: Any
-) -> tuple[Any, Any]:
-    x, valid = primals
-    y, taps = _max_and_taps(x, valid, windows, style)
-    tangent = sum_of_picked(tangents[0], x, valid, taps, windows, style)
-    nothing = np.zeros(taps.shape, jax.dtypes.float0)
-    return (with_taps(x, valid, None, y, taps, windows, style), taps), (tangent, nothing)
 
 
 @functools.partial(jax.jit, static_argnames="windows")
