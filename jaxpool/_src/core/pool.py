@@ -1,7 +1,8 @@
 """The algebra: a pooling is a domain (which elements) times a reduction (how they become one)."""
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -317,11 +318,8 @@ def _pooled(
         x: jax.Array, mask: Any, domain: Domain, reduction: Reduction, fill: jax.Array | None
     ) -> jax.Array:
         dtype = reduction.output_dtype(x.dtype)
-        try:
+        with misfits_named(op):
             y = reduction(x.astype(reduction.accumulate_dtype(x.dtype)), domain, mask)
-        except parameters.MisfitError as error:
-            wrong = isinstance(error, parameters.WrongKindError)
-            raise (TypeError if wrong else ValueError)(f"{op}: {error}") from None
         if not isinstance(y, jax.Array):
             kind, name = type(y).__name__, type(reduction).__name__
             raise TypeError(f"{op}: {name} must return an array; got an object of type {kind}.")
@@ -339,6 +337,16 @@ def _pooled(
     kept = range(x.ndim) if len(shape) == x.ndim else [i for i in range(x.ndim) if i not in pooled]
     with jax.named_scope(f"jaxpool.{op}"):
         return parted_by_xla(compute, shape, kept, x, mask, domain, reduction, fill_array)
+
+
+@contextlib.contextmanager
+def misfits_named(op: str) -> Iterator[None]:
+    """What a reduction or a domain finds wrong with x is said in the name of `op`."""
+    try:
+        yield
+    except parameters.MisfitError as error:
+        wrong = isinstance(error, parameters.WrongKindError)
+        raise (TypeError if wrong else ValueError)(f"{op}: {error}") from None
 
 
 def filled(y: jax.Array, some: jax.Array, empty_value: Any) -> jax.Array:

@@ -14,7 +14,7 @@ from jax import lax
 from jaxpool._src.core import arguments, parameters
 from jaxpool._src.core.geometry import axis_window
 from jaxpool._src.core.names import explained
-from jaxpool._src.core.pool import Domain, Reduction, run, with_zeros
+from jaxpool._src.core.pool import Domain, Reduction, reversed_order, run, with_zeros
 from jaxpool._src.lowering import taps
 from jaxpool._src.lowering.folds import fold_whole_axis
 from jaxpool._src.lowering.masked import masked_sum
@@ -157,10 +157,19 @@ class Global(Domain):
         return self._drop_axes(y).astype(input_dtype)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
-        x = widened(x)
+        return self.max_with_argmax(x, where)[1]
+
+    def max_with_argmax(
+        self, x: jax.Array, where: jax.Array | None = None, *, lowest: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        if lowest:
+            y, place = self.max_with_argmax(reversed_order(x), where)
+            return reversed_order(y), place
+        input_dtype, x = x.dtype, widened(x)
         if where is not None:
             x = jnp.where(where, x, lowest_value(x.dtype))
-        return self._drop_axes(_compiled_argmax(x, where, self.pooled_axes(x.ndim)))
+        y, place = _compiled_first_maximum(x, where, self.pooled_axes(x.ndim))
+        return self._drop_axes(y).astype(input_dtype), self._drop_axes(place)
 
     def _drop_axes(self, y: jax.Array) -> jax.Array:
         """`y`, whose pooled axes have size 1, in the shape of the output."""
@@ -299,8 +308,8 @@ def _first_max_jvp(
     axes: tuple[int, ...], primals: Any, tangents: Any
 ) -> tuple[jax.Array, jax.Array]:
     x, where = primals
-    y, place = _first_maximum(lax.stop_gradient(x), where, axes)
-    return _found(x, y, place, axes), _element_at(tangents[0], place, axes)
+    y, place = _first_with_place(x, where, axes)
+    return y, _element_at(tangents[0], place, axes)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -321,8 +330,12 @@ def _element_at(x: jax.Array, place: jax.Array, axes: tuple[int, ...]) -> jax.Ar
     return jnp.sum(elements, axes, dtype=x.dtype, keepdims=True)
 
 
-def _argmax(x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
-    return _first_maximum(x, where, axes)[1]
+def _first_with_place(
+    x: jax.Array, where: jax.Array | None, axes: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """`_first_maximum`, which is differentiable."""
+    y, place = _first_maximum(lax.stop_gradient(x), where, axes)
+    return _found(x, y, place, axes), place
 
 
 def _first_maximum(
@@ -394,4 +407,4 @@ def _folded(carrier: Any, axes: tuple[int, ...], combine: Callable, identity: An
 
 
 _compiled_first_max = jax.jit(_first_max, static_argnums=2)
-_compiled_argmax = jax.jit(_argmax, static_argnums=2)
+_compiled_first_maximum = jax.jit(_first_with_place, static_argnums=2)

@@ -264,25 +264,22 @@ class Window(Domain):
         where: jax.Array | None = None,
         *,
         implementation: lowering_max.Implementation | None = None,
+        lowest: bool = False,
     ) -> jax.Array:
         if self.footprint is not None and implementation not in (None, "taps"):
             raise parameters.MisfitError(
                 '`implementation` must be None or "taps" where windows have a footprint; got '
                 f"implementation={implementation!r}."
             )
-        return lowering_max.window_max(x, where, self.windows(x.shape), implementation)
+        windows = self.windows(x.shape)
+        return lowering_max.window_max(x, where, windows, implementation, lowest=lowest)
 
     def min(
-        self,
-        x: jax.Array,
-        where: jax.Array | None = None,
-        *,
-        implementation: lowering_max.Implementation | None = None,
+        self, x: jax.Array, where: jax.Array | None = None, *, implementation: Any = None
     ) -> jax.Array:
-        if self.footprint is not None or not jnp.issubdtype(x.dtype, jnp.floating):
+        if not jnp.issubdtype(x.dtype, jnp.floating):
             return super().min(x, where, implementation=implementation)
-        windows = self.windows(x.shape)
-        return lowering_max.window_max(x, where, windows, implementation, lowest=True)
+        return self.max(x, where, implementation=implementation, lowest=True)
 
     def argmax(self, x: jax.Array, where: jax.Array | None = None) -> jax.Array:
         return lowering_max.window_argmax(x, where, self.windows(x.shape))

@@ -63,9 +63,7 @@ def _picks_jvp(
             with_taps(x, valid, None, y, taps, windows, style)
             for y, taps in zip(values, picked, strict=True)
         ),
-        tuple(
-            sum_of_picked(tangents[0], x, valid, taps, windows, Style("taps")) for taps in picked
-        ),
+        tuple(sum_of_picked(tangents[0], x, valid, taps, windows, style) for taps in picked),
     )
 
 

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpool._src.core import arguments, parameters
+from jaxpool._src.core import arguments, contracts
 from jaxpool._src.core.arguments import Ints, Padding
 from jaxpool._src.core.names import explained
-from jaxpool._src.core.pool import Domain, all_parted_along, filled
+from jaxpool._src.core.pool import Domain, all_parted_along, filled, misfits_named
 from jaxpool._src.core.program import as_one_program
 from jaxpool._src.domains.global_ import Global, global_arguments
 from jaxpool._src.domains.window import Window, window_arguments
@@ -269,16 +269,17 @@ def _with_indices(
 
     def compute(x: jax.Array, mask: Any, domain: Domain, reduction: Max | Min, fill: Any) -> Any:
         wide = x.astype(reduction.accumulate_dtype(x.dtype))
-        try:
+        with misfits_named(op):
             y, indices = reduction.with_argument(wide, domain, mask)
-        except parameters.MisfitError as error:
-            raise ValueError(f"{op}: {error}") from None
         y = y.astype(x.dtype)
         arguments.scalar_for(op, empty_value, y.dtype)
         if mask is not None or domain.can_be_empty(x.shape):
             some = domain.count(x.shape, mask) > 0
             y = filled(y, some, empty_value if fill is None else fill)
             indices = filled(indices, some, -1)
+        for found, dtype in ((y, x.dtype), (indices, np.int32)):
+            contracts.assert_shape(found, shape)
+            contracts.assert_type(found, dtype)
         return y, indices
 
     shape = domain.output_shape(x.shape)
